@@ -1,0 +1,117 @@
+"""The configuration file `jqsched.toml`, and the options of the command line that win over it.
+
+Rule: a `Config` is whole and valid, or there is a `BadFile` that says all that is wrong; None = the built-in default
+that depends on the machine. Whoever reloads keeps the last good one.
+"""
+
+from collections.abc import Callable, Mapping
+
+from attrs import asdict, frozen
+
+from jqsched.adapters.jobfile import BadFile, Strict, read_document
+from jqsched.adapters.jobfile.trusted import Refusal, read_trusted
+from jqsched.core.jobspec import Wrong, values
+from jqsched.ports import PortError
+
+
+@frozen
+class Config:
+    """The settings of one scheduler. `_s` are seconds.
+
+    `max_running` None: the usable cores; `cores` None: the larger of both. `queue_max` None: no limit on the jobs in
+    the queue; `keep_finished` None: all finished jobs are kept, else the newest so many.
+    """
+
+    max_running: int | None = None
+    cores: int | None = None
+    grace_s: float = 10.0
+    scan_s: float = 5.0
+    interruptions_max: int = 5
+    queue_max: int | None = None
+    keep_finished: int | None = None
+    plugins: tuple[str, ...] = ()
+    executor: str = "local"
+    run_as_owner: bool = False
+
+
+def _seconds(low: float, high: float) -> Callable[[object], float]:
+    """Make a reader of seconds, or an RFC 23 duration, in a range."""
+
+    def read(value: object) -> float:
+        try:
+            seconds = 0.0 if value == 0 and type(value) in (int, float) else values.duration_us(value) / 1_000_000
+        except Wrong:
+            seconds = -1.0
+        if not low <= seconds <= high:
+            shown = values.show(value)
+            raise Wrong(
+                ("", f"must be {low:g}…{high:g} seconds (a number, or a duration like 500ms or 10s), not {shown}")
+            )
+        return seconds
+
+    return read
+
+
+def _word(value: object) -> str:
+    text = values.string(value)
+    if not text.strip():
+        raise Wrong(("", "must not be empty"))
+    return text
+
+
+def _words(value: object) -> tuple[str, ...]:
+    return values.many(list(value) if isinstance(value, tuple) else value, _word, "strings")
+
+
+_CONFIG = Strict(
+    Config,
+    {
+        "max_running": values.integer(1, 1_000_000),
+        "cores": values.integer(1, 1_000_000),
+        "grace_s": _seconds(0, 86_400),
+        "scan_s": _seconds(0.1, 10),
+        "interruptions_max": values.integer(0, 1_000_000),
+        "queue_max": values.integer(1, values.COUNT_MAX),
+        "keep_finished": values.integer(0, values.COUNT_MAX),
+        "plugins": _words,
+        "executor": _word,
+        "run_as_owner": values.boolean,
+    },
+)
+
+
+def read_config(path: str) -> Config | BadFile:
+    """Read the configuration file; where there is none, all is default. Raises PortError when that cannot be done.
+
+    It names plugins, which are code: so it is trusted only as a job file would be.
+    """
+    try:
+        content = read_trusted(path)
+    except FileNotFoundError:
+        return Config()
+    except OSError as wrong:
+        raise PortError("reading the configuration", path, wrong.errno, wrong.strerror or str(wrong)) from wrong
+    return BadFile((content.text,)) if isinstance(content, Refusal) else parse_config(content.data)
+
+
+def parse_config(data: bytes) -> Config | BadFile:
+    """Read the content of a configuration file; an empty one is all default."""
+    if not data.strip():
+        return Config()
+    document = read_document(data, ".toml")
+    if isinstance(document, BadFile):
+        return document
+    entries, errors = document
+    config = _CONFIG.read(entries)
+    if errors:
+        return BadFile((*errors, *(config.errors if isinstance(config, BadFile) else ())))
+    return config
+
+
+def merge(config: Config, options: Mapping[str, object]) -> Config | BadFile:
+    """Let the options of the command line win; one that is None was not given. Errors name the option."""
+    given = {key: value for key, value in options.items() if value is not None}
+    checked = _CONFIG.read(given)
+    if isinstance(checked, BadFile):
+        return checked
+    return Config(**{**asdict(config), **{key: getattr(checked, key) for key in given}})

@@ -1,0 +1,344 @@
+"""The local executor: talks to the executor process of a spool, and starts it where none lives.
+
+Rule: no decision about jobs, no thread, no waiting but in `recover`. The caller's loop calls `on_readable` when
+`fileno` is readable, and `on_writable` when it is writable while `wants_write`.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from jqsched.adapters import executor_wire as wire
+from jqsched.adapters.executor_wire import Link, Message
+from jqsched.ports import (
+    Attempt,
+    ExecutorLost,
+    Expired,
+    Finished,
+    News,
+    PortError,
+    Recovery,
+    Start,
+    Started,
+    Withdrawn,
+)
+
+_PATIENCE_S = 10.0
+_PACKAGES = Path(__file__).resolve().parents[2]
+# The packages' own __init__ would import what an executor has no use for, at each start: bare packages stand in.
+_BOOT = """
+import sys, types
+for name in ("jqsched", "jqsched.adapters"):
+    package = sys.modules[name] = types.ModuleType(name)
+    package.__path__ = [sys.argv[1] + "/" + name.replace(".", "/")]
+from jqsched.adapters.executor_process import main
+main(sys.argv[2])
+"""
+
+
+class LocalExecutor:
+    """Orders for, and news from, the executor process of one spool."""
+
+    def __init__(self, spool_dir: str, log: Callable[[str], None]) -> None:
+        self._spool = os.path.abspath(spool_dir)
+        self._log = log
+        self._link: Link | None = None
+        self._deliver: Callable[[Sequence[News]], None] = lambda _: None
+        self._limits: Message | None = None
+        self._child = 0  # the executor process, where it is ours to reap
+
+    # ---- connecting -----------------------------------------------------------------------------------------------
+
+    def recover(self, attempts: Sequence[Attempt], deliver: Callable[[Sequence[News]], None]) -> Recovery:
+        """Connect to the living executor or start a new one, and say what became of these attempts. Blocks."""
+        self.close()
+        self._deliver = deliver
+        deadline_s = time.monotonic() + _PATIENCE_S
+        asked = [[a.id, a.attempt, a.pid, a.start_ticks, a.boot_id, 1] for a in attempts]
+        hello: Message = ["hello", wire.VERSION, asked]
+        try:
+            spool_fd = wire.open_spool(self._spool)
+        except OSError as failure:
+            raise _port_error("open the spool", self._spool, failure) from failure
+        try:
+            answer = self._say_hello(spool_fd, hello, deadline_s)
+        finally:
+            os.close(spool_fd)
+        if self._limits:
+            self._send(self._limits)
+        return self._recovered(attempts, answer)
+
+    def _say_hello(self, spool_fd: int, hello: Message, deadline_s: float) -> Message:
+        """Find an executor that answers: one may be ending just now, or have died since the last look."""
+        while time.monotonic() < deadline_s:
+            if not self._lives(spool_fd):
+                self._spawn(deadline_s)
+            sock = self._connect(spool_fd)
+            if sock is None:
+                time.sleep(0.002)
+                continue
+            link = Link(sock)
+            link.send([hello])
+            answer = _await_answer(link, deadline_s)
+            if answer and answer[0] == "state":
+                self._link = link
+                return answer
+            link.close()
+            if answer:
+                raise PortError("connect to the executor", self._path(wire.SOCKET), None, str(answer[1]))
+        raise PortError(
+            "connect to the executor", self._path(wire.SOCKET), None, f"it does not answer (see {wire.LOG} beside it)"
+        )
+
+    def _lives(self, spool_fd: int) -> bool:
+        """Say whether an executor holds the lock."""
+        try:
+            fd = os.open(wire.LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=spool_fd)
+        except OSError as failure:
+            raise _port_error("open the executor's lock", self._path(wire.LOCK), failure) from failure
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError as failure:
+            raise _port_error("lock", self._path(wire.LOCK), failure) from failure
+        finally:
+            os.close(fd)
+        return False
+
+    def _connect(self, spool_fd: int) -> socket.socket | None:
+        """Connect; None when nobody listens, yet or any more."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.connect(wire.address(spool_fd))
+        except (FileNotFoundError, ConnectionError):
+            sock.close()
+            return None
+        except OSError as failure:
+            sock.close()
+            raise _port_error("connect to the executor", self._path(wire.SOCKET), failure) from failure
+        return sock
+
+    def _spawn(self, deadline_s: float) -> None:
+        """Start an executor process, and wait until it is ready or has said why not."""
+        self._reap()
+        arguments = [sys.executable, "-I", "-S", "-X", "utf8", "-c", _BOOT, str(_PACKAGES), self._spool]
+        # One that is started from within a job must not pass for a part of that job.
+        env = {name: value for name, value in os.environ.items() if name not in ("JQSCHED_JOB_ID", "JQSCHED_ATTEMPT")}
+        ready_fd, child_fd = os.pipe()
+        try:
+            self._child = os.posix_spawn(
+                sys.executable,
+                arguments,
+                env,
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0),
+                    (os.POSIX_SPAWN_DUP2, child_fd, 1),
+                    (os.POSIX_SPAWN_DUP2, child_fd, 2),
+                ],
+                setsid=True,
+                setsigmask=(),
+                setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+            )
+        except OSError as failure:
+            os.close(ready_fd)
+            raise _port_error("start the executor", sys.executable, failure) from failure
+        finally:
+            os.close(child_fd)
+        said = _read_until_ready(ready_fd, deadline_s)
+        if said != wire.READY and self._ended_unwanted():
+            text = said.decode(errors="replace").strip() or "it ended without a word"
+            raise PortError("start the executor", self._spool, None, text.splitlines()[-1])
+
+    def _ended_unwanted(self) -> bool:
+        """After an executor did not get ready: say whether that is the end, or another one was faster."""
+        self._reap()
+        spool_fd = wire.open_spool(self._spool)
+        try:
+            return not self._lives(spool_fd)
+        finally:
+            os.close(spool_fd)
+
+    def _reap(self) -> None:
+        """Leave no zombie of an executor that has ended."""
+        if self._child:
+            with contextlib.suppress(ChildProcessError):
+                pid, _ = os.waitpid(self._child, os.WNOHANG)
+                if not pid:
+                    return
+            self._child = 0
+
+    def _recovered(self, attempts: Sequence[Attempt], answer: Message) -> Recovery:
+        """Sort what the executor knows by what was asked. What nobody asks about any more was durable: forget it."""
+        _, told_running, told_finished, told_never = answer
+        asked = {(a.id, a.attempt) for a in attempts}
+        running = {(i, n): (Started(i, n, pid, ticks), expired) for i, n, pid, ticks, expired in told_running}
+        finished = {(f[0], f[1]): (Finished(*f[:6]), f[6]) for f in told_finished}
+        if stale := sorted(finished.keys() - asked):
+            self.acknowledge(stale)
+        for id_, attempt in sorted(running.keys() - asked):
+            self._log(f"the executor runs attempt {attempt} of job {id_}, of which nothing is known here")
+        expired = [key for known in (running, finished) for key, (_, late) in known.items() if late and key in asked]
+        if expired:
+            self._deliver([Expired(*key) for key in expired])
+        ends = [end for key, (end, _) in finished.items() if key in asked]
+        return Recovery(
+            running=tuple(started for key, (started, _) in running.items() if key in asked),
+            finished=tuple(end for end in ends if end.status is not None),
+            never=tuple((id_, attempt) for id_, attempt in told_never),
+            lost=tuple((end.id, end.attempt) for end in ends if end.status is None),
+        )
+
+    # ---- the caller's loop ----------------------------------------------------------------------------------------
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait for; -1 while there is no executor."""
+        return self._link.sock.fileno() if self._link else -1
+
+    @property
+    def wants_write(self) -> bool:
+        """Whether orders are left that the executor has not taken yet."""
+        return bool(self._link and self._link.wants_write)
+
+    def on_writable(self) -> None:
+        """Send what is left."""
+        if self._link:
+            self._link.flush()
+
+    def on_readable(self) -> None:
+        """Read what has come, and deliver it."""
+        if not self._link:
+            return
+        try:
+            messages = self._link.receive()
+        except json.JSONDecodeError as failure:
+            raise PortError("read from the executor", self._path(wire.SOCKET), None, str(failure)) from failure
+        if messages is None:
+            self._lose()
+        elif messages:
+            self._deliver([_news(message) for message in messages])
+
+    def _lose(self) -> None:
+        self.close()
+        self._deliver([ExecutorLost(f"the executor process of {self._spool} has ended")])
+
+    def close(self) -> None:
+        """Let go of the executor; it gives up what it has not started, and lives on while jobs run."""
+        if self._link:
+            self._link.close()
+            self._link = None
+        self._reap()
+
+    # ---- orders ---------------------------------------------------------------------------------------------------
+
+    def limit(self, max_running: int, cores: int, grace_us: int) -> None:
+        """Set how many may run at a time, on how many cores, and the grace; kept for the next executor too."""
+        self._limits = ["limits", max_running, cores, grace_us]
+        self._send(self._limits)
+
+    def start(self, orders: Sequence[Start]) -> None:
+        """Append to the orders."""
+        self._send(*(_start(order) for order in orders))
+
+    def withdraw(self, attempts: Sequence[tuple[int, int]]) -> None:
+        """Give up what has not started."""
+        if attempts:
+            self._send(["withdraw", [*attempts]])
+
+    def stop(self, id_: int, attempt: int) -> None:
+        """End a running attempt."""
+        self._send(["stop", id_, attempt])
+
+    def signal(self, id_: int, attempt: int, signum: int) -> None:
+        """Send one signal to the attempt's process group."""
+        self._send(["signal", id_, attempt, int(signum)])
+
+    def relimit(self, id_: int, attempt: int, time_limit_us: int | None) -> None:
+        """Change the time limit of a running attempt."""
+        self._send(["relimit", id_, attempt, time_limit_us])
+
+    def acknowledge(self, attempts: Sequence[tuple[int, int]]) -> None:
+        """The ends of these attempts are durable; the executor may forget them."""
+        if attempts:
+            self._send(["ack", [*attempts]])
+
+    def _send(self, *messages: Message) -> None:
+        """Send, where there is somebody: what is said to a dead executor is asked about at the next `recover`."""
+        if self._link and messages:
+            self._link.send([*messages])
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self._spool, name)
+
+
+def _start(order: Start) -> Message:
+    spec = order.spec
+    return [
+        "start",
+        order.id,
+        order.attempt,
+        spec.command,
+        spec.name,
+        spec.cwd,
+        spec.env,
+        spec.cores,
+        spec.tasks,
+        spec.time_limit_us,
+        order.output,
+        order.error,
+    ]
+
+
+def _news(message: Message) -> News:
+    match message:
+        case ["started", *fields]:
+            return Started(*fields)
+        case ["finished", *fields, _]:  # whether it had expired was told before
+            return Finished(*fields)
+        case ["withdrawn", *fields]:
+            return Withdrawn(*fields)
+        case ["expired", *fields]:
+            return Expired(*fields)
+        case _:
+            raise PortError("read from the executor", wire.SOCKET, None, f"what is {message[:1]}?")
+
+
+def _await_answer(link: Link, deadline_s: float) -> Message | None:
+    """Wait for the answer to hello, which nothing can come before; None when the executor is gone."""
+    poll = select.poll()
+    while (left_s := deadline_s - time.monotonic()) > 0:
+        poll.register(link.sock, select.POLLIN | (select.POLLOUT if link.wants_write else 0))
+        poll.poll(left_s * 1000)
+        link.flush()
+        messages = link.receive()
+        if messages is None:
+            return None
+        if messages:
+            return messages[0]
+    return None
+
+
+def _read_until_ready(fd: int, deadline_s: float) -> bytes:
+    """Read what a new executor says until it is ready, or is gone, or time is up."""
+    said = b""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    with open(fd, "rb", buffering=0) as pipe:
+        while said != wire.READY and poll.poll(max(deadline_s - time.monotonic(), 0) * 1000):
+            data = pipe.read(65536)
+            if not data:
+                break
+            said += data
+    return said
+
+
+def _port_error(doing: str, path: str, failure: OSError) -> PortError:
+    return PortError(doing, path, failure.errno, os.strerror(failure.errno or 0))

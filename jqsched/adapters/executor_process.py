@@ -1,0 +1,449 @@
+"""The executor process: starts, signals and reaps the jobs of one spool, and outlives the scheduler.
+
+Rule: one thread, one epoll loop, standard library only. It starts nothing while no scheduler is connected, forgets no
+status before it was acknowledged, and frees a slot only when what had to be killed is gone. It decides nothing about
+jobs: order, limits and permits come from the scheduler.
+
+It runs by `main`, in a process made by `LocalExecutor` (see there), which reads "ready" from its standard output.
+"""
+
+import contextlib
+import os
+import select
+import signal
+import traceback
+from collections.abc import Callable
+
+from jqsched.adapters import procfs
+from jqsched.adapters.executor_host import child_signal_fd, complain, listen, peer_uid
+from jqsched.adapters.executor_record import Ended, Record
+from jqsched.adapters.executor_run import Run, Snapshot, now_us
+from jqsched.adapters.executor_spawn import Launcher, NotNow, Order, StartFailed
+from jqsched.adapters.executor_wire import READY, SOCKET, VERSION, Key, Link, Message, boot_id, open_spool
+
+_NEWS_DELAY_US = 3_000  # how long news may wait for company while no slot wants orders
+_PATIENCE_US = 10_000_000  # how long it waits for the scheduler that started it
+_RETRY_US, _RETRY_MOST_US = 100_000, 5_000_000
+_PAUSE_US, _PAUSE_MOST_US = 5_000, 500_000
+_SUSPEND_US = 5_000_000  # epoll's clock stands still during suspend, ours does not: look at least this often
+
+
+class Executor:
+    """One executor for one spool; `run` returns when no scheduler and no job is left."""
+
+    def __init__(self, spool: str) -> None:
+        self._spool_fd = open_spool(spool)
+        self._record = Record(self._spool_fd)
+        self._launcher = Launcher(spool)
+        self._boot_id = boot_id()
+        self._link: Link | None = None
+        self._begun = False  # a scheduler said hello, so orders may have come
+        self._alone_until_us = now_us() + _PATIENCE_US
+        self._max_running = self._cores = self._grace_us = 0
+        self._waiting: dict[Key, Order] = {}  # in the order given
+        self._running: dict[Key, Run] = {}
+        self._finished: dict[Key, Ended] = {(ended[0], ended[1]): ended for ended in self._record.load()}
+        self._children: dict[int, Run] = {}  # by the pid of an unreaped main process
+        self._pidfds: dict[int, tuple[int, Run]] = {}  # of adopted main processes, with their pid
+        self._cores_used = 0
+        self._retry_us = self._retry_delay_us = 0
+        self._wake_us = 0  # not later than the first `Run.wake_us`; 0: never
+        self._untold: list[Run] = []  # started, and not told yet
+        self._news: list[Message] = []
+        self._news_since_us = 0
+        self._snapshot: Snapshot | None = None
+        self._epoll = select.epoll()
+        self._child_fd = child_signal_fd()
+        self._listener = listen(self._spool_fd)
+        self._epoll.register(self._child_fd, select.EPOLLIN)
+        self._epoll.register(self._listener, select.EPOLLIN)
+        self._orders: dict[str, Callable[..., None]] = {
+            "hello": self._hello,
+            "limits": self._limits,
+            "start": self._start,
+            "withdraw": self._withdraw,
+            "stop": self._stop,
+            "signal": self._signal,
+            "relimit": self._relimit,
+            "ack": self._acknowledge,
+        }
+
+    def run(self) -> None:
+        """Serve until nobody and nothing is left."""
+        while not self._over():
+            for fd, mask in self._epoll.poll(self._timeout_s()):
+                self._handle(fd, mask)
+            self._snapshot = None
+            if self._wake_us:
+                self._tend_all(now_us())
+            if self._waiting:
+                self._launch_waiting()
+            if self._news or self._untold:
+                self._tell()
+
+    # ---- the loop -------------------------------------------------------------------------------------------------
+
+    def _handle(self, fd: int, mask: int) -> None:
+        if fd == self._child_fd:
+            os.read(fd, 4096)
+            self._reap()
+        elif fd == self._listener.fileno():
+            self._accept()
+        elif fd in self._pidfds:
+            self._adopted_ended(fd)
+        elif self._link and fd == self._link.sock.fileno():
+            self._converse(self._link, mask)
+
+    def _timeout_s(self) -> float:
+        """Say how long epoll may wait: until the first thing that is due, for ever when nothing is."""
+        due_us = [self._wake_us, self._retry_us if self._waiting else 0, self._news_due_us()]
+        if not self._link and not self._running:
+            due_us.append(self._alone_until_us)
+        first_us = min((us for us in due_us if us), default=0)
+        if not first_us:
+            return -1
+        return min(max(first_us - now_us(), 0), _SUSPEND_US) / 1_000_000
+
+    def _over(self) -> bool:
+        """End, unless somebody is there, may yet come, or something is still to be done."""
+        if self._link or self._running or now_us() < self._alone_until_us:
+            return False
+        self._accept()  # whoever came at the last moment
+        if self._link:
+            return False
+        try:
+            self._record.end(list(self._finished.values()), self._begun)
+        except OSError as failure:
+            if os.fstat(self._spool_fd).st_nlink:  # else the spool is deleted: nobody will ever ask
+                self.trouble(f"cannot keep the statuses of finished jobs, trying again: {failure}")
+                self._alone_until_us = now_us() + _RETRY_MOST_US
+                return False
+        with contextlib.suppress(OSError):
+            os.unlink(SOCKET, dir_fd=self._spool_fd)
+        return True
+
+    def trouble(self, text: str) -> None:
+        """Write to the log in the spool."""
+        complain(self._spool_fd, text)
+
+    # ---- the scheduler --------------------------------------------------------------------------------------------
+
+    def _accept(self) -> None:
+        """Take the newest scheduler. There is only one (it holds the spool's lock), so any before it is dead."""
+        with contextlib.suppress(OSError):
+            while True:
+                sock, _ = self._listener.accept()
+                if peer_uid(sock) not in (0, os.geteuid()):
+                    sock.close()
+                    continue
+                self._let_go()
+                self._link = Link(sock)
+                self._epoll.register(sock, select.EPOLLIN)
+
+    def _converse(self, link: Link, mask: int) -> None:
+        if mask & select.EPOLLOUT:
+            link.flush()
+            self._watch_link(link)
+        if not mask & ~select.EPOLLOUT:
+            return
+        messages = link.receive()
+        for message in messages or ():
+            self._orders[message[0]](*message[1:])
+        if messages is None and link is self._link:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """The scheduler is gone: give up what has not started, and end what has outrun its limit."""
+        if not self._link:
+            return
+        self._epoll.unregister(self._link.sock)
+        self._link.close()
+        self._link = None
+        self._alone_until_us = 0
+        self._waiting.clear()
+        self._news.clear()
+        self._untold.clear()
+        for run in list(self._running.values()):
+            if run.expired:
+                self._begin_stop(run, self._grace_us)
+
+    def _send(self, messages: list[Message]) -> None:
+        if self._link:
+            self._link.send(messages)
+            if self._link.wants_write:
+                self._watch_link(self._link)
+
+    def _watch_link(self, link: Link) -> None:
+        self._epoll.modify(link.sock, select.EPOLLIN | (select.EPOLLOUT if link.wants_write else 0))
+
+    def _news_due_us(self) -> int:
+        """Say when news are due; 0: none. They wait a little while each slot has its next order: a batch costs less."""
+        if not (self._news or self._untold):
+            return 0
+        if not self._news_since_us:
+            self._news_since_us = now_us()
+        content = len(self._waiting) >= len(self._running) > 0 and not self._has_room()
+        return self._news_since_us + _NEWS_DELAY_US if content else self._news_since_us
+
+    def _tell(self) -> None:
+        """Tell the news that are due; a start whose end is told in the same breath goes without saying."""
+        if self._news_due_us() > now_us():
+            return
+        started: list[Message] = [self._started(run) for run in self._untold if run.key in self._running]
+        self._send(started + self._news)
+        self._news, self._untold, self._news_since_us = [], [], 0
+
+    def _started(self, run: Run) -> Message:
+        run.look_up_start()
+        return ["started", *run.key, run.pid, run.start_ticks]
+
+    # ---- orders ---------------------------------------------------------------------------------------------------
+
+    def _hello(self, version: int, asked: list[tuple[int, int, int, int, str, int]]) -> None:
+        """Say what became of these attempts. The first time, those that are unknown were a dead executor's; later ones
+        were meant for this one, and never came."""
+        if version != VERSION:
+            self._send([["refused", f"executor {os.getpid()} speaks version {VERSION}; it ends when its jobs have"]])
+            return
+        never: list[Key] = []
+        for id_, attempt, pid, start_ticks, boot, cores in asked:
+            key = (id_, attempt)
+            if key in self._running or key in self._finished:
+                continue
+            if not pid and (self._begun or self._record.after_clean_end):
+                never.append(key)
+            elif self._begun or not self._adopt(key, pid, start_ticks, boot, cores):
+                self._finished[key] = (id_, attempt, None, None, pid, start_ticks, False)
+        if not self._begun:
+            self._record.begin(self._boot_id)
+            self._begun = True
+        self._news.clear()
+        self._untold.clear()
+        running = [[*self._started(run)[1:], run.expired] for run in self._running.values()]
+        self._send([["state", running, list(self._finished.values()), never]])
+
+    def _adopt(self, key: Key, pid: int, start_ticks: int, boot: str, cores: int) -> bool:
+        """Look for an attempt whose executor died, and watch over it from now on."""
+        if boot not in ("", self._boot_id):
+            return False
+        if self._snapshot is None:
+            self._snapshot = Snapshot(self._spool_fd)
+        watched = [(procfs.watch(main), main) for main in self._snapshot.mains(key, pid, start_ticks)]
+        living = [(fd, main) for fd, main in watched if fd is not None]
+        if not living:
+            return False
+        run = Run.of_adopted(key, cores, [main for _, main in living])
+        for fd, main in living:
+            self._pidfds[fd] = (main.pid, run)
+            self._epoll.register(fd, select.EPOLLIN)
+        self._begin(run)
+        return True
+
+    def _limits(self, max_running: int, cores: int, grace_us: int) -> None:
+        self._max_running, self._cores, self._grace_us = max_running, cores, grace_us
+
+    def _start(self, *fields: object) -> None:
+        order = Order(*fields)  # type: ignore[arg-type]  # the other end made them from a typed Start
+        if order.key not in self._running and order.key not in self._finished:
+            self._waiting[order.key] = order
+
+    def _withdraw(self, attempts: list[tuple[int, int]]) -> None:
+        for id_, attempt in attempts:
+            key = (id_, attempt)
+            if run := self._running.get(key):
+                self._news.append(self._started(run))
+            elif ended := self._finished.get(key):
+                self._news.append(["finished", *ended])
+            else:
+                self._waiting.pop(key, None)
+                self._news.append(["withdrawn", id_, attempt])
+
+    def _stop(self, id_: int, attempt: int) -> None:
+        if run := self._running.get((id_, attempt)):
+            self._begin_stop(run, self._grace_us)
+
+    def _signal(self, id_: int, attempt: int, signum: int) -> None:
+        if run := self._running.get((id_, attempt)):
+            self._signal_groups(run, signum)
+            if run.adopted:
+                procfs.send((p for p in self._members(run) if p.pgrp in run.mains), signum)
+
+    def _relimit(self, id_: int, attempt: int, limit_us: int | None) -> None:
+        if run := self._running.get((id_, attempt)):
+            run.limit(limit_us)
+            self._wake_by(run.wake_us)
+
+    def _acknowledge(self, attempts: list[tuple[int, int]]) -> None:
+        for id_, attempt in attempts:
+            self._finished.pop((id_, attempt), None)
+            try:
+                self._record.forget((id_, attempt))
+            except OSError as failure:  # it is told again to the next executor, and acknowledged again
+                self.trouble(f"cannot remove what was taken: {failure}")
+
+    # ---- processes ------------------------------------------------------------------------------------------------
+
+    def _has_room(self) -> bool:
+        """Say whether the first order in turn could start now. If not, it holds back those behind it."""
+        order = next(iter(self._waiting.values()), None)
+        cores = order.cores if order else 1
+        return len(self._running) < self._max_running and self._cores_used + cores <= self._cores
+
+    def _launch_waiting(self) -> None:
+        while self._waiting and self._has_room() and (not self._retry_us or now_us() >= self._retry_us):
+            order = next(iter(self._waiting.values()))
+            if not self._launch(order):
+                return
+
+    def _launch(self, order: Order) -> bool:
+        """Start an order; False when the machine has no room for it, which is tried again after a while."""
+        pids: list[int] = []
+        failed: StartFailed | None = None
+        try:
+            self._launcher.launch(order, pids)
+        except NotNow:
+            self._retry_delay_us = min(self._retry_delay_us * 2 or _RETRY_US, _RETRY_MOST_US)
+            self._retry_us = now_us() + self._retry_delay_us
+            return False
+        except StartFailed as failure:
+            failed = failure
+        self._retry_us = self._retry_delay_us = 0
+        del self._waiting[order.key]
+        if not pids:
+            assert failed
+            self._keep((*order.key, failed.status, str(failed), 0, 0, False))
+            return True
+        run = Run.of_order(order, pids)
+        self._children.update((pid, run) for pid in pids)
+        self._begin(run)
+        self._untold.append(run)
+        if failed:  # one of several tasks: the others are not left alone
+            run.status, run.error = failed.status, str(failed)
+            self._begin_stop(run, 0)
+        return True
+
+    def _begin(self, run: Run) -> None:
+        self._running[run.key] = run
+        self._cores_used += run.cores
+        self._wake_by(run.wake_us)
+
+    def _reap(self) -> None:
+        """Reap all that ended, orphans too. Jobs are over with their main processes, stopped ones are looked at."""
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if not pid:
+                    return
+                if run := self._children.pop(pid, None):
+                    run.ended(status)
+                    self._main_ended(run, pid)
+
+    def _adopted_ended(self, fd: int) -> None:
+        pid, run = self._pidfds.pop(fd)
+        self._epoll.unregister(fd)
+        os.close(fd)
+        self._main_ended(run, pid)
+
+    def _main_ended(self, run: Run, pid: int) -> None:
+        run.mains.discard(pid)
+        if run.mains:
+            return
+        if run.stopping:
+            run.wake_us = now_us()
+            self._wake_by(run.wake_us)
+        else:
+            self._finish(run)
+
+    def _finish(self, run: Run) -> None:
+        del self._running[run.key]
+        self._cores_used -= run.cores
+        self._keep((*run.key, run.status, run.error, run.pid, run.start_ticks, run.expired))
+
+    def _keep(self, ended: Ended) -> None:
+        self._finished[ended[0], ended[1]] = ended
+        if self._link:
+            self._news.append(["finished", *ended])
+
+    # ---- time limits and stopping ---------------------------------------------------------------------------------
+
+    def _wake_by(self, us: int) -> None:
+        if us and (not self._wake_us or us < self._wake_us):
+            self._wake_us = us
+
+    def _tend_all(self, now: int) -> None:
+        if now < self._wake_us:
+            return
+        for run in list(self._running.values()):
+            if run.wake_us and run.wake_us <= now:
+                run.wake_us = 0
+                self._tend(run, now)
+        self._wake_us = min((run.wake_us for run in self._running.values() if run.wake_us), default=0)
+
+    def _tend(self, run: Run, now: int) -> None:
+        if run.stopping:
+            self._go_on_stopping(run, now)
+        elif not run.expired:
+            run.expired = True
+            if self._link:
+                self._news.append(["expired", *run.key])
+            else:
+                self._begin_stop(run, self._grace_us)
+
+    def _begin_stop(self, run: Run, grace_us: int) -> None:
+        """End a run: TERM to all of it now, KILL to what is left after the grace."""
+        if run.stopping:
+            return
+        now = now_us()
+        run.stopping, run.kill_us, run.pause_us = True, now + grace_us, _PAUSE_US
+        if grace_us:
+            self._signal_all(run, signal.SIGTERM)
+        run.wake_us = run.kill_us
+        self._wake_by(run.wake_us)
+
+    def _go_on_stopping(self, run: Run, now: int) -> None:
+        left = self._members(run)
+        if not run.mains and not left:
+            self._finish(run)
+            return
+        run.wake_us = now + run.pause_us
+        run.pause_us = min(run.pause_us * 2, _PAUSE_MOST_US)
+        if now >= run.kill_us:
+            self._signal_all(run, signal.SIGKILL)
+        else:
+            run.wake_us = min(run.wake_us, run.kill_us)
+
+    def _signal_all(self, run: Run, signum: int) -> None:
+        self._signal_groups(run, signum)
+        groups = set() if run.adopted else run.mains
+        procfs.send((process for process in self._members(run) if process.pgrp not in groups), signum)
+
+    def _signal_groups(self, run: Run, signum: int) -> None:
+        """Signal whole groups at once, where nothing can slip through: those whose leader is a child of ours, which
+        keeps its number until it is reaped."""
+        if not run.adopted:
+            for pid in run.mains:
+                with contextlib.suppress(OSError):  # set-user-id: not ours to signal
+                    os.killpg(pid, signum)
+
+    def _members(self, run: Run) -> list[procfs.Process]:
+        if self._snapshot is None:
+            self._snapshot = Snapshot(self._spool_fd)
+        return self._snapshot.members(run, set(self._children))
+
+
+def main(spool: str) -> None:
+    """Be the executor of this spool. Until it is ready, what goes wrong goes to its parent; after that, to its log."""
+    os.closerange(3, 1 << 20)
+    os.chdir("/")
+    os.umask(0o022)
+    for signum in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_IGN)
+    executor = Executor(spool)
+    os.write(1, READY)
+    os.dup2(0, 1)
+    os.dup2(0, 2)
+    try:
+        executor.run()
+    except BaseException:  # the last chance to say why: nobody reads its stderr
+        executor.trouble(traceback.format_exc())
+        raise

@@ -1,0 +1,135 @@
+"""One attempt as the executor process knows it, and which processes belong to it.
+
+Rule: values and looks at /proc; nothing is started or signalled here. Standard library only (see `executor_wire`).
+"""
+
+import contextlib
+import os
+import time
+
+from jqsched.adapters import procfs
+from jqsched.adapters.executor_spawn import Order
+from jqsched.adapters.executor_wire import Key
+
+_TICK_US = 1_000_000 // os.sysconf("SC_CLK_TCK")
+
+
+def now_us() -> int:
+    """Time for limits: goes on during suspend, never jumps; the clock of `start_ticks`."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
+
+
+class Run:
+    """An attempt that runs: its main processes (one for each task), its time limit, and how far stopping it has got."""
+
+    __slots__ = (
+        "adopted", "cores", "error", "expired", "key", "kill_us", "known", "limit_us", "mains", "pause_us", "pid",
+        "pids", "start_ticks", "start_us", "status", "stopping", "wake_us",
+    )  # fmt: skip
+
+    def __init__(self, key: Key, cores: int, start_us: int, *, adopted: bool = False) -> None:
+        self.key, self.cores, self.start_us, self.adopted = key, cores, start_us, adopted
+        self.mains: set[int] = set()  # pids that cannot be given out again: unreaped children, or seen by pidfd
+        self.pids: tuple[int, ...] = ()  # all that ever were in mains
+        self.pid = self.start_ticks = 0  # of the first task
+        self.limit_us: int | None = None
+        self.expired = self.stopping = False
+        self.status: int | None = None if adopted else 0
+        self.error: str | None = None
+        self.kill_us = self.pause_us = 0  # while stopping: when TERM has had its time; how long till the next look
+        self.wake_us = 0  # when something is to be done with it; 0: never
+        self.known: set[tuple[int, int]] = set()  # identities of processes that were seen to belong to it
+
+    @classmethod
+    def of_order(cls, order: Order, pids: list[int]) -> "Run":
+        """Make the run of an order whose processes were just started."""
+        run = cls(order.key, order.cores, now_us())
+        run.mains, run.pids = set(pids), tuple(pids)
+        run.pid = pids[0]
+        run.limit(order.limit_us)
+        return run
+
+    @classmethod
+    def of_adopted(cls, key: Key, cores: int, mains: list[procfs.Process]) -> "Run":
+        """Make the run of an attempt whose executor died: it goes on, and how it ends nobody can know."""
+        run = cls(key, cores, min(main.start_ticks for main in mains) * _TICK_US, adopted=True)
+        run.pids = tuple(main.pid for main in mains)
+        run.mains = set(run.pids)
+        run.pid, run.start_ticks = mains[0].identity
+        run.known = {main.identity for main in mains}
+        return run
+
+    def limit(self, limit_us: int | None) -> None:
+        """Set the time limit, counted from the start."""
+        self.limit_us, self.expired = limit_us, False
+        if not self.stopping:
+            self.wake_us = 0 if limit_us is None else self.start_us + limit_us
+
+    def ended(self, status: int) -> None:
+        """One of its tasks ended with this wait status; that of the attempt is the largest."""
+        code = os.waitstatus_to_exitcode(status)
+        self.status = max(self.status or 0, (code if code >= 0 else 128 - code) << 8)
+
+    def look_up_start(self) -> None:
+        """Learn the start time while the pid is still held: of a child that was not reaped."""
+        if not self.start_ticks and self.pid in self.mains:
+            self.start_ticks = procfs.start_ticks(self.pid)
+
+
+class Snapshot:
+    """All processes of one moment, and which of them carry the marks of a job of this spool."""
+
+    def __init__(self, spool_fd: int) -> None:
+        self.processes = procfs.everyone()
+        self._marked: dict[Key, list[tuple[procfs.Process, procfs.Mark]]] = {}
+        self._is_spool: dict[bytes, bool] = {}
+        here = os.fstat(spool_fd)
+        for process in self.processes.values():
+            mark = procfs.mark(process.pid)
+            if mark and self._same(mark.spool, here):
+                self._marked.setdefault((mark.id, mark.attempt), []).append((process, mark))
+
+    def _same(self, path: bytes, here: os.stat_result) -> bool:
+        """Say whether this path is the spool, whatever name it was started under."""
+        if path not in self._is_spool:
+            self._is_spool[path] = False
+            with contextlib.suppress(OSError, ValueError):
+                self._is_spool[path] = os.path.samestat(os.stat(path), here)
+        return self._is_spool[path]
+
+    def mains(self, key: Key, pid: int, start_ticks: int) -> list[procfs.Process]:
+        """Return the main processes of an attempt whose executor died; none: it is gone.
+
+        A main process leads its session. The recorded one is known by its start time, others (several tasks; a pid that
+        was never told) by their environment.
+        """
+        recorded = self.processes.get(pid)
+        found = [recorded] if recorded and recorded.start_ticks == start_ticks and recorded.alive else []
+        marked = [(process, mark) for process, mark in self._marked.get(key, ()) if process.alive]
+        leaders = [(process, mark) for process, mark in marked if process.pid == process.session]
+        if found:
+            return found + [process for process, mark in leaders if mark.ranked and process is not recorded]
+        return [process for process, _ in leaders or marked]
+
+    def members(self, run: Run, others: set[int]) -> list[procfs.Process]:
+        """Return all living processes that belong to a run. `others` are the main pids of other runs.
+
+        That is: its main processes, what was seen before, its sessions, what carries its marks, and what descends from
+        any of these. A session's number is trusted while its leader's pid cannot be given out again, and after that
+        where an orphan of ours is in it.
+        """
+        marked = {process.pid for process, _ in self._marked.get(run.key, ())}
+        orphans_of = set(run.pids) - others
+        own = os.getpid()
+
+        def is_root(process: procfs.Process) -> bool:
+            return (
+                process.session in run.mains
+                or process.pid in marked
+                or process.identity in run.known
+                or (process.ppid == own and process.session in orphans_of)
+            )
+
+        found = [process for process in procfs.tree(self.processes, is_root) if process.alive]
+        run.known = {process.identity for process in found}
+        return found

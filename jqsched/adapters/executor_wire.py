@@ -1,0 +1,117 @@
+"""What the executor process and `LocalExecutor` must agree on: file names, the messages, and lines of JSON.
+
+Rule: standard library only and nothing slow to import, because the executor process starts lean.
+
+A line is a JSON list of messages, so one write carries many; a message is a list whose first item is its kind.
+
+| order                                                           | answered by                            |
+|-----------------------------------------------------------------|----------------------------------------|
+| hello, version, [[id, attempt, pid, start_ticks, boot_id, cores]] | state, or refused and the end          |
+| limits, max_running, cores, grace_us                             |                                        |
+| start, id, attempt, and the fields of `executor_spawn.Order`     | started, finished                      |
+| withdraw, [[id, attempt]]                                        | withdrawn, or started/finished again   |
+| stop, id, attempt; signal, id, attempt, signum; relimit, id, attempt, time_limit_us | finished; nothing; expired |
+| ack, [[id, attempt]]                                             | nothing: these are forgotten           |
+
+News: state, [[id, attempt, pid, start_ticks, expired]] (running), [finished], [[id, attempt]] (never started);
+started, id, attempt, pid, start_ticks; finished, id, attempt, status, error, pid, start_ticks, expired;
+withdrawn, id, attempt; expired, id, attempt; refused, why.
+"""
+
+import contextlib
+import json
+import os
+import socket
+
+VERSION = 1
+LOCK = "jqsched-executor.lock"
+SOCKET = "jqsched-executor.sock"
+STATE = "jqsched-executor.json"
+LOG = "jqsched-executor.log"
+READY = b"ready\n"
+
+TYPE_CHECKING = False  # as in `typing`, which is slow to import
+if TYPE_CHECKING:
+    from typing import Any, TypeAlias
+
+    Message: TypeAlias = list[Any]  # a kind and its fields
+else:
+    Message = list
+Key = tuple[int, int]  # id and attempt
+
+_CHUNK_BYTES = 1 << 16
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+
+def boot_id() -> str:
+    """Tell one boot of this machine from all others."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
+def address(directory_fd: int) -> str:
+    """Name the socket in the spool, however long the spool's path is: sun_path holds 107 bytes."""
+    return f"/proc/self/fd/{directory_fd}/{SOCKET}"
+
+
+class Link:
+    """One end of the connection: whole lines in, buffered lines out, never blocking."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self.sock = sock
+        self._in = bytearray()
+        self._out = bytearray()
+        self._broken = False
+
+    @property
+    def wants_write(self) -> bool:
+        """Whether something is left that the other end has not taken yet."""
+        return bool(self._out)
+
+    def receive(self) -> list[Message] | None:
+        """Read once and return the messages of all complete lines; None when the other end is gone."""
+        try:
+            data = self.sock.recv(_CHUNK_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return []
+        except OSError:  # reset: what it had sent before is gone with it
+            return None
+        if not data:
+            return None
+        self._in += data
+        end = self._in.rfind(b"\n") + 1
+        if not end:
+            return []
+        lines = bytes(self._in[:end]).splitlines()
+        del self._in[:end]
+        return [message for line in lines for message in json.loads(line)]
+
+    def send(self, messages: list[Message]) -> None:
+        """Send one line, or keep what does not go at once for `flush`."""
+        self._out += _encode(messages).encode("ascii") + b"\n"
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what is left. A broken connection is noticed by `receive`, which still finds what came before."""
+        while self._out and not self._broken:
+            try:
+                sent = self.sock.send(self._out, socket.MSG_NOSIGNAL)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                self._broken = True
+                break
+            del self._out[:sent]
+        if self._broken:
+            self._out.clear()
+
+    def close(self) -> None:
+        """Let go. Closing cannot fail in a way that matters: nothing is promised to be delivered."""
+        with contextlib.suppress(OSError):
+            self.sock.close()
+
+
+def open_spool(spool: str) -> int:
+    """Open the spool folder, to reach its files also when it is renamed and however long its path is."""
+    return os.open(spool, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

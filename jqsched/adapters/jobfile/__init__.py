@@ -1,0 +1,10 @@
+"""Job files: from the bytes of a `.json` or `.toml` file to a checked `Draft`.
+
+Rule: reading never raises and never guesses: a `Draft`, or a `BadFile` with all errors and their places.
+"""
+
+from jqsched.adapters.jobfile.document import BadFile, read_document
+from jqsched.adapters.jobfile.job import as_json, read_job
+from jqsched.adapters.jobfile.strict import Strict
+
+__all__ = ["BadFile", "Strict", "as_json", "read_document", "read_job"]

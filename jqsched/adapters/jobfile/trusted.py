@@ -1,0 +1,94 @@
+"""Whose files are read at all: regular files of the scheduler's user (or root) that no one else may write to.
+
+Rule: a file is opened once, following no link and waiting for nobody; what it is and whose is asked of that descriptor,
+and its content is read through it. Nothing is read before that, and never more than 1 MiB.
+"""
+
+import errno
+import os
+import stat
+
+from attrs import frozen
+
+SIZE_MAX_BYTES = 1 << 20
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_KINDS = {
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+# what open says of a thing that it did not open, without opening it
+_REFUSED = {
+    errno.ELOOP: "is a symbolic link: only regular files are read",
+    errno.ENXIO: "is a socket: only regular files are read",
+    errno.ENODEV: "is a device: only regular files are read",
+}
+_UNREADABLE = {errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ETXTBSY, errno.EOVERFLOW}
+
+
+@frozen
+class Content:
+    """What a trusted file held, and what it was (fstat before reading)."""
+
+    data: bytes
+    stat: os.stat_result
+
+
+@frozen
+class Refusal:
+    """Why a file is not read. `unreadable`: for now; it may be when it has changed."""
+
+    text: str
+    unreadable: bool = False
+
+
+def read_trusted(name: str, dir_fd: int | None = None) -> Content | Refusal:
+    """Open, check and read a file. Raises OSError for what is no fault of the file (no descriptors left), and
+    FileNotFoundError when there is none.
+    """
+    try:
+        fd = os.open(name, _FLAGS, dir_fd=dir_fd)
+    except OSError as wrong:
+        return _not_opened(wrong)
+    try:
+        found = os.fstat(fd)
+        if distrusted := distrust(found):
+            return Refusal(distrusted)
+        return Content(os.read(fd, found.st_size + 1), found)
+    except OSError as wrong:
+        return _not_opened(wrong)
+    finally:
+        os.close(fd)
+
+
+def _not_opened(wrong: OSError) -> Refusal:
+    if wrong.errno in _REFUSED:
+        return Refusal(_REFUSED[wrong.errno])
+    if wrong.errno in _UNREADABLE:
+        return Refusal(f"cannot be read: {wrong.strerror}", unreadable=True)
+    raise wrong
+
+
+def distrust(found: os.stat_result) -> str:
+    """Say why a file with this stat is not read; empty when it is."""
+    if not stat.S_ISREG(found.st_mode):
+        return f"is {_KINDS.get(stat.S_IFMT(found.st_mode), 'no file')}: only regular files are read"
+    if found.st_uid not in (os.geteuid(), 0):
+        return f"is owned by user {found.st_uid}: only files of user {os.geteuid()} or root are read"
+    if open_to_others(found):
+        return f"may be written to by others (mode {stat.S_IMODE(found.st_mode):04o}): chmod go-w"
+    if found.st_size > SIZE_MAX_BYTES:
+        return f"is too large: {found.st_size} bytes, at most {SIZE_MAX_BYTES}"
+    return ""
+
+
+def open_to_others(found: os.stat_result) -> bool:
+    """Whether others may write to it. The group counts as others, except our own one: where each user has a group of
+    his own, umask is 002 and all his files are writable by it.
+    """
+    return bool(found.st_mode & stat.S_IWOTH) or (
+        bool(found.st_mode & stat.S_IWGRP) and found.st_gid not in (os.getegid(), 0)
+    )

@@ -1,0 +1,129 @@
+"""What /proc says of processes: who they are, whose they are, and a signal that never hits a stranger.
+
+Rule: reads and signals only, remembers nothing. A process is its pid and its start time (in ticks since boot) together;
+a pid alone is only a number that the kernel gives out again.
+"""
+
+import os
+import signal
+from collections.abc import Callable, Iterable, Mapping
+
+_READ_BYTES = 1 << 20  # more than an environment of ours can hold
+_MARK = b"JQSCHED_JOB_ID="
+
+
+class Process:
+    """One line of /proc/PID/stat, as far as it matters here."""
+
+    __slots__ = ("alive", "pgrp", "pid", "ppid", "session", "start_ticks")
+
+    def __init__(self, pid: int, stat: bytes) -> None:
+        fields = stat[stat.rindex(b")") + 2 :].split()  # the name before it may hold blanks and brackets
+        self.pid = pid
+        self.ppid, self.pgrp, self.session = int(fields[1]), int(fields[2]), int(fields[3])
+        self.start_ticks = int(fields[19])
+        # A zombie whose other threads go on is a process whose first thread has ended: it can still do harm.
+        self.alive = fields[0] not in (b"Z", b"X") or int(fields[17]) > 1
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """What no other process of this boot has."""
+        return self.pid, self.start_ticks
+
+
+class Mark:
+    """What a job's environment says of it: spool, id and attempt; `ranked` when it is one of several tasks."""
+
+    __slots__ = ("attempt", "id", "ranked", "spool")
+
+    def __init__(self, spool: bytes, id_: int, attempt: int, ranked: bool) -> None:
+        self.spool, self.id, self.attempt, self.ranked = spool, id_, attempt, ranked
+
+
+def _read(path: str) -> bytes:
+    """Read a file of /proc; empty when the process is gone or is not ours to look at."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return os.read(fd, _READ_BYTES)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
+
+
+def look(pid: int) -> Process | None:
+    """Say who has this pid now; None when nobody."""
+    stat = _read(f"/proc/{pid}/stat")
+    return Process(pid, stat) if stat else None
+
+
+def start_ticks(pid: int) -> int:
+    """Say when the process with this pid started; 0 when there is none."""
+    process = look(pid)
+    return process.start_ticks if process else 0
+
+
+def everyone() -> dict[int, Process]:
+    """Look at all processes there are."""
+    found = (look(int(name)) for name in os.listdir("/proc") if name.isdecimal())
+    return {process.pid: process for process in found if process}
+
+
+def mark(pid: int) -> Mark | None:
+    """Read the marks of a job in the environment of a process; None when it has none."""
+    data = _read(f"/proc/{pid}/environ")
+    if _MARK not in data:
+        return None
+    values = dict(item.partition(b"=")[::2] for item in data.split(b"\0") if item.startswith(b"JQSCHED_"))
+    id_, attempt = values.get(b"JQSCHED_JOB_ID", b""), values.get(b"JQSCHED_ATTEMPT", b"")
+    if not (id_.isdigit() and attempt.isdigit()):
+        return None
+    return Mark(values.get(b"JQSCHED_SPOOL", b""), int(id_), int(attempt), b"JQSCHED_TASK_RANK" in values)
+
+
+def tree(processes: Mapping[int, Process], is_root: Callable[[Process], bool]) -> list[Process]:
+    """Return the roots among the processes and all that descends from them, the caller itself excepted."""
+    children: dict[int, list[Process]] = {}
+    for process in processes.values():
+        children.setdefault(process.ppid, []).append(process)
+    found: dict[int, Process] = {}
+    open_ends = [process for process in processes.values() if is_root(process)]
+    while open_ends:
+        process = open_ends.pop()
+        if process.pid in found or process.pid == os.getpid():
+            continue
+        found[process.pid] = process
+        open_ends += children.get(process.pid, ())
+    return list(found.values())
+
+
+def watch(process: Process) -> int | None:
+    """Open a pidfd of exactly this process; None when it is gone."""
+    try:
+        fd = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return None
+    if start_ticks(process.pid) == process.start_ticks:
+        return fd
+    os.close(fd)
+    return None
+
+
+def send(processes: Iterable[Process], signum: int) -> None:
+    """Signal exactly these processes. Those that are gone, or not ours to signal, are passed over."""
+    for process in processes:
+        try:
+            fd = watch(process)
+        except OSError:  # out of descriptors: whoever kills looks again, and comes back
+            continue
+        if fd is None:
+            continue
+        try:
+            signal.pidfd_send_signal(fd, signum)
+        except OSError:  # gone meanwhile, or set-user-id: the look after this tells
+            pass
+        finally:
+            os.close(fd)

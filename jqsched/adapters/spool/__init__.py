@@ -1,0 +1,9 @@
+"""The spool directory: the drop zone, the files of live jobs, and what was rejected.
+
+Rule: every byte in it but the store's and the jobs' output is read and written here, and nothing is ever lost.
+"""
+
+from jqsched.adapters.spool.edits import Known
+from jqsched.adapters.spool.files import FileSpool, SpoolRefused
+
+__all__ = ["FileSpool", "Known", "SpoolRefused"]

@@ -1,0 +1,262 @@
+"""The drop zone: from a file that someone put there to `jobs/ID.json`, or to `rejected/`.
+
+Rule: whatever happens, a dropped file is in the drop zone, in `jobs/` or in `rejected/`; it is never unlinked by the
+name under which it was dropped, and not judged while it may still be written. Source: design.md section 5.
+"""
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+
+from attrs import frozen
+
+from jqsched.adapters.jobfile import BadFile, as_json, read_job
+from jqsched.adapters.jobfile.trusted import Content, Refusal, distrust
+from jqsched.adapters.spool.folder import Folder, escaped, is_same, signature
+from jqsched.adapters.spool.quiet import Quiet
+from jqsched.adapters.spool.rejects import Rejects
+from jqsched.core.job import Draft
+from jqsched.ports import Harvest, Taken
+
+CONFIG = "jqsched.toml"
+_HINTS_MAX = 100_000
+# errors of rename that are about this one file (immutable, mounted on, a directory not ours), not about the disk
+_THIS_FILE = {errno.EPERM, errno.EACCES, errno.EBUSY, errno.EXDEV, errno.ENOTEMPTY, errno.ETXTBSY}
+
+
+def is_job_name(name: str) -> bool:
+    """Whether a file of this name in the drop zone is a job; temporary names of editors and uploaders are not."""
+    return name.endswith((".json", ".toml")) and name[0] not in ".#" and name != CONFIG
+
+
+@frozen
+class Drop:
+    """A dropped file: its present name, the one under which it was dropped, and whether it is in `jobs/` already.
+
+    `id` is the one that it has, 0 when it is to get the next.
+    """
+
+    entry: str
+    name: str
+    arrived: bool = False
+    id: int = 0
+
+    @property
+    def key(self) -> str:
+        """What tells it from all others."""
+        return f"jobs/{self.entry}" if self.arrived else self.entry
+
+    @property
+    def stem(self) -> str:
+        """What it was called, as far as that is known: a leftover only has its id's name."""
+        return "" if self.arrived and self.entry == self.name else self.name[:-5]
+
+
+class Drops:
+    """What was dropped and not yet taken.
+
+    `_pending` are the names of the last scan that are still to be looked at, the next one last; `_odd` those that are
+    no regular files. `_halfway` were moved to `jobs/` and there found changed, or not found out about. `_left` stay
+    where they are until they change.
+    """
+
+    def __init__(self, root: Folder, jobs: Folder, rejects: Rejects, quiet: Quiet, cwd: str) -> None:
+        self._root, self._jobs, self._rejects, self._quiet, self._cwd = root, jobs, rejects, quiet, cwd
+        self._next_id = 1
+        self._rung = True
+        self._hints: dict[str, bool] = {}
+        self._pending: list[str] = []
+        self._odd: set[str] = set()
+        self._left: dict[str, int] = {}
+        self._halfway: list[Drop] = []
+
+    def ring(self, name: str | None, settled: bool) -> None:
+        """Look again. With a name: its writer closed it, or (settled) it was renamed in whole. Any thread."""
+        if name is not None and is_job_name(name):
+            if len(self._hints) >= _HINTS_MAX:
+                self._hints.clear()  # a hint only saves two seconds
+            self._hints[name] = settled or self._hints.get(name, False)
+        self._rung = True
+
+    # ---- looking --------------------------------------------------------------------------------------------------
+
+    def intake(self, next_id: int, most: int, seen: Callable[[int, int], None]) -> Harvest:
+        """Look at up to `most` files; `seen` is told each id taken and its file's signature.
+
+        OSError: nothing was taken, and the next call begins with the same file.
+        """
+        self._next_id = max(self._next_id, next_id)
+        taken: list[Taken] = []
+        refused: list[tuple[str, str]] = []
+        for drop in self._next_drops(most):
+            try:
+                outcome = self._take(drop, seen)
+            except OSError:
+                self._put_back(drop)
+                if not taken and not refused:
+                    raise
+                break
+            if isinstance(outcome, Taken):
+                taken.append(outcome)
+            elif outcome is not None:
+                refused.append(outcome)
+        more = bool(self._pending or self._rung or self._quiet.due())
+        return Harvest(tuple(taken), tuple(refused), more, self._quiet.again_us())
+
+    def take_back(self, drops: list[Drop], next_id: int, seen: Callable[[int, int], None]) -> Harvest:
+        """Take files that are in `jobs/` already."""
+        self._halfway.extend(drops)
+        return self.intake(max([next_id, *(drop.id + 1 for drop in drops)]), len(drops), seen)
+
+    def _put_back(self, drop: Drop) -> None:
+        if drop.arrived:
+            self._halfway.append(drop)
+        else:
+            self._pending.append(drop.entry)
+
+    def _next_drops(self, most: int) -> Iterator[Drop]:
+        for _ in range(min(most, len(self._halfway))):
+            yield self._halfway.pop(0)
+            most -= 1
+        if not self._pending and (self._rung or self._quiet.due()):
+            self._scan()
+        while self._pending and most > 0:
+            name = self._pending.pop()
+            most -= 1
+            if not self._is_unchanged(name):
+                yield Drop(name, name)
+
+    def _scan(self) -> None:
+        self._rung = False  # before the scan: a bell that rings during it must not be forgotten
+        hinted = list(self._hints)
+        try:
+            found = [entry for entry in self._root.scan() if is_job_name(entry[0])]
+        except OSError:
+            self._rung = True
+            raise
+        self._pending = sorted((name for name, _ in found), reverse=True)
+        self._odd = {name for name, regular in found if not regular}
+        kept = [*hinted, *self._left, *(key for key in self._quiet if "/" not in key)]
+        for gone in set(kept).difference(self._pending) if kept else ():
+            self._hints.pop(gone, None)
+            self._left.pop(gone, None)
+            self._quiet.forget(gone)
+
+    def _is_unchanged(self, name: str) -> bool:
+        """Whether this file was looked at before, and there is no reason to do it again."""
+        if name not in self._left and not len(self._quiet):
+            return False
+        try:
+            found = self._root.stat(name)
+        except FileNotFoundError:
+            return True
+        if self._left.get(name) == signature(found):
+            return True
+        self._left.pop(name, None)
+        return name not in self._hints and self._quiet.waits(name, found)
+
+    # ---- judging --------------------------------------------------------------------------------------------------
+
+    def _take(self, drop: Drop, seen: Callable[[int, int], None]) -> Taken | tuple[str, str] | None:
+        """Judge one file: taken, refused (name, errors), or None: gone, or not to be judged yet."""
+        try:
+            content = self._read(drop)
+        except FileNotFoundError:
+            self._quiet.forget(drop.key)
+            return None
+        if isinstance(content, Refusal):
+            return self._refuse(drop, (content.text,), content.unreadable)
+        hint = self._hints.pop(drop.key, None)
+        suffix = drop.entry[-5:]
+        job = read_job(content.data, suffix, self._cwd, drop.stem)
+        unsure = (job.incomplete and not hint) if isinstance(job, BadFile) else (suffix == ".toml" and hint is None)
+        if unsure and not self._quiet.settled(drop.key, content.stat):
+            return None
+        self._quiet.forget(drop.key)
+        if isinstance(job, BadFile):
+            return self._refuse(drop, job.errors)
+        return self._keep(drop, content, job, seen)
+
+    def _folder(self, drop: Drop) -> Folder:
+        return self._jobs if drop.arrived else self._root
+
+    def _read(self, drop: Drop) -> Content | Refusal:
+        if not drop.arrived and drop.entry in self._odd:  # opening a device may do things
+            self._odd.discard(drop.entry)
+            if text := distrust(self._root.stat(drop.entry)):
+                return Refusal(text)
+        return self._folder(drop).read(drop.entry)
+
+    def _refuse(self, drop: Drop, errors: tuple[str, ...], unreadable: bool = False) -> tuple[str, str] | None:
+        self._hints.pop(drop.key, None)
+        if not unreadable:
+            try:
+                self._rejects.set_aside(self._folder(drop), drop.entry, drop.name, errors)
+                return escaped(drop.name), "\n".join(errors)
+            except OSError as wrong:
+                if wrong.errno == errno.ENOENT and not self._folder(drop).has(drop.entry):
+                    return None
+                if wrong.errno not in _THIS_FILE:
+                    raise
+                errors = (*errors, f"cannot be set aside: {wrong.strerror}")
+        try:
+            self._left[drop.key] = signature(self._folder(drop).stat(drop.entry))
+        except FileNotFoundError:
+            return None
+        return escaped(drop.name), "\n".join((*errors, "left where it is until it changes"))
+
+    # ---- keeping --------------------------------------------------------------------------------------------------
+
+    def _keep(
+        self, drop: Drop, content: Content, job: Draft, seen: Callable[[int, int], None]
+    ) -> Taken | tuple[str, str] | None:
+        """Move a good file to `jobs/`, and make sure that what arrived there is what was read."""
+        suffix = drop.entry[-5:]
+        try:
+            id_ = drop.id or self._move(drop, suffix)
+        except OSError as wrong:
+            if wrong.errno == errno.ENOENT and not self._folder(drop).has(drop.entry):
+                return None
+            if wrong.errno in _THIS_FILE:
+                return self._refuse(drop, (f"cannot be taken: {wrong.strerror}",), unreadable=True)
+            raise
+        entry = f"{id_}{suffix}"
+        text = as_json(content.data, suffix)
+        try:
+            found = self._jobs.stat(entry)
+            if not is_same(found, content.stat):
+                self._halfway.append(Drop(entry, drop.name, arrived=True))
+                self._rung = True
+                return None
+            if suffix == ".toml":
+                found = self._convert(id_, text)
+        except OSError as wrong:
+            if wrong.errno == errno.ENOENT and not self._jobs.has(entry):
+                return None  # its owner took it away again
+            if not drop.id:
+                self._halfway.append(Drop(entry, drop.name, arrived=True))
+            raise
+        seen(id_, signature(found))
+        return Taken(id_, drop.name, job, text)
+
+    def _move(self, drop: Drop, suffix: str) -> int:
+        while True:
+            id_ = self._next_id
+            self._next_id += 1
+            if suffix == ".toml" and self._jobs.has(f"{id_}.json"):
+                continue
+            try:
+                self._folder(drop).move(drop.entry, self._jobs, f"{id_}{suffix}")
+            except FileExistsError:
+                continue
+            except OSError:
+                self._next_id = id_
+                raise
+            return id_
+
+    def _convert(self, id_: int, text: str) -> os.stat_result:
+        """Write `jobs/ID.json` beside `jobs/ID.toml`, and remove the latter: it has had our own name since the move."""
+        self._jobs.write(f".new-{id_}", text.encode())
+        self._jobs.move(f".new-{id_}", self._jobs, f"{id_}.json")
+        self._jobs.unlink(f"{id_}.toml")
+        return self._jobs.stat(f"{id_}.json")

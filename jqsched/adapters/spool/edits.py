@@ -1,0 +1,155 @@
+"""The files of live jobs, `jobs/ID.json`, and what their owners do to them.
+
+Rule: each change is told once. A file is compared by its stat signature first (one integer a job is kept), and by its
+content with the file as last accepted, which others keep. Source: design.md section 5, "Editing".
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+
+from attrs import frozen
+
+from jqsched.adapters.jobfile import read_job
+from jqsched.adapters.jobfile.trusted import Content, Refusal
+from jqsched.adapters.spool.folder import Folder, signature
+from jqsched.adapters.spool.quiet import Quiet
+from jqsched.core.job import Draft
+from jqsched.ports import Edit
+
+# An editor that saves by moving the old file away first leaves a moment without any.
+ABSENT_US = 500_000
+_GONE = 0
+
+
+@frozen
+class Known:
+    """What is known of a live job: its name, and its file as last accepted (None: not durable yet)."""
+
+    name: str
+    text: str | None
+
+
+class Edits:
+    """The job files and how they looked last. `reasons` are the jobs that have a reason file beside theirs."""
+
+    def __init__(
+        self, jobs: Folder, quiet: Quiet, cwd: str, known: Callable[[int], Known | None], log: logging.Logger
+    ) -> None:
+        self._jobs, self._quiet, self._cwd, self._known, self._log = jobs, quiet, cwd, known, log
+        self._signatures: dict[int, int] = {}
+        self._round: list[int] = []
+        self.reasons: set[int] = set()
+
+    def seen(self, id_: int, sign: int) -> None:
+        """A job's file was made or taken by us and looks like this."""
+        self._signatures[id_] = sign
+
+    def is_ours(self, id_: int) -> bool:
+        """Whether a change of this file was our own doing, or is known already. Any thread; one stat."""
+        sign = self._signatures.get(id_)
+        if sign is None:
+            return True
+        try:
+            return signature(self._jobs.stat(f"{id_}.json")) == sign
+        except FileNotFoundError:
+            return sign == _GONE
+        except OSError:
+            return False
+
+    def scan(self, most: int) -> list[int]:
+        """Look at up to `most` files, going on where the last call stopped: the ids of those that changed."""
+        if not self._round:
+            self._round = list(self._signatures)
+        part, self._round = self._round[-most:], self._round[:-most]
+        return [id_ for id_ in part if not self.is_ours(id_)]
+
+    @property
+    def is_scanning(self) -> bool:
+        """Whether a round of `scan` is not finished."""
+        return bool(self._round)
+
+    def look(self, ids: Iterable[int]) -> list[Edit]:
+        """Tell what changed of these, and of those that were left to settle."""
+        due = [int(key) for key in self._quiet.due()]
+        edits = [self._look(id_) for id_ in dict.fromkeys([*ids, *due])]
+        return [edit for edit in edits if edit is not None]
+
+    def _look(self, id_: int) -> Edit | None:
+        known = self._known(id_)
+        key, entry = str(id_), f"{id_}.json"
+        if known is None:
+            self._quiet.forget(key)
+            return None
+        try:
+            sign = signature(self._jobs.stat(entry))
+            if self._signatures.get(id_) == sign:
+                self._quiet.forget(key)
+                return None
+            content = self._jobs.read(entry)
+        except FileNotFoundError:
+            return self._missing(id_)
+        if isinstance(content, Refusal):
+            return self._tell(id_, sign, Edit(id_, errors=content.text))
+        return self._compare(id_, content, known)
+
+    def _missing(self, id_: int) -> Edit | None:
+        if self._signatures.get(id_) == _GONE or not self._quiet.absent(str(id_), ABSENT_US):
+            return None
+        return self._tell(id_, _GONE, Edit(id_))
+
+    def _compare(self, id_: int, content: Content, known: Known) -> Edit | None:
+        sign = signature(content.stat)
+        if known.text is not None and content.data == known.text.encode():
+            self._tell(id_, sign, None)
+            self.forget_reason(id_)
+            return None
+        job = read_job(content.data, ".json", self._cwd, name=known.name)
+        if isinstance(job, Draft):
+            return self._tell(id_, sign, Edit(id_, job, content.data.decode()))
+        if job.incomplete and not self._quiet.settled(str(id_), content.stat):
+            return None
+        if not content.data.strip(b"\0 \r\n\t") and known.text:
+            self._log.warning("jobs/%d.json was empty, as a power cut leaves it: restored", id_)
+            self.write(id_, known.text, over=True)
+            return None
+        return self._tell(id_, sign, Edit(id_, errors="\n".join(job.errors)))
+
+    def _tell(self, id_: int, sign: int, edit: Edit | None) -> Edit | None:
+        self._signatures[id_] = sign
+        self._quiet.forget(str(id_))
+        return edit
+
+    # ---- what we do to them ---------------------------------------------------------------------------------------
+
+    def write(self, id_: int, text: str, *, over: bool = False) -> None:
+        """Make a job's file. FileExistsError: there is one, unless it is to be written over."""
+        new, entry = f".new-{id_}", f"{id_}.json"
+        self._jobs.write(new, text.encode())
+        if over:
+            self._jobs.replace(new, entry)
+        else:
+            self._jobs.move(new, self._jobs, entry)
+        self._signatures[id_] = signature(self._jobs.stat(entry))
+
+    def complain(self, id_: int, errors: str) -> None:
+        """Write the reason beside the file."""
+        self._jobs.write(f".new-{id_}.reason", f"{errors}\n".encode(errors="backslashreplace"))
+        self._jobs.replace(f".new-{id_}.reason", f"{id_}.json.reason")
+        self.reasons.add(id_)
+
+    def forget_reason(self, id_: int) -> None:
+        """Remove the reason beside the file, if there is one."""
+        if id_ in self.reasons:
+            self._jobs.unlink(f"{id_}.json.reason", missing_ok=True)
+            self.reasons.discard(id_)
+
+    def remove(self, id_: int) -> None:
+        """The job is over: remove its file, and its reason."""
+        self.forget(id_)
+        self.forget_reason(id_)
+        self._jobs.unlink(f"{id_}.json", missing_ok=True)
+
+    def forget(self, id_: int) -> None:
+        """The file is no longer a job's."""
+        self._signatures.pop(id_, None)
+        self._quiet.forget(str(id_))

@@ -1,0 +1,197 @@
+"""`FileSpool`: the spool directory as the port `Spool` wants it, put together of drop zone, job files and rejects.
+
+Rule: this is the only place where the package's OSErrors become `PortError`s, and where a spool is looked at as a
+whole: its layout, its permissions, what a crash left in it.
+"""
+
+import errno
+import logging
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from jqsched.adapters.jobfile.trusted import open_to_others
+from jqsched.adapters.spool.drops import Drops
+from jqsched.adapters.spool.edits import Edits, Known
+from jqsched.adapters.spool.folder import Folder, escaped
+from jqsched.adapters.spool.leftovers import take_leftovers
+from jqsched.adapters.spool.quiet import Quiet
+from jqsched.adapters.spool.rejects import Rejects
+from jqsched.ports import Clock, Edit, Harvest, PortError
+
+FOLDERS = ("jobs", "output", "rejected", "archive")
+
+
+class SpoolRefused(Exception):
+    """This directory cannot be a spool; the text is one line for the user, with the way out."""
+
+
+@contextmanager
+def _port(doing: str) -> Iterator[None]:
+    """Turn OSErrors into PortErrors that say what was going on."""
+    try:
+        yield
+    except OSError as wrong:
+        raise _port_error(doing, wrong) from wrong
+
+
+def _port_error(doing: str, wrong: OSError) -> PortError:
+    path = escaped(os.fsdecode(wrong.filename)) if isinstance(wrong.filename, str | bytes) else "the spool"
+    return PortError(doing, path, wrong.errno, wrong.strerror or str(wrong))
+
+
+class FileSpool:
+    """The spool directory. All methods are the loop's, except where they say: any thread.
+
+    `known` tells the name and the accepted file of a live job (None: there is no such job).
+    """
+
+    def __init__(self, root: str, log: logging.Logger, clock: Clock, known: Callable[[int], Known | None]) -> None:
+        """Open the spool and make what is missing. Raises SpoolRefused, or PortError when the disk is at fault."""
+        self.root = os.path.abspath(root)
+        self._log = log
+        self._folders = _open(self.root, log)
+        top, jobs, rejected = self._folders["."], self._folders["jobs"], self._folders["rejected"]
+        cwd = os.path.dirname(self.root)
+        self._rejects = Rejects(rejected)
+        self._edit_quiet = Quiet(clock)
+        self._drops = Drops(top, jobs, self._rejects, Quiet(clock), cwd)
+        self._edits = Edits(jobs, self._edit_quiet, cwd, known, log)
+
+    # ---- bells (any thread) ---------------------------------------------------------------------------------------
+
+    def ring(self, name: str | None = None, settled: bool = False) -> None:
+        """Look again at the drop zone. With a name: closed by its writer, or (settled) renamed in whole. Any thread."""
+        self._drops.ring(name, settled)
+
+    def own_change(self, id_: int) -> bool:
+        """Whether a change of `jobs/ID.json` is our own or known, so that nobody need look. Any thread; one stat."""
+        return self._edits.is_ours(id_)
+
+    # ---- the drop zone --------------------------------------------------------------------------------------------
+
+    @_port("taking dropped files")
+    def intake(self, next_id: int, most: int) -> Harvest:
+        """Take up to `most` dropped files. PortError: nothing was taken by this call, and all is where it was."""
+        return self._drops.intake(next_id, most, self._edits.seen)
+
+    @_port("looking for files that a crash left")
+    def leftovers(self, live: Callable[[int], bool], finished: Callable[[int], bool], next_id: int) -> Harvest:
+        """At start: take the files in `jobs/` that no job is known for, and remove those of finished jobs."""
+        return take_leftovers(self._folders["jobs"], self._drops, self._edits, live, finished, next_id)
+
+    @_port("setting a file aside")
+    def refuse(self, id_: int, name: str, errors: str) -> None:
+        """Set a taken file aside after all."""
+        self._edits.forget(id_)
+        try:
+            self._rejects.set_aside(self._folders["jobs"], f"{id_}.json", name, errors.splitlines())
+        except FileNotFoundError:
+            if self._folders["jobs"].has(f"{id_}.json"):
+                raise
+
+    # ---- job files ------------------------------------------------------------------------------------------------
+
+    @_port("writing a job file")
+    def write(self, id_: int, text: str) -> None:
+        """Make `jobs/ID.json`. What lies there already is set aside, unless it is empty."""
+        try:
+            self._edits.write(id_, text)
+        except FileExistsError:
+            jobs, entry = self._folders["jobs"], f"{id_}.json"
+            found = jobs.stat(entry)
+            if not stat.S_ISREG(found.st_mode) or found.st_size > 0:
+                self._rejects.set_aside(jobs, entry, entry, (f"job {id_} came by command; this file was in its place",))
+            self._edits.write(id_, text, over=True)
+
+    @_port("looking at job files")
+    def edits(self, ids: Iterable[int]) -> list[Edit]:
+        """Tell which of these changed, and which of those that were not settled (`edits_again_us`)."""
+        return self._edits.look(ids)
+
+    @property
+    def edits_again_us(self) -> int | None:
+        """When to call `edits` again, with any ids or none (monotonic); None: nothing is waiting."""
+        return self._edit_quiet.again_us()
+
+    @_port("looking at job files")
+    def scan_jobs(self, most: int) -> list[int]:
+        """Look at up to `most` files, on from where the last call stopped: the ids to ask `edits` about."""
+        return self._edits.scan(most)
+
+    @property
+    def is_scanning_jobs(self) -> bool:
+        """Whether a round of `scan_jobs` is under way."""
+        return self._edits.is_scanning
+
+    @_port("removing a reason")
+    def accepted(self, id_: int, text: str) -> None:  # noqa: ARG002  # the text is kept by the store; `known` asks it
+        """The file was accepted as it is: a reason beside it is removed."""
+        self._edits.forget_reason(id_)
+
+    @_port("writing a reason")
+    def complain(self, id_: int, errors: str) -> None:
+        """Write why an edit was refused beside the file."""
+        self._edits.complain(id_, errors)
+
+    @_port("removing job files")
+    def remove(self, ids: Iterable[int]) -> None:
+        """Remove the files of jobs that are over."""
+        for id_ in ids:
+            self._edits.remove(id_)
+
+    # ---- the whole ------------------------------------------------------------------------------------------------
+
+    @_port("syncing the spool")
+    def sync(self) -> None:
+        """Make renames durable: first where files went to, then where they came from. The store's thread."""
+        for name in ("jobs", "rejected", "."):
+            self._folders[name].sync()
+
+    @_port("looking at the spool")
+    def check_alive(self) -> None:
+        """Make sure that the folders are still those that were opened. Raises PortError if they were replaced."""
+        for folder in self._folders.values():
+            found, opened = os.stat(folder.path), os.fstat(folder.fd)
+            if (found.st_dev, found.st_ino) != (opened.st_dev, opened.st_ino):
+                raise OSError(errno.ESTALE, "the directory was replaced by another", folder.path)
+
+    def close(self) -> None:
+        """Let go of the directories."""
+        for folder in self._folders.values():
+            folder.close()
+
+
+def _open(root: str, log: logging.Logger) -> dict[str, Folder]:
+    folders: dict[str, Folder] = {}
+    try:
+        top = folders["."] = Folder(root)
+        _check(top, top, log)
+        for name in FOLDERS:
+            folders[name] = Folder(f"{root}/{name}", top)
+            if name in ("jobs", "rejected"):
+                _check(folders[name], top, log)
+    except (OSError, SpoolRefused) as wrong:
+        for folder in folders.values():
+            folder.close()
+        if isinstance(wrong, OSError):
+            raise _port_error("opening the spool", wrong) from wrong
+        raise
+    return folders
+
+
+def _check(folder: Folder, top: Folder, log: logging.Logger) -> None:
+    """Refuse what others could play with. Its parent is not asked: who may write there may do anything to us anyway."""
+    found, shown = os.fstat(folder.fd), escaped(folder.path)
+    mode = stat.S_IMODE(found.st_mode)
+    if found.st_uid not in (os.geteuid(), 0):
+        raise SpoolRefused(f"{shown} belongs to user {found.st_uid}: a spool belongs to the one who runs its scheduler")
+    if open_to_others(found) and not (mode & stat.S_ISVTX and folder is top):
+        raise SpoolRefused(f"{shown} may be written to by others (mode {mode:04o}): chmod 0700, or 1733 to take drops")
+    if found.st_dev != os.fstat(top.fd).st_dev:
+        raise SpoolRefused(f"{shown} is on another file system than the spool: files cannot be renamed into it")
+    if folder is top and mode & (stat.S_IRGRP | stat.S_IROTH):
+        log.warning(
+            "%s may be read by others (mode %04o): job files and output may hold secrets; chmod 0700", shown, mode
+        )

@@ -1,0 +1,5 @@
+"""The store: SQLite in WAL mode at synchronous=FULL; one writer, one commit for whatever has come in meanwhile.
+
+`writer` implements the port, `reader` answers everyone else (the daemon may run or not), `audit` compares the job table
+with the fold of the events, `schema` owns the format, `codec` the rows. Nobody else imports sqlite3.
+"""

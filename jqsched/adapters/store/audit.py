@@ -1,0 +1,84 @@
+"""The audit behind `jqsched check-spool`: is the job table what the events say, and is the database whole?
+
+Rule: findings are texts for a person; `rebuild` writes the job table anew from the events and nothing else.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+
+from jqsched.adapters.store import codec
+from jqsched.adapters.store.schema import connect, port_errors, store_path
+from jqsched.adapters.store.writer import SELECT_EVENTS, SELECT_JOBS, UPSERT_JOB
+from jqsched.core.event import IllegalEvent, advance
+from jqsched.core.job import Job
+
+
+def audit(folder: str) -> list[str]:
+    """Everything that is wrong with the store in `folder`; empty when nothing is."""
+    path = store_path(folder)
+    if not Path(path).exists():
+        return [f"{path}: there is no store"]
+    try:
+        connection = connect(path, read_only=True)
+        return [*_integrity(connection, path), *_projection(connection, path)]
+    except sqlite3.DatabaseError as error:
+        return [f"{path}: cannot be read: {error}"]
+
+
+def _integrity(connection: sqlite3.Connection, path: str) -> Iterator[str]:
+    for (finding,) in connection.execute("PRAGMA integrity_check(20)"):
+        if finding != "ok":
+            yield f"{path}: {finding}"
+
+
+def _projection(connection: sqlite3.Connection, path: str) -> Iterator[str]:
+    stored = {row[0]: row for row in connection.execute(SELECT_JOBS)}
+    last_us = 0
+    for _, t_us in connection.execute("SELECT seq, t_us FROM events ORDER BY seq"):
+        if t_us <= last_us:
+            yield f"{path}: an event at {t_us} is not after the one before it ({last_us})"
+        last_us = t_us
+    for jobid, folded in fold_all(connection):
+        if isinstance(folded, str):
+            yield f"{path}: {folded}"
+        elif folded is None:
+            if stored.pop(jobid, None) is not None:
+                yield f"{path}: job {jobid} was invalidated, but is in the job table"
+        elif stored.pop(jobid, None) != codec.job_to_row(folded):
+            yield f"{path}: job {jobid} is not in the job table as its events say (state {folded.state.name})"
+    for jobid in stored:
+        yield f"{path}: job {jobid} is in the job table, but has no events"
+
+
+def fold_all(connection: sqlite3.Connection) -> Iterator[tuple[int, Job | str | None]]:
+    """For each job its events folded, or what does not fit."""
+    rows = connection.execute(f"{SELECT_EVENTS} ORDER BY jobid, seq")
+    for jobid, log in groupby(rows, itemgetter(1)):
+        job: Job | None = None
+        try:
+            for row in log:
+                job = advance(job, codec.event_from_row(row)[1])
+        except (IllegalEvent, ValueError, KeyError, TypeError) as error:
+            yield jobid, f"the event log of job {jobid} does not fold: {error}"
+        else:
+            yield jobid, job
+
+
+def rebuild(folder: str) -> int:
+    """Write the job table anew from the events, in one transaction; returns the number of jobs.
+
+    Raises: PortError. Only when no scheduler runs (the caller holds the spool's lock).
+    """
+    path = store_path(folder)
+    connection = connect(path)
+    with port_errors("rebuild the job table", path):
+        connection.execute("BEGIN IMMEDIATE")
+        jobs = [folded for _, folded in fold_all(connection) if isinstance(folded, Job)]
+        connection.execute("DELETE FROM jobs")
+        connection.executemany(UPSERT_JOB, map(codec.job_to_row, jobs))
+        connection.execute("COMMIT")
+    connection.close()
+    return len(jobs)

@@ -1,0 +1,131 @@
+"""How values stand in the store: events and jobs as rows, specs as small readable JSON.
+
+Rule: encode and decode are exact inverses (a property pins it); no SQL and no IO here.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, cast
+
+from attrs import fields
+
+from jqsched.core.event import NO_CONTEXT, Event
+from jqsched.core.job import Dependency, Job, JobException, OnInterrupt, Spec, State
+
+# Encoders are kept: json.dumps with options builds one for each call, which costs more than the encoding.
+encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+decode_json = json.JSONDecoder().decode
+
+EVENT_COLUMNS = ("seq", "jobid", "t_us", "name", "context", "spec")
+JOB_COLUMNS = (
+    "id", "name", "spec", "userid", "state", "urgency", "urgency_before", "pin", "priority", "waits", "attempt",
+    "interruptions", "requeuing", "fatal", "exception", "status", "t_submit_us", "t_depend_us", "t_priority_us",
+    "t_sched_us", "t_run_us", "t_start_us", "t_cleanup_us", "t_inactive_us",
+)  # fmt: skip
+
+EventRow = tuple[int, int, int, str, str | None, str | None]
+Row = tuple[Any, ...]  # a row of SQLite: what it holds is known by the column, not by the type
+
+_SPEC_DEFAULTS = {field.name: field.default for field in fields(Spec)}
+_STATES = {state.value: state for state in State}
+
+
+def spec_to_json(spec: Spec) -> str:
+    """Write a spec: what differs from the defaults, under the names of its fields."""
+    document: dict[str, object] = {"command": spec.command, "name": spec.name, "cwd": spec.cwd}
+    if spec.env:
+        document["env"] = dict(spec.env)
+    if spec.on_interrupt is not OnInterrupt.REQUEUE:
+        document["on_interrupt"] = spec.on_interrupt.value
+    if spec.dependencies:
+        document["dependencies"] = [[d.scheme, d.value, d.next_only] for d in spec.dependencies]
+    for key in ("cores", "tasks", "nodes", "time_limit_us", "output", "error", "reasons", "jobspec"):
+        value = getattr(spec, key)
+        if value != _SPEC_DEFAULTS[key]:
+            document[key] = value
+    return encode_json(document)
+
+
+def spec_from_json(text: str) -> Spec:
+    """Read a spec back."""
+    document = cast(dict[str, Any], decode_json(text))
+    document["command"] = tuple(document["command"])
+    if len(document) == 3:
+        return Spec(**document)
+    if "env" in document:
+        document["env"] = tuple(document["env"].items())
+    if "on_interrupt" in document:
+        document["on_interrupt"] = OnInterrupt(document["on_interrupt"])
+    if "dependencies" in document:
+        document["dependencies"] = tuple(Dependency(*parts) for parts in document["dependencies"])
+    if "reasons" in document:
+        document["reasons"] = tuple((source, text) for source, text in document["reasons"])
+    return Spec(**document)
+
+
+def event_to_row(seq: int, event: Event) -> EventRow:
+    """Write an event; an empty context is NULL."""
+    context = encode_json(event.context) if event.context else None
+    spec = spec_to_json(event.spec) if event.spec is not None else None
+    return (seq, event.jobid, event.t_us, event.name, context, spec)
+
+
+def event_from_row(row: Row) -> tuple[int, Event]:
+    """Read an event and its seq back."""
+    seq, jobid, t_us, name, context, spec = row
+    parsed: Mapping[str, Any] = decode_json(context) if context else NO_CONTEXT
+    return seq, Event(jobid, t_us, name, parsed, spec_from_json(spec) if spec else None)
+
+
+def job_to_row(job: Job, spec: str | None = None) -> Row:
+    """Write a job; `spec` spares encoding it again."""
+    told = job.exception
+    return (
+        job.id,
+        job.spec.name,
+        spec if spec is not None else spec_to_json(job.spec),
+        job.userid,
+        job.state.value,
+        job.urgency,
+        job.urgency_before,
+        job.pin,
+        job.priority,
+        encode_json(job.waits) if job.waits else None,
+        job.attempt,
+        job.interruptions,
+        int(job.requeuing),
+        int(job.fatal),
+        encode_json([told.type, told.severity, told.note]) if told is not None else None,
+        job.status,
+        job.t_submit_us,
+        job.t_depend_us,
+        job.t_priority_us,
+        job.t_sched_us,
+        job.t_run_us,
+        job.t_start_us,
+        job.t_cleanup_us,
+        job.t_inactive_us,
+    )
+
+
+def job_from_row(row: Row) -> Job:
+    """Read a job back; the columns are JOB_COLUMNS."""
+    id_, _name, spec, userid, state, urgency, before, pin, priority, waits, attempt, *rest = row
+    interruptions, requeuing, fatal, told, *later = rest
+    return Job(
+        id_,
+        spec_from_json(spec),
+        userid,
+        _STATES[state],
+        urgency,
+        before,
+        pin,
+        priority,
+        tuple(decode_json(waits)) if waits else (),
+        attempt,
+        interruptions,
+        bool(requeuing),
+        bool(fatal),
+        JobException(*decode_json(told)) if told else None,
+        *later,
+    )

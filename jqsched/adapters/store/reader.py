@@ -1,0 +1,88 @@
+"""Reading the store from any process of the owner, with the daemon running or down.
+
+Rule: never writes, never waits for the writer (WAL readers see a committed snapshot), never changes a file.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from jqsched.adapters.store import codec
+from jqsched.adapters.store.schema import FORMAT_VERSION, StoreRefused, connect, port_errors, store_path
+from jqsched.adapters.store.writer import SELECT_EVENTS, SELECT_JOBS
+from jqsched.core.event import Event
+from jqsched.core.job import Job
+
+
+class StoreReader:
+    """Committed jobs and events of the store in `folder`. Raises FileNotFoundError when there is none."""
+
+    def __init__(self, folder: str) -> None:
+        self.path = store_path(folder)
+        if not Path(self.path).exists():
+            raise FileNotFoundError(self.path)
+        try:
+            self._connection = connect(self.path, read_only=True)
+            version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        except sqlite3.DatabaseError as error:
+            raise StoreRefused(f"{self.path}: cannot be read ({error})") from error
+        if version > FORMAT_VERSION:
+            raise StoreRefused(f"{self.path}: written by a newer jqsched (format {version})")
+        self.is_empty = version == 0
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _rows(self, sql: str, arguments: Sequence[object] = ()) -> Iterator[codec.Row]:
+        if self.is_empty:
+            return
+        with port_errors("read the store", self.path):
+            yield from self._connection.execute(sql, arguments)
+
+    # -- jobs
+
+    def active(self) -> Iterator[Job]:
+        """All jobs that are not finished, by id."""
+        return map(codec.job_from_row, self._rows(f"{SELECT_JOBS} WHERE state < 64 ORDER BY id"))
+
+    def finished(self, *, since_us: int = 0, most: int = -1) -> Iterator[Job]:
+        """Finished jobs, the last to end first; ended after `since_us`, at most `most` (negative: all). By index."""
+        sql = f"{SELECT_JOBS} WHERE state = 64 AND t_inactive_us > ? ORDER BY t_inactive_us DESC, id DESC LIMIT ?"
+        return map(codec.job_from_row, self._rows(sql, (since_us, most)))
+
+    def jobs(self, ids: Iterable[int]) -> dict[int, Job]:
+        """Those of these jobs that are known."""
+        found: dict[int, Job] = {}
+        for id_ in ids:
+            for row in self._rows(f"{SELECT_JOBS} WHERE id = ?", (id_,)):
+                found[id_] = codec.job_from_row(row)
+        return found
+
+    def named(self, name: str) -> Iterator[Job]:
+        """All jobs of a name, by id."""
+        return map(codec.job_from_row, self._rows(f"{SELECT_JOBS} WHERE name = ? ORDER BY id", (name,)))
+
+    def counts(self) -> dict[int, int]:
+        """How many jobs there are in each state."""
+        return dict(self._rows("SELECT state, count(*) FROM jobs GROUP BY state"))
+
+    # -- events
+
+    def events(self, jobid: int, *, after_seq: int = 0) -> Iterator[tuple[int, Event]]:
+        """The event log of a job, with the seqs."""
+        sql = f"{SELECT_EVENTS} WHERE jobid = ? AND seq > ? ORDER BY seq"
+        return map(codec.event_from_row, self._rows(sql, (jobid, after_seq)))
+
+    def journal(self, *, after_seq: int = 0, since_us: int = 0) -> Iterator[tuple[int, Event]]:
+        """The events of all jobs, in order, after a seq and a time."""
+        sql = f"{SELECT_EVENTS} WHERE seq > ? AND t_us > ? ORDER BY seq"
+        return map(codec.event_from_row, self._rows(sql, (after_seq, since_us)))
+
+    def last_seq(self) -> int:
+        """The seq of the newest event, 0 when there is none."""
+        return next((row[0] for row in self._rows("SELECT coalesce(max(seq), 0) FROM events")), 0)
+
+    def setting(self, key: str) -> str | None:
+        """One of the scheduler's durable settings."""
+        return next((row[0] for row in self._rows("SELECT value FROM meta WHERE key = ?", (key,))), None)

@@ -1,0 +1,144 @@
+"""The tables, their version, and how a database is opened, refused or brought up to date.
+
+Rule: everything that depends on the format's version is here. A store that is newer, damaged, foreign or missing where
+there must be one is refused with the way out named; never is an empty one started in its place.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from jqsched.ports import PortError
+
+FILE_NAME = "jqsched.db"
+FORMAT_VERSION = 1
+APPLICATION_ID = 0x6A717363  # "jqsc": `file` and we ourselves know a store by it
+
+TABLES = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE events (
+    seq INTEGER PRIMARY KEY, jobid INTEGER NOT NULL, t_us INTEGER NOT NULL, name TEXT NOT NULL, context TEXT, spec TEXT
+);
+CREATE INDEX events_of_job ON events (jobid, seq);
+CREATE TABLE jobs (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL, spec TEXT NOT NULL, userid INTEGER NOT NULL, state INTEGER NOT NULL,
+    urgency INTEGER NOT NULL, urgency_before INTEGER NOT NULL, pin INTEGER, priority INTEGER NOT NULL, waits TEXT,
+    attempt INTEGER NOT NULL, interruptions INTEGER NOT NULL, requeuing INTEGER NOT NULL, fatal INTEGER NOT NULL,
+    exception TEXT, status INTEGER, t_submit_us INTEGER NOT NULL, t_depend_us INTEGER NOT NULL,
+    t_priority_us INTEGER NOT NULL, t_sched_us INTEGER NOT NULL, t_run_us INTEGER NOT NULL,
+    t_start_us INTEGER NOT NULL, t_cleanup_us INTEGER NOT NULL, t_inactive_us INTEGER NOT NULL
+);
+CREATE INDEX jobs_live ON jobs (id) WHERE state < 64;
+CREATE INDEX jobs_inactive ON jobs (t_inactive_us, id) WHERE state = 64;
+CREATE INDEX jobs_by_name ON jobs (name, id);
+CREATE TABLE attempts (
+    id INTEGER PRIMARY KEY, attempt INTEGER NOT NULL, pid INTEGER NOT NULL, start_ticks INTEGER NOT NULL,
+    boot_id TEXT NOT NULL
+);
+CREATE TABLE files (id INTEGER PRIMARY KEY, text TEXT NOT NULL);
+"""
+
+# From each old version, what brings it to the next; run in one transaction with the new version's number.
+MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {}
+
+
+class StoreRefused(Exception):
+    """The store cannot be used as it is; the text names the file, what is wrong and the way out."""
+
+
+def store_path(folder: str | Path) -> str:
+    """Where the database is in a folder."""
+    return str(Path(folder) / FILE_NAME)
+
+
+@contextmanager
+def port_errors(doing: str, path: str) -> Iterator[None]:
+    """Turn SQLite's errors into PortError; SQLite hides the errno, so its own error name stands in the text."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        name = getattr(error, "sqlite_errorname", type(error).__name__)
+        raise PortError(doing, path, None, f"{name}: {error}") from error
+
+
+def connect(path: str, *, read_only: bool = False) -> sqlite3.Connection:
+    """Open a database with the settings that the guarantees rest on. Transactions are begun and ended by hand."""
+    uri = f"file:{_quoted(path)}?mode={'ro' if read_only else 'rwc'}"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
+    if not read_only:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+    return connection
+
+
+def _quoted(path: str) -> str:
+    return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+def open_store(path: str, *, used_before: bool) -> sqlite3.Connection:
+    """Open the store for writing: make it if it is new, migrate it if it is old, refuse it if it is anything else.
+
+    Raises: StoreRefused; PortError when the disk fails. `used_before` says that this spool had a store already.
+    """
+    exists = Path(path).exists() and Path(path).stat().st_size > 0
+    if used_before and not exists:
+        raise StoreRefused(
+            f"{path}: the store is missing, but this spool was in use: put it back from a backup"
+            f" (or, to begin with an empty history, remove {Path(path).parent / 'jqsched.lock'})"
+        )
+    try:
+        connection = connect(path)
+        version = _version(connection, path)
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):
+            raise PortError("open the store", path, None, f"{_name(error)}: {error}") from error
+        raise StoreRefused(f"{path}: damaged ({error}): {_way_out(path)}") from error
+    with port_errors("prepare the store", path):
+        if version == 0:
+            _create(connection)
+        elif version < FORMAT_VERSION:
+            _migrate(connection, version)
+    return connection
+
+
+def _name(error: sqlite3.Error) -> str:
+    return getattr(error, "sqlite_errorname", type(error).__name__)
+
+
+def _way_out(path: str) -> str:
+    return f"look at it with `jqsched check-spool --spool {Path(path).parent}`, or put a backup in its place"
+
+
+def _version(connection: sqlite3.Connection, path: str) -> int:
+    """The version of the format, 0 for an empty database; refuses what is newer or not ours."""
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    application = int(connection.execute("PRAGMA application_id").fetchone()[0])
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if tables == 0 and version == 0:
+        return 0
+    if application != APPLICATION_ID:
+        raise StoreRefused(f"{path}: not a store of jqsched: move it away, or name another folder with --store")
+    if version > FORMAT_VERSION:
+        raise StoreRefused(
+            f"{path}: written by a newer jqsched (format {version}, this one knows {FORMAT_VERSION}):"
+            " install that version, or put a backup in its place"
+        )
+    return version
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in filter(str.strip, TABLES.split(";")):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version={FORMAT_VERSION}")
+    connection.execute("COMMIT")
+
+
+def _migrate(connection: sqlite3.Connection, version: int) -> None:
+    for old in range(version, FORMAT_VERSION):
+        connection.execute("BEGIN IMMEDIATE")
+        MIGRATIONS[old](connection)
+        connection.execute(f"PRAGMA user_version={old + 1}")
+        connection.execute("COMMIT")

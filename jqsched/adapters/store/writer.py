@@ -1,0 +1,206 @@
+"""The writer: events and projection in one transaction, on a thread of its own.
+
+Rule: batches become durable in the order in which they were handed over; the first error ends everything, and nothing
+is tried again on the same file (after a failed fsync nobody knows what the disk holds).
+"""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from jqsched.adapters.store import codec
+from jqsched.adapters.store.schema import open_store, port_errors, store_path
+from jqsched.core.job import Draft, Outcome, State
+from jqsched.core.queue import load
+from jqsched.ports import Attempt, Batch, PortError, Stored
+
+INSERT_EVENT = f"INSERT INTO events ({','.join(codec.EVENT_COLUMNS)}) VALUES (?,?,?,?,?,?)"
+UPSERT_JOB = (
+    f"INSERT OR REPLACE INTO jobs ({','.join(codec.JOB_COLUMNS)}) VALUES ({','.join('?' * len(codec.JOB_COLUMNS))})"
+)
+SELECT_JOBS = f"SELECT {','.join(codec.JOB_COLUMNS)} FROM jobs"
+SELECT_EVENTS = f"SELECT {','.join(codec.EVENT_COLUMNS)} FROM events"
+
+Deliver = Callable[[int | PortError], None]
+
+
+class SqliteStore:
+    """The Store port on a database in `folder`.
+
+    `sync_spool` is called on the writer's thread before a commit that needs it; `deliver` from there with the number
+    of the last durable batch (they count from 1), or once with the PortError that ended it all.
+    """
+
+    def __init__(self, folder: str, sync_spool: Callable[[], None], *, used_before: bool = False) -> None:
+        self.path = store_path(folder)
+        self._sync_spool = sync_spool
+        self._connection = open_store(self.path, used_before=used_before)
+        self._deliver: Deliver = lambda _: None
+        self._todo: list[Batch] = []
+        self._handed = self._durable = 0
+        self._wake = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="jqsched-store", daemon=True)
+        with port_errors("open the store", self.path):
+            self._reading = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+
+    # -- at start
+
+    def load(self) -> Stored:
+        """Read the live jobs, their attempts and files, and the settings. O(live jobs)."""
+        with port_errors("load the store", self.path):
+            settings = dict(self._reading.execute("SELECT key, value FROM meta"))
+            seq, last_us = self._reading.execute(
+                "SELECT seq, t_us FROM events ORDER BY seq DESC LIMIT 1"
+            ).fetchone() or (0, 0)
+            highest = self._reading.execute("SELECT coalesce(max(id), 0) FROM jobs").fetchone()[0]
+            live = self._reading.execute(f"{SELECT_JOBS} WHERE state < 64")
+            queue = load(
+                map(codec.job_from_row, live),
+                seq=max(seq, int(settings.get("seq", 0))),
+                last_us=max(last_us, int(settings.get("last_us", 0))),
+                last_id=max(highest, int(settings.get("last_id", 0))),
+            )
+            attempts = self._reading.execute("SELECT id, attempt, pid, start_ticks, boot_id FROM attempts ORDER BY id")
+            files = dict(self._reading.execute("SELECT id, text FROM files"))
+            return Stored(queue, tuple(Attempt(*row) for row in attempts), files, settings)
+
+    def start(self, deliver: Deliver) -> None:
+        """Begin to write; until then batches wait."""
+        self._deliver = deliver
+        self._thread.start()
+
+    # -- writing
+
+    def submit(self, batch: Batch) -> int:
+        """Hand over a batch; returns its number. Does not wait."""
+        with self._wake:
+            self._todo.append(batch)
+            self._handed += 1
+            self._wake.notify()
+            return self._handed
+
+    def close(self) -> None:
+        """Make durable what was handed over, then close; raises nothing more than was delivered."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._reading.close()
+        self._connection.close()
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._todo or self._closing)
+                batches, self._todo = self._todo, []
+                if not batches:
+                    return
+            try:
+                self._write(batches)
+            except PortError as error:
+                self._deliver(error)
+                return
+            self._durable += len(batches)
+            self._deliver(self._durable)
+
+    def _write(self, batches: Sequence[Batch]) -> None:
+        if any(batch.sync_spool for batch in batches):
+            self._sync_spool()
+        with port_errors("commit to the store", self.path):
+            connection = self._connection
+            connection.execute("BEGIN IMMEDIATE")
+            for batch in batches:
+                _write_batch(connection, batch)
+            connection.execute("COMMIT")
+
+    # -- reading on the loop's thread
+
+    def outcomes(self, ids: Iterable[int], names: Iterable[str]) -> dict[int | str, Outcome]:
+        """What is known of finished jobs: by id, and for each name the newest. Committed ones only."""
+        found: dict[int | str, Outcome] = {}
+        with port_errors("read the store", self.path):
+            for id_ in ids:
+                self._find(found, id_, "id = ?")
+            for name in names:
+                self._find(found, name, "name = ?")
+        return found
+
+    def _find(self, found: dict[int | str, Outcome], key: int | str, where: str) -> None:
+        row = self._reading.execute(
+            f"{SELECT_JOBS} WHERE {where} AND state = {State.INACTIVE.value} ORDER BY id DESC LIMIT 1", (key,)
+        ).fetchone()
+        if row is not None:
+            job = codec.job_from_row(row)
+            found[key] = Outcome(job.id, job.spec.name, job.success, job.t_start_us > 0)
+
+    def spec(self, id_: int) -> Draft | None:
+        """What a job is, with the urgency and pin that it was submitted with; None when unknown."""
+        with port_errors("read the store", self.path):
+            row = self._reading.execute(f"{SELECT_JOBS} WHERE id = ?", (id_,)).fetchone()
+            submit = self._reading.execute(
+                f"{SELECT_EVENTS} WHERE jobid = ? AND name = 'submit' ORDER BY seq LIMIT 1", (id_,)
+            ).fetchone()
+        if row is None or submit is None:
+            return None
+        context = codec.event_from_row(submit)[1].context
+        urgency, pin = context.get("urgency"), context.get("pin")
+        assert isinstance(urgency, int)
+        return Draft(codec.job_from_row(row).spec, urgency, pin if isinstance(pin, int) else None, requeue_of=id_)
+
+    def file(self, id_: int) -> str | None:
+        """The text of a live job's file as last accepted; None when there is none."""
+        with port_errors("read the store", self.path):
+            row = self._reading.execute("SELECT text FROM files WHERE id = ?", (id_,)).fetchone()
+        return row[0] if row is not None else None
+
+    def finished_count(self) -> int:
+        """How many jobs are finished, purged ones included."""
+        with port_errors("read the store", self.path):
+            row = self._reading.execute("SELECT count(*) FROM jobs WHERE state = 64").fetchone()
+            purged = self._reading.execute("SELECT value FROM meta WHERE key = 'purged'").fetchone()
+        return int(row[0]) + (int(purged[0]) if purged else 0)
+
+    def finished_before(self, before_us: int, most: int) -> list[int]:
+        """The ids of jobs that ended before this time, oldest first."""
+        sql = "SELECT id FROM jobs WHERE state = 64 AND t_inactive_us < ? ORDER BY t_inactive_us, id LIMIT ?"
+        with port_errors("read the store", self.path):
+            return [id_ for (id_,) in self._reading.execute(sql, (before_us, most))]
+
+    def is_finished(self, id_: int) -> bool:
+        """Whether the store knows this job as finished."""
+        row = self._reading.execute("SELECT state FROM jobs WHERE id = ?", (id_,)).fetchone()
+        return row is not None and row[0] == State.INACTIVE.value
+
+
+def _write_batch(connection: sqlite3.Connection, batch: Batch) -> None:
+    seqs = range(batch.first_seq, batch.first_seq + len(batch.events))
+    connection.executemany(INSERT_EVENT, map(codec.event_to_row, seqs, batch.events))
+    connection.executemany(UPSERT_JOB, map(codec.job_to_row, batch.jobs))
+    if batch.attempts:
+        connection.executemany(
+            "INSERT OR REPLACE INTO attempts (id, attempt, pid, start_ticks, boot_id) VALUES (?,?,?,?,?)",
+            [(a.id, a.attempt, a.pid, a.start_ticks, a.boot_id) for a in batch.attempts],
+        )
+    if batch.over:
+        connection.executemany("DELETE FROM attempts WHERE id = ? AND attempt = ?", batch.over)
+    if batch.files:
+        connection.executemany("INSERT OR REPLACE INTO files (id, text) VALUES (?,?)", batch.files)
+    done = [(job.id,) for job in batch.jobs if job.state is State.INACTIVE]
+    if done:
+        connection.executemany("DELETE FROM files WHERE id = ?", done)
+    if batch.purged:
+        gone = [(id_,) for id_ in batch.purged]
+        connection.executemany("DELETE FROM events WHERE jobid = ?", gone)
+        connection.executemany("DELETE FROM jobs WHERE id = ? AND state = 64", gone)
+    if batch.settings:
+        connection.executemany("INSERT OR REPLACE INTO meta (key, value) VALUES (?,?)", batch.settings)
+
+
+def boot_id() -> str:
+    """The id of this boot of the machine; empty where there is none."""
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return path.read_text(encoding="ascii").strip() if os.access(path, os.R_OK) else ""

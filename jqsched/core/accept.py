@@ -1,0 +1,367 @@
+"""How job files become jobs: binding of dependencies, refusal of what can never be, and edits of queued jobs.
+
+Rule: decisions like those of `decide`, about what comes in by file or by `submit`. A dependency on a name is bound
+once, when the job that depends is accepted, or when the first job of that name arrives. Source: design.md section 5; RFC 26.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from attrs import evolve, frozen
+
+from jqsched.core import order
+from jqsched.core.event import effective_priority
+from jqsched.core.job import (
+    Dependency,
+    Draft,
+    Job,
+    Outcome,
+    Scheme,
+    Spec,
+    State,
+    describe,
+    describe_begin_time,
+    read_wait,
+)
+from jqsched.core.json import Json
+from jqsched.core.policy import Limits, Verdict, antecedents, judge_live, judge_outcome
+from jqsched.core.queue import Queue, find, namesakes, waiters
+from jqsched.core.step import (
+    AlreadyStarted,
+    Changed,
+    Fact,
+    Fold,
+    Refused,
+    Relimit,
+    Step,
+    UnknownJob,
+    advance_to_sched,
+    satisfy,
+)
+
+Known = Mapping[int | str, Outcome]
+
+
+@frozen
+class Arrival:
+    """A draft with the id it would get, and whose it is."""
+
+    id: int
+    draft: Draft
+    userid: int
+
+
+@frozen
+class Bound:
+    """A dependency after binding: its description, the antecedent's id if it has one, and whether it is met."""
+
+    description: str
+    antecedent: int | None = None
+    met: bool = False
+
+
+@frozen
+class Accepted:
+    """What became of a batch of arrivals: a step, and the refusals by id. All others are jobs now."""
+
+    step: Step
+    refused: dict[int, str]
+
+
+# ---- acceptance ---------------------------------------------------------------------------------------------------
+
+
+def accept(queue: Queue, arrivals: Sequence[Arrival], known: Known, limits: Limits, now_us: int) -> Accepted:
+    """Make jobs of the arrivals of one commit, in the order of their ids.
+
+    Shape:    names are looked for among these arrivals first, then among live jobs, then in `known` (what the store
+              says of finished jobs; see `policy.lookups`). A file whose dependencies can never be met, or which would
+              close a cycle, is refused with the reason.
+    Cost:     O(k log n), and O(what is reachable) for an arrival that somebody waits for by name.
+    """
+    refused: dict[int, str] = {}
+    while True:
+        accepted = [arrival for arrival in arrivals if arrival.id not in refused]
+        binding = _Binding(queue, accepted, known, now_us)
+        errors = binding.errors or binding.cycle()
+        if not errors:
+            break
+        refused |= errors
+    fold = Fold(queue, limits, now_us)
+    for arrival in accepted:
+        _enter(fold, arrival, binding.bound[arrival.id])
+    for arrival in accepted:
+        _bind_waiting(fold, arrival)
+    return Accepted(fold.step(), refused)
+
+
+def _enter(fold: Fold, arrival: Arrival, bounds: Sequence[Bound]) -> None:
+    """Post the first events of a job."""
+    facts: list[Fact] = [("submit", _submit_context(arrival), arrival.draft.spec)]
+    facts += [("dependency-add", {"description": bound.description}) for bound in bounds]
+    facts += [("dependency-remove", {"description": bound.description}) for bound in bounds if bound.met]
+    facts.append("validate")
+    if all(bound.met for bound in bounds):
+        facts.append("depend")
+    job = fold.post(arrival.id, *facts)
+    assert job is not None
+    advance_to_sched(fold, job)
+
+
+def _submit_context(arrival: Arrival) -> dict[str, Json]:
+    draft = arrival.draft
+    context: dict[str, Json] = {"userid": arrival.userid, "urgency": draft.urgency, "flags": 0, "version": 1}
+    if draft.pin is not None:
+        context["pin"] = draft.pin
+    if draft.requeue_of is not None:
+        context["requeue_of"] = draft.requeue_of
+    return context
+
+
+def _bind_waiting(fold: Fold, arrival: Arrival) -> None:
+    """Bind those who waited for a job of this name to it."""
+    name = arrival.draft.spec.name
+    for id_ in waiters(fold.queue, name):
+        job = find(fold.queue, id_)
+        if job is None or id_ == arrival.id:
+            continue
+        facts: list[Fact] = []
+        for wait in filter(None, map(read_wait, job.waits)):
+            if wait.target == name and wait.scheme is not Scheme.SINGLETON:
+                bound = describe(wait.scheme, name, arrival.id)
+                facts += [
+                    ("dependency-add", {"description": bound}),
+                    ("dependency-remove", {"description": wait.description}),
+                ]
+        fold.post(id_, *facts)
+
+
+class _Binding:
+    """The dependencies of a batch of arrivals, each bound to what it names; `errors` for those that cannot be."""
+
+    def __init__(self, queue: Queue, arrivals: Sequence[Arrival], known: Known, now_us: int) -> None:
+        self.queue, self.known, self.now_us = queue, known, now_us
+        self.arrivals = {arrival.id: arrival for arrival in arrivals}
+        self.named: dict[str, list[int]] = {}
+        for arrival in arrivals:
+            self.named.setdefault(arrival.draft.spec.name, []).append(arrival.id)
+        self.errors: dict[int, str] = {}
+        self.bound: dict[int, list[Bound]] = {}
+        for arrival in arrivals:
+            try:
+                self.bound[arrival.id] = [self.bind(arrival, dep) for dep in arrival.draft.spec.dependencies]
+            except _CannotBind as reason:
+                self.errors[arrival.id] = str(reason)
+
+    def bind(self, arrival: Arrival, dependency: Dependency) -> Bound:
+        scheme = Scheme(dependency.scheme)
+        if scheme is Scheme.BEGIN_TIME:
+            assert isinstance(dependency.value, int)
+            return Bound(describe_begin_time(dependency.value), met=dependency.value <= self.now_us)
+        if scheme is Scheme.SINGLETON:
+            return Bound("singleton", met=not any(self.elders(arrival.id, arrival.draft.spec.name)))
+        if isinstance(dependency.value, int):
+            return self.bind_id(arrival.id, scheme, dependency.value)
+        assert isinstance(dependency.value, str)
+        return self.bind_name(arrival.id, scheme, dependency.value, next_only=dependency.next_only)
+
+    def elders(self, id_: int, name: str) -> Iterator[int]:
+        """Unfinished jobs of that name with a lower id."""
+        yield from (other for other in self.named.get(name, ()) if other < id_)
+        eldest = order.first(namesakes(self.queue, name))
+        if eldest is not None and eldest < (id_,):
+            yield eldest[0]
+
+    def bind_id(self, id_: int, scheme: Scheme, wanted: int) -> Bound:
+        if wanted == id_:
+            raise _CannotBind(f"dependency: {scheme.value}: a job cannot depend on itself")
+        job = find(self.queue, wanted)
+        if job is not None:
+            met = judge_live(scheme, job) is Verdict.SATISFIED
+            return Bound(describe(scheme, wanted), wanted, met)
+        if wanted in self.arrivals:
+            return Bound(describe(scheme, wanted), wanted)
+        outcome = self.known.get(wanted)
+        if outcome is None:
+            raise _CannotBind(f"dependency: {scheme.value}: job {wanted} is unknown (purged, or never given out)")
+        if judge_outcome(scheme, outcome) is Verdict.NEVER:
+            raise _CannotBind(f"dependency: {scheme.value}: job {wanted} {_how(scheme, outcome)}")
+        return Bound(describe(scheme, wanted), wanted, met=True)
+
+    def bind_name(self, id_: int, scheme: Scheme, name: str, *, next_only: bool) -> Bound:
+        beside = [other for other in self.named.get(name, ()) if other != id_]
+        if beside:
+            return Bound(describe(scheme, name, beside[-1]), beside[-1])
+        newest = order.last(namesakes(self.queue, name))
+        if newest is not None:
+            job = find(self.queue, newest[0])
+            assert job is not None
+            met = judge_live(scheme, job) is Verdict.SATISFIED
+            return Bound(describe(scheme, name, job.id), job.id, met)
+        outcome = self.known.get(name)
+        if outcome is not None and not next_only and judge_outcome(scheme, outcome) is Verdict.SATISFIED:
+            return Bound(describe(scheme, name, outcome.id), outcome.id, met=True)
+        return Bound(describe(scheme, name))
+
+    # -- cycles
+
+    def cycle(self) -> dict[int, str]:
+        """The refusal of one arrival that closes a cycle (of those in it, the last to come); empty when none does."""
+        for id_ in self.arrivals:
+            path = self.path_back(id_)
+            if path is not None:
+                closing = max(member for member in path if member in self.arrivals)
+                at = path.index(closing)
+                round_ = [*path[at:], *path[:at], closing]
+                names = " -> ".join(f"{self.name_of(member)} ({member})" for member in round_)
+                return {closing: f"dependency: cycle: {names}"}
+        return {}
+
+    def path_back(self, start: int) -> list[int] | None:
+        """A way from a job along its antecedents back to itself."""
+        if not self.is_awaited(start):
+            return None
+        came_from: dict[int, int] = {}
+        todo = [start]
+        while todo:
+            here = todo.pop()
+            for there in self.antecedents(here):
+                if there == start:
+                    return _walk(came_from, start, here)
+                if there not in came_from:
+                    came_from[there] = here
+                    todo.append(there)
+        return None
+
+    def is_awaited(self, id_: int) -> bool:
+        """Whether anyone can wait for this arrival: only then can it close a cycle."""
+        name = self.arrivals[id_].draft.spec.name
+        if self.queue.dependents.get(name) is not None or len(self.named[name]) > 1:
+            return True
+        return any(bound.antecedent == id_ for bounds in self.bound.values() for bound in bounds)
+
+    def antecedents(self, id_: int) -> Iterator[int]:
+        arrival = self.arrivals.get(id_)
+        if arrival is not None:
+            yield from (b.antecedent for b in self.bound[id_] if b.antecedent is not None and not b.met)
+            if any(bound.description == "singleton" for bound in self.bound[id_]):
+                yield from self.elders(id_, arrival.draft.spec.name)
+            return
+        job = find(self.queue, id_)
+        if job is None:
+            return
+        yield from antecedents(self.queue, job)
+        for wait in filter(None, map(read_wait, job.waits)):
+            if isinstance(wait.target, str) and wait.target in self.named:
+                yield self.named[wait.target][0]
+
+    def name_of(self, id_: int) -> str:
+        arrival, job = self.arrivals.get(id_), find(self.queue, id_)
+        return arrival.draft.spec.name if arrival else job.spec.name if job else str(id_)
+
+
+class _CannotBind(Exception):
+    """Leaves `bind` early; its text becomes the refusal."""
+
+
+def _how(scheme: Scheme, outcome: Outcome) -> str:
+    if scheme is Scheme.AFTER and not outcome.ran:
+        return "ended without having started"
+    return "ended well" if outcome.success else "failed or was canceled"
+
+
+def _walk(came_from: dict[int, int], start: int, here: int) -> list[int]:
+    path = [here]
+    while path[-1] != start:
+        path.append(came_from[path[-1]])
+    return path[::-1]
+
+
+# ---- edits --------------------------------------------------------------------------------------------------------
+
+
+def update(
+    queue: Queue, id_: int, was: Draft, now: Draft, known: Known, limits: Limits, now_us: int, *, userid: int
+) -> Step:
+    """Apply an edit of a job's file: what differs from the file as last accepted becomes events.
+
+    Answers:  Changed; Refused (the job keeps its last good form); AlreadyStarted when it runs and more than the time
+              limit was changed; UnknownJob.
+    Source:   design.md section 5 (Editing).
+    """
+    job = find(queue, id_)
+    if job is None:
+        return Step(queue, answer=UnknownJob(id_))
+    if now.spec.name != was.spec.name:
+        return Step(queue, answer=Refused(f"name: cannot be changed (it is {was.spec.name!r})"))
+    fold = Fold(queue, limits, now_us)
+    if job.state >= State.RUN:
+        return _update_running(fold, job, was, now)
+    rebound = _Binding(queue, [Arrival(id_, now, userid)], known, now_us)
+    if was.spec.dependencies != now.spec.dependencies:
+        refusal = rebound.errors or rebound.cycle()
+        if refusal:
+            return Step(queue, answer=Refused(refusal[id_]))
+        _update_dependencies(fold, job, rebound.bound[id_])
+    if was.urgency != now.urgency:
+        fold.post(id_, ("urgency", {"userid": userid, "urgency": now.urgency}))
+    if was.spec != now.spec:
+        fold.post(id_, ("jobspec-update", spec_changes(was.spec, now.spec), now.spec))
+    _settle(fold, id_, was, now)
+    after = find(fold.queue, id_)
+    return fold.step(Changed(after if after is not None else job))
+
+
+def _update_running(fold: Fold, job: Job, was: Draft, now: Draft) -> Step:
+    limited = evolve(was, spec=evolve(was.spec, time_limit_us=now.spec.time_limit_us, jobspec=now.spec.jobspec))
+    if now != limited:
+        return fold.step(AlreadyStarted(job.id))
+    if now.spec != was.spec:
+        changed = fold.post(job.id, ("jobspec-update", spec_changes(was.spec, now.spec), now.spec))
+        assert changed is not None
+        fold.effects.append(Relimit(job.id, job.attempt, now.spec.time_limit_us))
+    return fold.step(Changed(job))
+
+
+def _update_dependencies(fold: Fold, job: Job, bounds: Iterable[Bound]) -> None:
+    wanted = [bound.description for bound in bounds if not bound.met]
+    facts: list[Fact] = [("dependency-add", {"description": new}) for new in wanted if new not in job.waits]
+    gone = [old for old in job.waits if old not in wanted and read_wait(old) is not None]
+    facts += [("dependency-remove", {"description": old}) for old in gone]
+    if facts:
+        fold.post(job.id, *facts)
+
+
+def _settle(fold: Fold, id_: int, was: Draft, now: Draft) -> None:
+    """Bring an edited job back to where it belongs, with its new pin."""
+    job = find(fold.queue, id_)
+    assert job is not None
+    if was.pin != now.pin:
+        context: dict[str, Json] = {"pin": now.pin}
+        if job.state is not State.DEPEND:
+            context["priority"] = effective_priority(job.urgency, now.pin, job.urgency)
+        job = fold.post(id_, ("priority", context))
+        assert job is not None
+    satisfy(fold, job, ())
+
+
+def spec_changes(was: Spec, now: Spec) -> dict[str, Json]:
+    """The context of a `jobspec-update`: dotted keys and new values; of the environment only that it changed."""
+    changes: dict[str, Json] = {}
+    if was.command != now.command or was.tasks != now.tasks:
+        changes["tasks"] = [{"command": list(now.command), "slot": "task", "count": {"total": now.tasks}}]
+    if was.time_limit_us != now.time_limit_us:
+        changes["attributes.system.duration"] = (now.time_limit_us or 0) / 1_000_000
+    if was.cwd != now.cwd:
+        changes["attributes.system.cwd"] = now.cwd
+    if was.env != now.env:
+        changes["attributes.system.environment"] = "changed"
+    for key in ("cores", "output", "error"):
+        if getattr(was, key) != getattr(now, key):
+            changes[f"attributes.user.jqsched.{key}"] = getattr(now, key)
+    if was.on_interrupt != now.on_interrupt:
+        changes["attributes.user.jqsched.on_interrupt"] = now.on_interrupt.value
+    if was.reasons != now.reasons:
+        changes["attributes.user.jqsched.reasons"] = [list(reason) for reason in now.reasons]
+    if was.dependencies != now.dependencies:
+        changes["attributes.system.dependencies"] = [dependency.scheme for dependency in now.dependencies]
+    return changes

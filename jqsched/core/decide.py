@@ -1,0 +1,311 @@
+"""Decisions about jobs that are there: commands, news of processes, and the scheduling pass.
+
+Rule: a decision is `Step = f(queue, ..., now_us)`: the next queue, the events that lead there, and what is to be done
+when they are durable. Nothing here knows how jobs arrive, run or are stored. Source: RFC 21; flux.md section 2
+(variants table); ganeti.md section 7 (dequeue, priority).
+"""
+
+from collections.abc import Callable
+
+from attrs import frozen
+
+from jqsched.core import policy
+from jqsched.core import queue as queues
+from jqsched.core.event import Event, effective_priority
+from jqsched.core.job import URGENCY_HOLD, Job, OnInterrupt, Scheme, State, read_wait
+from jqsched.core.json import Json, JsonObject
+from jqsched.core.policy import Limits
+from jqsched.core.queue import Queue, find, waiters
+from jqsched.core.step import (
+    AlreadyStarted,
+    Changed,
+    Dequeued,
+    Fact,
+    Fold,
+    Refused,
+    Step,
+    Stop,
+    UnknownJob,
+    advance_to_sched,
+    end_unstarted,
+    ended,
+    exception,
+    infeasible,
+    satisfy,
+    waits_on,
+)
+
+RELEASE: JsonObject = {"ranks": "all", "final": True}
+ONE_CORE: JsonObject = {"annotations": {"sched": {"resource_summary": "1 core"}}}
+TIMEOUT_NOTE = "resource allocation expired"
+
+
+# ---- commands -----------------------------------------------------------------------------------------------------
+
+
+def dequeue(queue: Queue, id_: int, limits: Limits, now_us: int, *, userid: int, note: str = "") -> Step:
+    """Cancel a job.
+
+    Answers:  Dequeued if it had not started; AlreadyStarted(stopping) if it runs and is ended now; UnknownJob.
+    Source:   Ganeti JQScheduler.hs dequeueJob; flux.md section 2 (cancel).
+    """
+    job = find(queue, id_)
+    if job is None:
+        return Step(queue, answer=UnknownJob(id_))
+    fold = Fold(queue, limits, now_us)
+    if job.state < State.RUN:
+        end_unstarted(fold, job, "cancel", note, userid)
+        return fold.step(Dequeued(id_))
+    if not job.fatal:
+        fold.post(id_, exception(job, "cancel", 0, note, userid))
+    fold.effects.append(Stop(id_, job.attempt))
+    return fold.step(AlreadyStarted(id_, stopping=True))
+
+
+def set_urgency(queue: Queue, id_: int, urgency: int, limits: Limits, now_us: int, *, userid: int) -> Step:
+    """Change what the user asks for: 0 holds, 31 expedites. Source: flux.md section 4; JM/urgency.c."""
+
+    def post(fold: Fold, job: Job) -> None:
+        changed = fold.post(job.id, ("urgency", {"userid": userid, "urgency": urgency}))
+        assert changed is not None
+        advance_to_sched(fold, changed)
+
+    return _change_queued(queue, id_, limits, now_us, post)
+
+
+def set_priority(queue: Queue, id_: int, pin: int | None, limits: Limits, now_us: int) -> Step:
+    """Pin a queued job's priority, or (None) leave it to the plugin again.
+
+    Answers:  Changed, AlreadyStarted, or UnknownJob: three distinct values.
+    Source:   Ganeti JQScheduler.hs setJobPriority.
+    """
+
+    def post(fold: Fold, job: Job) -> None:
+        context: dict[str, Json] = {"pin": pin}
+        if job.state is not State.DEPEND:
+            context["priority"] = effective_priority(job.urgency, pin, job.urgency)
+        fold.post(job.id, ("priority", context))
+
+    return _change_queued(queue, id_, limits, now_us, post)
+
+
+def unhold(queue: Queue, id_: int, limits: Limits, now_us: int, *, userid: int) -> Step:
+    """Undo a hold: the urgency before it, and a pin of 0 removed. A job that is not held is left as it is."""
+    job = find(queue, id_)
+    if job is None or job.state >= State.RUN:
+        return _change_queued(queue, id_, limits, now_us, lambda *_: None)
+    step = Step(queue, answer=Changed(job))
+    if job.pin == 0:
+        step = set_priority(queue, id_, None, limits, now_us)
+    if job.urgency == URGENCY_HOLD:
+        after = set_urgency(step.queue, id_, job.urgency_before, limits, now_us, userid=userid)
+        step = Step(after.queue, step.events + after.events, answer=after.answer, finished=after.finished)
+    return step
+
+
+def _change_queued(queue: Queue, id_: int, limits: Limits, now_us: int, post: Callable[[Fold, Job], None]) -> Step:
+    job = find(queue, id_)
+    if job is None:
+        return Step(queue, answer=UnknownJob(id_))
+    if job.state >= State.RUN:
+        return Step(queue, answer=AlreadyStarted(id_))
+    fold = Fold(queue, limits, now_us)
+    post(fold, job)
+    after = find(fold.queue, id_)
+    return fold.step(Changed(after if after is not None else job))
+
+
+def requeue(queue: Queue, id_: int, limits: Limits, now_us: int, *, userid: int) -> Step:
+    """End a running attempt and run the job again; a queued job is where it should be. Source: design.md section 6."""
+    job = find(queue, id_)
+    if job is None:
+        return Step(queue, answer=UnknownJob(id_))
+    if job.state < State.RUN:
+        return Step(queue, answer=Changed(job))
+    if job.state is State.CLEANUP:
+        return Step(queue, answer=Refused(f"job {id_} is just ending: requeue it when it has"))
+    fold = Fold(queue, limits, now_us)
+    if not job.requeuing:
+        fold.post(id_, exception(job, "requeue", 2, "", userid))
+    fold.effects.append(Stop(id_, job.attempt))
+    return fold.step(AlreadyStarted(id_, stopping=True))
+
+
+# ---- news of processes --------------------------------------------------------------------------------------------
+
+
+def started(queue: Queue, id_: int, attempt: int, limits: Limits, now_us: int) -> Step:
+    """An attempt's process runs: `alloc` (unless it came before the start) and `start`. Repeatable."""
+    fold = Fold(queue, limits, now_us)
+    _note_start(fold, id_, attempt)
+    return fold.step()
+
+
+def _note_start(fold: Fold, id_: int, attempt: int) -> Job | None:
+    """Make sure that alloc and start are posted; None when this attempt is none of the job's present one."""
+    job = find(fold.queue, id_)
+    if job is None or job.attempt != attempt or job.state < State.SCHED:
+        return None
+    if job.started:
+        return job
+    facts: list[Fact] = ["start"] if job.state >= State.RUN else [("alloc", allocation(job)), "start"]
+    running = fold.post(id_, *facts)
+    assert running is not None
+    for waiting in waiters(fold.queue, id_):
+        other = find(fold.queue, waiting)
+        assert other is not None
+        met = [wait.description for wait in waits_on(other, id_) if wait.scheme is Scheme.AFTER]
+        if met:
+            satisfy(fold, other, met)
+    if running.fatal or running.requeuing:
+        fold.effects.append(Stop(id_, attempt))  # it was ended before it started
+    return running
+
+
+def allocation(job: Job) -> JsonObject:
+    """The context of `alloc`: we bind no cores, so the summary says how many."""
+    if job.spec.cores == 1:
+        return ONE_CORE
+    return {"annotations": {"sched": {"resource_summary": f"{job.spec.cores} cores"}}}
+
+
+def finished(
+    queue: Queue, id_: int, attempt: int, status: int, limits: Limits, now_us: int, *, error: str | None = None
+) -> Step:
+    """An attempt is over with a known status: the job ends, or goes back to the queue if that was asked for."""
+    fold = Fold(queue, limits, now_us)
+    job = _note_start(fold, id_, attempt)
+    if job is None:
+        return fold.step()
+    fold.effects.clear()  # nothing to stop any more
+    if error is not None and not job.fatal:
+        job = fold.post(id_, exception(job, "exec", 0, error))
+        assert job is not None
+    if job.requeuing and job.state is State.RUN:
+        _back_to_queue(fold, job)
+    else:
+        ended(fold, job, (("finish", {"status": status}), ("release", RELEASE), "free", "clean"))
+    return fold.step()
+
+
+def interrupted(queue: Queue, id_: int, attempt: int, limits: Limits, now_us: int, *, note: str = "") -> Step:
+    """An attempt is gone and nobody knows how it ended: by `on_interrupt` queued again, or ended.
+
+    Shape:    a job that was asked to be requeued, or ended, goes that way; it is no interruption then. After
+              `limits.interruptions_max` interruptions the job is held.
+    Source:   design.md section 6.
+    """
+    fold = Fold(queue, limits, now_us)
+    job = find(queue, id_)
+    if job is None or job.attempt != attempt or job.state < State.SCHED:
+        return fold.step()
+    if job.state is State.SCHED:
+        job = fold.post(id_, ("alloc", allocation(job)))
+        assert job is not None
+    if job.state is State.CLEANUP:
+        ended(fold, job, (("release", RELEASE), "free", "clean"))
+    elif job.requeuing:
+        _back_to_queue(fold, job)
+    elif job.spec.on_interrupt is OnInterrupt.FAIL:
+        ended(fold, job, (exception(job, "interrupted", 0, note), ("release", RELEASE), "free", "clean"))
+    else:
+        job = fold.post(id_, exception(job, "interrupted", 2, note))
+        assert job is not None
+        _back_to_queue(fold, job)
+        _hold_after_too_many(fold, id_)
+    return fold.step()
+
+
+def _back_to_queue(fold: Fold, job: Job) -> None:
+    again = fold.post(job.id, ("release", RELEASE), "free", ("requeue", {"attempt": job.attempt + 1}))
+    assert again is not None
+    advance_to_sched(fold, again)
+
+
+def _hold_after_too_many(fold: Fold, id_: int) -> None:
+    job = find(fold.queue, id_)
+    if job is None or job.state >= State.RUN or job.interruptions < fold.limits.interruptions_max:
+        return
+    held = fold.post(id_, ("urgency", {"userid": job.userid, "urgency": URGENCY_HOLD}))
+    assert held is not None
+    advance_to_sched(fold, held)
+
+
+def expired(queue: Queue, id_: int, attempt: int, limits: Limits, now_us: int) -> Step:
+    """A running attempt has used up its time limit: a `timeout` exception, then it is ended."""
+    fold = Fold(queue, limits, now_us)
+    job = find(queue, id_)
+    if job is not None and job.attempt == attempt and job.state is State.RUN and job.spec.time_limit_us is not None:
+        fold.post(id_, exception(job, "timeout", 0, TIMEOUT_NOTE))
+        fold.effects.append(Stop(id_, attempt))
+    return fold.step()
+
+
+def tick(queue: Queue, limits: Limits, now_us: int) -> Step:
+    """Release the jobs whose begin time has come."""
+    fold = Fold(queue, limits, now_us)
+    for id_ in policy.due(queue, now_us):
+        job = find(fold.queue, id_)
+        assert job is not None
+        past = [
+            wait.description
+            for wait in filter(None, map(read_wait, job.waits))
+            if wait.scheme is Scheme.BEGIN_TIME and isinstance(wait.target, int) and wait.target <= now_us
+        ]
+        satisfy(fold, job, past)
+    return fold.step()
+
+
+def weed(queue: Queue, limits: Limits, now_us: int) -> Step:
+    """After the limits were lowered: end the queued jobs that could never run any more. O(n), once a change."""
+    fold = Fold(queue, limits, now_us)
+    for id_ in sorted(queue.enqueued):
+        job = find(fold.queue, id_)
+        if job is not None and job.state is State.SCHED and not policy.is_feasible(job, limits):
+            end_unstarted(fold, job, "alloc", infeasible(job, limits))
+    return fold.step()
+
+
+# ---- starting -----------------------------------------------------------------------------------------------------
+
+
+@frozen
+class Schedule:
+    """What a scheduling pass decided: `permits` may start (in this order), of them `allocated` only once it is
+    durable that they do; `recalled` permits are to be asked back first.
+    """
+
+    queue: Queue
+    events: tuple[Event, ...] = ()
+    permits: tuple[int, ...] = ()
+    recalled: tuple[int, ...] = ()
+
+
+def schedule(queue: Queue, limits: Limits, now_us: int) -> Schedule:
+    """One scheduling pass: recall the permits that were overtaken, and permit what `select` chooses.
+
+    Cost: O(k log n) for k chosen or recalled.
+    """
+    recalled = policy.overtaken(queue, limits)
+    for id_ in recalled:
+        queue = queues.recall(queue, id_)
+    chosen = policy.select(queue, limits)
+    if not chosen:
+        return Schedule(queue, recalled=recalled)
+    fold = Fold(queue, limits, now_us)
+    for id_ in chosen:
+        job = queue.enqueued[id_]
+        if job.spec.on_interrupt is OnInterrupt.FAIL:
+            fold.post(id_, ("alloc", allocation(job)))
+        else:
+            fold.queue = queues.permit(fold.queue, id_)
+    return Schedule(fold.queue, tuple(fold.events), chosen, recalled)
+
+
+def remark(queue: Queue, id_: int, note: str, limits: Limits, now_us: int) -> Step:
+    """Log that an edit of a job's file was refused: an exception of severity 5, which changes nothing."""
+    fold = Fold(queue, limits, now_us)
+    job = find(queue, id_)
+    if job is not None:
+        fold.post(id_, exception(job, "edit", 5, note))
+    return fold.step()

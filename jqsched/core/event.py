@@ -1,0 +1,226 @@
+"""Events, and what each does to its job: the only place where a job changes.
+
+Rule: `advance(job, event)` is total for every event that was accepted, and says why it refuses one that does not fit
+(`IllegalEvent`, a bug of ours). It knows one job at a time, no queue, no policy. Source: RFC 21 (states and events),
+RFC 18 (format). Ours beyond RFC 21: `requeue` (RUN -> PRIORITY), the key `pin` of `priority`, `pin` and `requeue_of`
+of `submit`, and `dependency-add` for a job that waits already (an edit), which leads back to DEPEND.
+"""
+
+from collections.abc import Callable, Mapping
+
+from attrs import evolve, frozen
+
+from jqsched.core.job import (
+    PRIORITY_MAX,
+    UNSET_PRIORITY,
+    URGENCY_DEFAULT,
+    URGENCY_EXPEDITE,
+    URGENCY_HOLD,
+    Job,
+    JobException,
+    Spec,
+    State,
+)
+from jqsched.core.json import Json, JsonObject
+
+NO_CONTEXT: JsonObject = {}
+
+
+@frozen
+class Event:
+    """One entry of a job's event log. `spec` comes with `submit` and `jobspec-update` only."""
+
+    jobid: int
+    t_us: int
+    name: str
+    context: JsonObject = NO_CONTEXT
+    spec: Spec | None = None
+
+
+class IllegalEvent(AssertionError):
+    """An event that the job's state does not allow: the story so far is in the text."""
+
+
+def integer(context: JsonObject, key: str, default: int | None = None) -> int:
+    """Read an integer of a context; a missing or other value is an IllegalEvent unless there is a default."""
+    value = context.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise IllegalEvent(f"context {dict(context)!r}: {key} is no integer")
+    return value
+
+
+def text(context: JsonObject, key: str) -> str:
+    """Read a string of a context; anything else is an IllegalEvent."""
+    value = context.get(key)
+    if not isinstance(value, str):
+        raise IllegalEvent(f"context {dict(context)!r}: {key} is no string")
+    return value
+
+
+def effective_priority(urgency: int, pin: int | None, computed: int) -> int:
+    """The priority that orders the queue: hold and expedite win over a pin, a pin over what a plugin computed.
+
+    Source: flux.md section 4; design.md section 4.
+    """
+    if urgency == URGENCY_HOLD:
+        return 0
+    if urgency == URGENCY_EXPEDITE:
+        return PRIORITY_MAX
+    return pin if pin is not None else computed
+
+
+def submitted(event: Event) -> Job:
+    """Make the job of a `submit` event."""
+    assert event.spec is not None, "a submit event carries the spec"
+    urgency = integer(event.context, "urgency")
+    return Job(
+        id=event.jobid,
+        spec=event.spec,
+        userid=integer(event.context, "userid"),
+        urgency=urgency,
+        urgency_before=urgency or URGENCY_DEFAULT,
+        pin=_pin(event.context, None),
+        t_submit_us=event.t_us,
+    )
+
+
+def _pin(context: JsonObject, present: int | None) -> int | None:
+    pin: Json = context.get("pin", present)
+    assert pin is None or isinstance(pin, int)
+    return pin
+
+
+def _validate(job: Job, event: Event) -> Job:
+    return evolve(job, state=State.DEPEND, t_depend_us=event.t_us)
+
+
+def _dependency_add(job: Job, event: Event) -> Job:
+    description = text(event.context, "description")
+    state = job.state if job.state in (State.NEW, State.DEPEND) else State.DEPEND
+    if description in job.waits:
+        return evolve(job, state=state)
+    return evolve(job, state=state, waits=(*job.waits, description))
+
+
+def _dependency_remove(job: Job, event: Event) -> Job:
+    description = text(event.context, "description")
+    return evolve(job, waits=tuple(wait for wait in job.waits if wait != description))
+
+
+def _depend(job: Job, event: Event) -> Job:
+    return evolve(job, state=State.PRIORITY, t_priority_us=job.t_priority_us or event.t_us)
+
+
+def _priority(job: Job, event: Event) -> Job:
+    pin = _pin(event.context, job.pin)
+    if job.state is State.DEPEND:
+        return evolve(job, pin=pin)
+    priority = integer(event.context, "priority")
+    return evolve(job, pin=pin, priority=priority, state=State.SCHED, t_sched_us=job.t_sched_us or event.t_us)
+
+
+def _back_to_priority(job: Job) -> State:
+    return State.PRIORITY if job.state is State.SCHED else job.state
+
+
+def _urgency(job: Job, event: Event) -> Job:
+    urgency = integer(event.context, "urgency")
+    before = job.urgency if job.urgency != URGENCY_HOLD else job.urgency_before
+    return evolve(job, urgency=urgency, urgency_before=before, state=_back_to_priority(job))
+
+
+def _jobspec_update(job: Job, event: Event) -> Job:
+    assert event.spec is not None, "a jobspec-update event carries the new spec"
+    return evolve(job, spec=event.spec, state=_back_to_priority(job))
+
+
+def _alloc(job: Job, event: Event) -> Job:
+    return evolve(job, state=State.RUN, t_run_us=event.t_us)
+
+
+def _start(job: Job, event: Event) -> Job:
+    return evolve(job, t_start_us=event.t_us)
+
+
+def _finish(job: Job, event: Event) -> Job:
+    return evolve(
+        job, state=State.CLEANUP, status=integer(event.context, "status"), t_cleanup_us=job.t_cleanup_us or event.t_us
+    )
+
+
+def _exception(job: Job, event: Event) -> Job:
+    severity, kind = integer(event.context, "severity"), text(event.context, "type")
+    told = job.exception
+    if told is None or severity < told.severity:
+        told = JobException(kind, severity, text(event.context, "note"))
+    if severity == 0 and not job.t_cleanup_us:
+        return evolve(job, exception=told, fatal=True, state=State.CLEANUP, t_cleanup_us=event.t_us, waits=())
+    interrupted = 1 if kind == "interrupted" and severity > 0 and not job.t_cleanup_us else 0
+    asked = kind == "requeue" and severity > 0 and job.state is State.RUN
+    return evolve(
+        job,
+        exception=told,
+        interruptions=job.interruptions + interrupted,
+        requeuing=job.requeuing or asked or bool(interrupted),
+    )
+
+
+def _requeue(job: Job, event: Event) -> Job:
+    return evolve(
+        job,
+        state=State.PRIORITY,
+        attempt=integer(event.context, "attempt"),
+        requeuing=False,
+        status=None,
+        t_run_us=0,
+        t_start_us=0,
+        t_cleanup_us=0,
+    )
+
+
+def _clean(job: Job, event: Event) -> Job:
+    return evolve(job, state=State.INACTIVE, t_inactive_us=event.t_us)
+
+
+def _data(job: Job, _: Event) -> Job:
+    return job
+
+
+N, D, P, S, R, C = State.NEW, State.DEPEND, State.PRIORITY, State.SCHED, State.RUN, State.CLEANUP
+_ACTIVE = frozenset((D, P, S, R, C))
+
+# name -> (states in which it may come, what it does). Names that are not here are data, in any active state.
+TRANSITIONS: Mapping[str, tuple[frozenset[State], Callable[[Job, Event], Job]]] = {
+    "validate": (frozenset((N,)), _validate),
+    "dependency-add": (frozenset((N, D, P, S)), _dependency_add),
+    "dependency-remove": (frozenset((N, D)), _dependency_remove),
+    "depend": (frozenset((D,)), _depend),
+    "priority": (frozenset((D, P, S)), _priority),
+    "urgency": (frozenset((D, P, S)), _urgency),
+    "jobspec-update": (frozenset((D, P, S, R)), _jobspec_update),
+    "alloc": (frozenset((S,)), _alloc),
+    "start": (frozenset((R, C)), _start),
+    "finish": (frozenset((R, C)), _finish),
+    "exception": (_ACTIVE, _exception),
+    "release": (frozenset((R, C)), _data),
+    "free": (frozenset((R, C)), _data),
+    "requeue": (frozenset((R,)), _requeue),
+    "clean": (frozenset((C,)), _clean),
+}
+
+
+def advance(job: Job | None, event: Event) -> Job | None:
+    """Apply one event to its job: None becomes a job by `submit`, and `invalidate` makes it None again.
+
+    Raises: IllegalEvent when the state does not allow it.  Source: RFC 21; Flux event.c event_job_update.
+    """
+    if job is None:
+        if event.name != "submit":
+            raise IllegalEvent(f"job {event.jobid}: {event.name} before submit")
+        return submitted(event)
+    if event.name == "invalidate" and job.state is State.NEW:
+        return None
+    allowed, apply = TRANSITIONS.get(event.name, (_ACTIVE, _data))
+    if job.state not in allowed:
+        raise IllegalEvent(f"job {job.id} is in {job.state.name}: no {event.name} {dict(event.context)!r} there")
+    return apply(job, event)

@@ -1,0 +1,240 @@
+"""The frozen values of the queue: jobs, what they were asked to run, and what they wait for.
+
+Rule: a value checks its own shape and knows nothing of queues, events or policy. Times are integer microseconds
+since the epoch (`_us`), 0 = not yet. Source: RFC 21 (states), RFC 26 (dependencies), RFC 14/25 (jobspec).
+"""
+
+from enum import Enum, IntEnum
+
+from attrs import frozen
+
+from jqsched.core.json import JsonObject
+
+URGENCY_HOLD, URGENCY_DEFAULT, URGENCY_EXPEDITE = 0, 16, 31
+PRIORITY_MAX = 2**32 - 1
+UNSET_PRIORITY = -1
+ARROW = "→"
+
+
+class State(IntEnum):
+    """A job's state, as RFC 21 names it; the numbers are Flux's bits."""
+
+    NEW = 1
+    DEPEND = 2
+    PRIORITY = 4
+    SCHED = 8
+    RUN = 16
+    CLEANUP = 32
+    INACTIVE = 64
+
+
+class Result(IntEnum):
+    """How a job ended."""
+
+    COMPLETED = 1
+    FAILED = 2
+    CANCELED = 4
+    TIMEOUT = 8
+
+
+class OnInterrupt(Enum):
+    """What becomes of a job whose attempt was interrupted from outside: at least once, or at most once."""
+
+    REQUEUE = "requeue"
+    FAIL = "fail"
+
+
+class Scheme(Enum):
+    """Dependency schemes of RFC 26 that the scheduler itself resolves."""
+
+    AFTER = "after"
+    AFTERANY = "afterany"
+    AFTEROK = "afterok"
+    AFTERNOTOK = "afternotok"
+    BEGIN_TIME = "begin-time"
+    SINGLETON = "singleton"
+
+
+@frozen
+class Dependency:
+    """A dependency as it was asked for, before it is bound to a job.
+
+    `value` is an id (int), a name (str), the begin time in microseconds (int), or None for singleton. `next_only`
+    binds a name only to a job that is not finished. A scheme that is not of `Scheme` belongs to a plugin.
+    """
+
+    scheme: str
+    value: int | str | None = None
+    next_only: bool = False
+
+
+@frozen
+class Wait:
+    """What a dependency description, as it stands in `dependency-add`, says a job waits for.
+
+    `target` is the antecedent's id when bound, the awaited name when not, the begin time in microseconds, or None.
+    """
+
+    scheme: Scheme
+    target: int | str | None
+    description: str
+
+
+_PREFIXES = {
+    "after-start": Scheme.AFTER,
+    "after-finish": Scheme.AFTERANY,
+    "after-success": Scheme.AFTEROK,
+    "after-failure": Scheme.AFTERNOTOK,
+}
+_PREFIX_OF = {scheme: prefix for prefix, scheme in _PREFIXES.items()}
+
+
+def describe(scheme: Scheme, wanted: int | str, bound: int | None = None) -> str:
+    """Write the description of a dependency on a job: `after-success=build→17`, `after-success=17` or, not yet bound,
+    `after-success=build`.
+    """
+    text = f"{_PREFIX_OF[scheme]}={wanted}"
+    return f"{text}{ARROW}{bound}" if bound is not None and bound != wanted else text
+
+
+def describe_begin_time(begin_us: int) -> str:
+    """Write the description of a begin time, in seconds as Flux does."""
+    return f"begin-time={begin_us / 1_000_000:.6f}".rstrip("0").rstrip(".")
+
+
+def read_wait(description: str) -> Wait | None:
+    """Read a description back; None when it is not one of ours (a plugin's, which only the plugin removes)."""
+    if description == "singleton":
+        return Wait(Scheme.SINGLETON, None, description)
+    prefix, equals, wanted = description.partition("=")
+    if not equals:
+        return None
+    if prefix == "begin-time":
+        return Wait(Scheme.BEGIN_TIME, round(float(wanted) * 1_000_000), description)
+    scheme = _PREFIXES.get(prefix)
+    if scheme is None:
+        return None
+    bound = wanted.rpartition(ARROW)[2]
+    return Wait(scheme, int(bound) if bound.isdecimal() else wanted, description)
+
+
+@frozen
+class Spec:
+    """What a job is to run and how: the short form of a job file after its defaults are filled in.
+
+    `command` is executed as it stands. `cores` is the total over all tasks. `env` is sorted by name. `jobspec` is the
+    complete RFC 25 document where the job was given in that form, else None (it can be derived).
+    """
+
+    command: tuple[str, ...]
+    name: str
+    cwd: str
+    env: tuple[tuple[str, str], ...] = ()
+    cores: int = 1
+    tasks: int = 1
+    nodes: int = 1
+    time_limit_us: int | None = None
+    output: str | None = None
+    error: str | None = None
+    on_interrupt: OnInterrupt = OnInterrupt.REQUEUE
+    reasons: tuple[tuple[str, str], ...] = ()
+    dependencies: tuple[Dependency, ...] = ()
+    jobspec: JsonObject | None = None
+
+
+@frozen
+class Draft:
+    """A checked job file that is not a job yet: its spec, and the urgency and pinned priority that it asks for."""
+
+    spec: Spec
+    urgency: int = URGENCY_DEFAULT
+    pin: int | None = None
+    requeue_of: int | None = None
+
+
+@frozen
+class JobException:
+    """An `exception` event's content; severity 0 ends the job."""
+
+    type: str
+    severity: int
+    note: str
+
+
+@frozen
+class Job:
+    """One job as the events so far have made it. Only `event.advance` makes a changed one.
+
+    `priority` is what orders the queue (-1 before the first); `pin` is a priority that was asked for and wins over
+    plugins; `urgency_before` is what `release` restores. `waits` are the descriptions of unmet dependencies, in the
+    order in which they were added. `exception` is the one that is shown: of the lowest severity, first seen. `fatal`
+    says that an exception of severity 0 ended the job. `requeuing` says that the attempt's end leads to the queue.
+    """
+
+    id: int
+    spec: Spec
+    userid: int
+    state: State = State.NEW
+    urgency: int = URGENCY_DEFAULT
+    urgency_before: int = URGENCY_DEFAULT
+    pin: int | None = None
+    priority: int = UNSET_PRIORITY
+    waits: tuple[str, ...] = ()
+    attempt: int = 1
+    interruptions: int = 0
+    requeuing: bool = False
+    fatal: bool = False
+    exception: JobException | None = None
+    status: int | None = None
+    t_submit_us: int = 0
+    t_depend_us: int = 0
+    t_priority_us: int = 0
+    t_sched_us: int = 0
+    t_run_us: int = 0
+    t_start_us: int = 0
+    t_cleanup_us: int = 0
+    t_inactive_us: int = 0
+
+    @property
+    def started(self) -> bool:
+        """Whether the present attempt's process was started."""
+        return self.t_start_us > 0
+
+    @property
+    def success(self) -> bool:
+        """Whether the job ended well: status 0 and no fatal exception before it."""
+        return self.status == 0 and not self.fatal
+
+    @property
+    def result(self) -> Result | None:
+        """How the job ended; None while it has not. Source: RFC 21; Flux job-list eventlog_inactive_complete."""
+        if self.state is not State.INACTIVE:
+            return None
+        if self.success:
+            return Result.COMPLETED
+        kind = self.exception.type if self.fatal and self.exception else ""
+        return {"cancel": Result.CANCELED, "timeout": Result.TIMEOUT}.get(kind, Result.FAILED)
+
+
+@frozen
+class Outcome:
+    """What is remembered of a finished job for the sake of those that depend on it."""
+
+    id: int
+    name: str
+    success: bool
+    ran: bool
+
+
+def output_paths(spec: Spec, id_: int, folder: str) -> tuple[str, str | None]:
+    """Where a job's output and (None: together with it) error go; `folder` holds the default `ID.log`.
+
+    `{id}` and `{name}` are filled in; a relative path is relative to the job's cwd.
+    """
+
+    def path(pattern: str) -> str:
+        name = pattern.replace("{id}", str(id_)).replace("{name}", spec.name)
+        return name if name.startswith("/") else f"{spec.cwd.rstrip('/')}/{name}"
+
+    output = path(spec.output) if spec.output is not None else f"{folder}/{id_}.log"
+    return output, path(spec.error) if spec.error is not None else None

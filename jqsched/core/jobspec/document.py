@@ -1,0 +1,238 @@
+"""A `Spec` as an RFC 25 jobspec (version 1), and back.
+
+Rule: what RFC 25 has a place for stands there, the rest under `attributes.user.jqsched`. A jobspec that says more than
+a `Spec` can is kept verbatim in `Spec.jobspec`; one that `to_jobspec` would make again is not (it would cost memory).
+Source: RFC 25, RFC 14 (attributes), RFC 26 (dependencies; optional keys such as our `next` are allowed there).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from attrs import define, evolve, field
+
+from jqsched.core.job import Dependency, OnInterrupt, Scheme, Spec
+from jqsched.core.jobspec import values
+from jqsched.core.jobspec.values import Wrong, show
+from jqsched.core.json import Json, JsonObject
+
+T = TypeVar("T")
+
+_KEYS = ("version", "resources", "tasks", "attributes")
+_OURS = ("output", "error", "on_interrupt", "reasons")
+
+
+class JobspecError(ValueError):
+    """Not a jobspec that can be run here: all errors, each with its place, as `tasks[0].command: must be …`."""
+
+    def __init__(self, errors: tuple[str, ...]) -> None:
+        super().__init__("\n".join(errors))
+        self.errors = errors
+
+
+# ---- writing ------------------------------------------------------------------------------------------------------
+
+
+def to_jobspec(spec: Spec) -> JsonObject:
+    """Write the jobspec of a spec: the one it was given as, or one made of it.
+
+    Units: duration in seconds, 0 = none, as Flux writes it. Cost: a few microseconds.
+    """
+    if spec.jobspec is not None:
+        return spec.jobspec
+    system: dict[str, Json] = {
+        "duration": spec.time_limit_us / 1_000_000 if spec.time_limit_us is not None else 0,
+        "cwd": spec.cwd,
+        "environment": dict(spec.env),
+        "job": {"name": spec.name},
+    }
+    if spec.dependencies:
+        system["dependencies"] = [_dependency(dependency) for dependency in spec.dependencies]
+    attributes: dict[str, Json] = {"system": system}
+    if ours := _ours(spec):
+        attributes["user"] = {"jqsched": ours}
+    slots, resources = _resources(spec)
+    count: Json = {"per_slot": 1} if slots == spec.tasks else {"total": spec.tasks}
+    return {
+        "resources": resources,
+        "tasks": [{"command": list(spec.command), "slot": "task", "count": count}],
+        "attributes": attributes,
+        "version": 1,
+    }
+
+
+def _resources(spec: Spec) -> tuple[int, list[Json]]:
+    """Choose the number of slots (in all), one for each task where nodes and cores can be shared out evenly."""
+    even = spec.tasks % spec.nodes == 0 and spec.cores % spec.tasks == 0
+    slots = spec.tasks if even else spec.nodes
+    assert spec.cores % slots == 0, "a spec's cores are spread evenly over its nodes"
+    core: Json = {"type": "core", "count": spec.cores // slots}
+    slot: Json = {"type": "slot", "count": slots // spec.nodes, "with": [core], "label": "task"}
+    return slots, [slot if spec.nodes == 1 else {"type": "node", "count": spec.nodes, "with": [slot]}]
+
+
+def _dependency(dependency: Dependency) -> Json:
+    value = dependency.value
+    if dependency.scheme == Scheme.BEGIN_TIME.value and isinstance(value, int):
+        return {"scheme": dependency.scheme, "value": value / 1_000_000}
+    entries: dict[str, Json] = {"scheme": dependency.scheme, "value": "" if value is None else str(value)}
+    if dependency.next_only:
+        entries["next"] = True
+    return entries
+
+
+def _ours(spec: Spec) -> dict[str, Json]:
+    ours: dict[str, Json] = {}
+    if spec.output is not None:
+        ours["output"] = spec.output
+    if spec.error is not None:
+        ours["error"] = spec.error
+    if spec.on_interrupt is not OnInterrupt.REQUEUE:
+        ours["on_interrupt"] = spec.on_interrupt.value
+    if spec.reasons:
+        ours["reasons"] = [[source, text] for source, text in spec.reasons]
+    return ours
+
+
+def redact(jobspec: JsonObject) -> JsonObject:
+    """Leave out the environment, in which secrets are; the rest is shared, not copied."""
+    attributes = jobspec.get("attributes")
+    system = attributes.get("system") if isinstance(attributes, Mapping) else None
+    if not isinstance(attributes, Mapping) or not isinstance(system, Mapping) or "environment" not in system:
+        return jobspec
+    shown = {key: value for key, value in system.items() if key != "environment"}
+    return {**jobspec, "attributes": {**attributes, "system": shown}}
+
+
+# ---- reading ------------------------------------------------------------------------------------------------------
+
+
+def from_jobspec(jobspec: object, default_cwd: str = "/") -> Spec:
+    """Read a jobspec.
+
+    Refuses:  what RFC 25 forbids, several task entries, and resources other than node, slot and core.
+    Raises:   JobspecError with all errors.
+    Cost:     some ten microseconds.
+    """
+    if not isinstance(jobspec, Mapping):
+        raise JobspecError((f"a jobspec must be an object, not {show(jobspec)}",))
+    reading = _Reading()
+    reading.known("", jobspec, _KEYS)
+    if reading.take("", jobspec, "version", values.integer(1, 1, "1"), 0, required=True):
+        spec = _read(reading, jobspec, default_cwd)
+        if not reading.errors:
+            return spec if to_jobspec(spec) == jobspec else evolve(spec, jobspec=jobspec)
+    raise JobspecError(tuple(reading.errors))
+
+
+@define
+class _Reading:
+    """The errors of one reading, and how a value is taken out of an object with its errors noted."""
+
+    errors: list[str] = field(factory=list)
+
+    def take(
+        self,
+        place: str,
+        parent: Mapping[str, object],
+        key: str,
+        read: Callable[[object], T],
+        default: T,
+        *,
+        required: bool = False,
+    ) -> T:
+        if key in parent:
+            try:
+                return read(parent[key])
+            except Wrong as wrong:
+                self.errors.extend(f"{place}{key}{inner}: {what}" for inner, what in wrong.errors)
+        elif required:
+            self.errors.append(f"{place}{key}: missing")
+        return default
+
+    def section(
+        self, place: str, parent: Mapping[str, object], key: str, *, required: bool = False
+    ) -> Mapping[str, object]:
+        return self.take(place, parent, key, values.mapping, {}, required=required)
+
+    def only(self, place: str, parent: Mapping[str, object], key: str) -> Mapping[str, object] | None:
+        """Take the one object that a list must consist of."""
+        return self.take(place, parent, key, _one_object, None, required=True)
+
+    def known(self, place: str, parent: Mapping[str, object], keys: tuple[str, ...]) -> None:
+        self.errors.extend(f"{place}{show(key)[1:-1]}: unknown key" for key in parent if key not in keys)
+
+
+def _one_object(value: object) -> Mapping[str, object] | None:
+    items = values.many(value, values.mapping, "one object")
+    if len(items) != 1:
+        raise Wrong(("", f"must have exactly one element, not {len(items)}"))
+    return items[0]
+
+
+def _read(reading: _Reading, jobspec: Mapping[str, object], default_cwd: str) -> Spec:
+    nodes, slots, cores, label = _read_resources(reading, jobspec)
+    task = reading.only("", jobspec, "tasks") or {}
+    unknown: tuple[str, ...] = ("?",)
+    command = reading.take("tasks[0].", task, "command", values.command, unknown, required=bool(task))
+    tasks = _read_count(reading, task, slots) if task else 1
+    if task.get("slot") != label and slots:
+        wanted, given = show(label), show(task.get("slot"))
+        reading.errors.append(f"tasks[0].slot: must be the label of the slot, {wanted}, not {given}")
+    attributes = reading.section("", jobspec, "attributes", required=True)
+    system = reading.section("attributes.", attributes, "system", required="attributes" in jobspec)
+    ours = reading.section("attributes.user.", reading.section("attributes.", attributes, "user"), "jqsched")
+    job = reading.section("attributes.system.", system, "job")
+    place, user = "attributes.system.", "attributes.user.jqsched."
+    reading.known(user, ours, _OURS)
+    return Spec(
+        command=command,
+        name=reading.take(f"{place}job.", job, "name", values.name, "") or values.name_from(command[0]),
+        cwd=reading.take(place, system, "cwd", values.cwd, default_cwd),
+        env=reading.take(place, system, "environment", values.env, ()),
+        cores=cores,
+        tasks=tasks,
+        nodes=nodes,
+        time_limit_us=reading.take(place, system, "duration", _duration, None),
+        output=reading.take(user, ours, "output", values.path, None),
+        error=reading.take(user, ours, "error", values.path, None),
+        on_interrupt=reading.take(user, ours, "on_interrupt", values.on_interrupt, OnInterrupt.REQUEUE),
+        reasons=reading.take(user, ours, "reasons", values.reasons, ()),
+        dependencies=reading.take(place, system, "dependencies", values.dependencies, ()),
+    )
+
+
+def _duration(value: object) -> int | None:
+    return None if value == 0 and type(value) in (int, float) else values.duration_us(value)
+
+
+def _read_resources(reading: _Reading, jobspec: Mapping[str, object]) -> tuple[int, int, int, object]:
+    """Read slot>core or node>slot>core: how many nodes, slots in all and cores in all, and the slot's label."""
+    nodes, place = 1, "resources[0]."
+    slot = reading.only("", jobspec, "resources")
+    if slot is not None and slot.get("type") == "node":
+        nodes = reading.take(place, slot, "count", values.count, 1, required=True)
+        slot, place = reading.only(place, slot, "with"), f"{place}with[0]."
+    if slot is None:
+        return nodes, 0, 1, None
+    if slot.get("type") != "slot":
+        reading.errors.append(f"{place}type: must be node or slot, not {show(slot.get('type'))}")
+        return nodes, 0, 1, None
+    slots = nodes * reading.take(place, slot, "count", values.count, 1, required=True)
+    core = reading.only(place, slot, "with") or {}
+    if core and core.get("type") != "core":
+        reading.errors.append(f"{place}with[0].type: only core is known here, not {show(core.get('type'))}")
+    cores = slots * reading.take(f"{place}with[0].", core, "count", values.count, 1, required=bool(core))
+    if cores > values.COUNT_MAX:
+        reading.errors.append(f"resources[0]: asks for more than {values.COUNT_MAX} cores")
+    return nodes, slots, cores, slot.get("label")
+
+
+def _read_count(reading: _Reading, task: Mapping[str, object], slots: int) -> int:
+    count = reading.section("tasks[0].", task, "count", required=True)
+    if set(count) == {"total"}:
+        return reading.take("tasks[0].count.", count, "total", values.count, 1)
+    if set(count) == {"per_slot"}:
+        return max(slots, 1) * reading.take("tasks[0].count.", count, "per_slot", values.count, 1)
+    if isinstance(task.get("count"), Mapping):
+        reading.errors.append("tasks[0].count: must have one key, per_slot or total")
+    return 1

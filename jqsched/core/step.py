@@ -1,0 +1,224 @@
+"""What a decision is made of: the step it returns, the fold in which it is made, and the moves that all decisions
+share (on to SCHED when nothing is open, to the end with all that depends on it).
+
+Rule: whatever posts an event does it through `Fold.post`, which stamps and folds it at once, so what a decision returns
+is what a replay gives. Refusals are values. Source: RFC 21; flux.md section 2.
+"""
+
+from collections.abc import Iterable
+from functools import reduce
+from typing import TypeAlias
+
+from attrs import frozen
+
+from jqsched.core import queue as queues
+from jqsched.core.event import Event, advance, effective_priority
+from jqsched.core.job import Job, Outcome, Scheme, Spec, State, Wait, read_wait
+from jqsched.core.json import Json, JsonObject
+from jqsched.core.policy import Limits, Verdict, is_feasible, judge_outcome, outcome_of, singleton_waits
+from jqsched.core.queue import Queue, find, singleton_key, waiters
+
+Fact: TypeAlias = str | tuple[str, JsonObject] | tuple[str, JsonObject, Spec]
+
+
+# ---- what a decision returns --------------------------------------------------------------------------------------
+
+
+@frozen
+class Stop:
+    """Effect: end this attempt (TERM, grace, KILL). Repeatable."""
+
+    id: int
+    attempt: int
+
+
+@frozen
+class Relimit:
+    """Effect: the running attempt has another time limit."""
+
+    id: int
+    attempt: int
+    time_limit_us: int | None
+
+
+Effect: TypeAlias = Stop | Relimit
+
+
+@frozen
+class Dequeued:
+    """Answer: the job was taken out of the queue before it started."""
+
+    id: int
+
+
+@frozen
+class Changed:
+    """Answer: the job as it is after the change."""
+
+    job: Job
+
+
+@frozen
+class AlreadyStarted:
+    """Answer: the job was handed over already; `stopping` when it is being ended because of this."""
+
+    id: int
+    stopping: bool = False
+
+
+@frozen
+class UnknownJob:
+    """Answer: no live job has this id."""
+
+    id: int
+
+
+@frozen
+class Refused:
+    """Answer: no, and why."""
+
+    text: str
+
+
+Answer: TypeAlias = Dequeued | Changed | AlreadyStarted | UnknownJob | Refused
+
+
+@frozen
+class Step:
+    """A decision: the queue after it, the events that lead there, and what to do when they are durable.
+
+    `finished`: the jobs that ended in it, in their last form (the queue does not hold them any more).
+    """
+
+    queue: Queue
+    events: tuple[Event, ...] = ()
+    effects: tuple[Effect, ...] = ()
+    answer: Answer | None = None
+    finished: tuple[Job, ...] = ()
+
+
+class Fold:
+    """A step in the making: posts events, stamps them strictly increasing, and folds them at once."""
+
+    def __init__(self, queue: Queue, limits: Limits, now_us: int) -> None:
+        self.queue, self.limits, self.now_us = queue, limits, now_us
+        self.events: list[Event] = []
+        self.effects: list[Effect] = []
+        self.finished: list[Job] = []
+
+    def post(self, jobid: int, *facts: Fact) -> Job | None:
+        """Post one or more events of a job. Returns the job after them, None when it is finished."""
+        t_us = max(self.now_us, self.queue.last_us + 1)
+        events: list[Event] = []
+        for fact in facts:
+            events.append(Event(jobid, t_us, fact) if isinstance(fact, str) else Event(jobid, t_us, *fact))
+            t_us += 1
+        before = find(self.queue, jobid)
+        self.queue = queues.evolve_all(self.queue, events)
+        self.events += events
+        after = find(self.queue, jobid)
+        if after is None:
+            last = reduce(advance, events, before)
+            assert last is not None
+            self.finished.append(last)
+        return after
+
+    def step(self, answer: Answer | None = None) -> Step:
+        """Finish."""
+        return Step(self.queue, tuple(self.events), tuple(self.effects), answer, tuple(self.finished))
+
+
+# ---- the way from DEPEND to SCHED, and to the end -----------------------------------------------------------------
+
+
+def advance_to_sched(fold: Fold, job: Job) -> None:
+    """Take a job without open dependencies on to SCHED, and end one that could never run here."""
+    if job.state is State.DEPEND and not job.waits:
+        facts: list[Fact] = ["depend", ("priority", {"priority": default_priority(job)})]
+    elif job.state is State.PRIORITY:
+        facts = [("priority", {"priority": default_priority(job)})]
+    else:
+        return
+    scheduled = fold.post(job.id, *facts)
+    assert scheduled is not None
+    if not is_feasible(scheduled, fold.limits):
+        end_unstarted(fold, scheduled, "alloc", infeasible(scheduled, fold.limits))
+
+
+def default_priority(job: Job) -> int:
+    """The priority of the built-in plugin `.priority-default`: the urgency, unless pinned."""
+    return effective_priority(job.urgency, job.pin, job.urgency)
+
+
+def infeasible(job: Job, limits: Limits) -> str:
+    """Say why a job could never run here."""
+    if job.spec.nodes > 1:
+        return f"unsatisfiable request: need {job.spec.nodes} nodes, there is 1"
+    return f"unsatisfiable request: need {job.spec.cores} core(s), there are {limits.cores}"
+
+
+def end_unstarted(fold: Fold, job: Job, kind: str, note: str, userid: int | None = None) -> None:
+    """End a job that never started: exception and clean, and what that means for those that wait for it."""
+    ended(fold, job, (exception(job, kind, 0, note, userid), "clean"))
+
+
+def exception(job: Job, kind: str, severity: int, note: str, userid: int | None = None) -> Fact:
+    """Write an exception event. Source: RFC 21."""
+    user = job.userid if userid is None else userid
+    context: dict[str, Json] = {"type": kind, "severity": severity, "note": note, "userid": user}
+    return ("exception", context)
+
+
+def ended(fold: Fold, job: Job, facts: Iterable[Fact]) -> None:
+    """Post the last events of a job (`clean` last), then resolve every dependency on it, and so on in turn."""
+    todo = [(job, tuple(facts))]
+    for here, last in todo:  # grows while it is walked: the doomed come behind
+        if find(fold.queue, here.id) is not None:
+            todo += _resolve(fold, _last_form(fold, here, last))
+
+
+def _last_form(fold: Fold, job: Job, facts: tuple[Fact, ...]) -> Outcome:
+    """Post the facts but the last, read the outcome off the job, and post the last."""
+    before = fold.post(job.id, *facts[:-1]) if len(facts) > 1 else job
+    assert before is not None
+    assert facts[-1] == "clean"
+    fold.post(job.id, "clean")
+    return outcome_of(before)
+
+
+def _resolve(fold: Fold, outcome: Outcome) -> list[tuple[Job, tuple[Fact, ...]]]:
+    """Tell everyone who waits for a finished job; returns those that can never run, with their last events."""
+    doomed: list[tuple[Job, tuple[Fact, ...]]] = []
+    for id_ in waiters(fold.queue, outcome.id):
+        job = find(fold.queue, id_)
+        assert job is not None
+        verdicts = [(wait, judge_outcome(wait.scheme, outcome)) for wait in waits_on(job, outcome.id)]
+        never = next((wait for wait, verdict in verdicts if verdict is Verdict.NEVER), None)
+        if never is not None:
+            note = f"dependency {never.description} can never be satisfied"
+            doomed.append((job, (exception(job, "dependency", 0, note), "clean")))
+        else:
+            satisfy(fold, job, [wait.description for wait, _ in verdicts])
+    for id_ in waiters(fold.queue, singleton_key(outcome.name)):
+        job = find(fold.queue, id_)
+        if job is not None and not singleton_waits(fold.queue, outcome.name, id_):
+            satisfy(fold, job, ["singleton"])
+            break
+    return doomed
+
+
+def waits_on(job: Job, antecedent: int) -> list[Wait]:
+    """The waits of a job that are bound to this antecedent."""
+    return [wait for wait in filter(None, map(read_wait, job.waits)) if _is_on(wait, antecedent)]
+
+
+def _is_on(wait: Wait, antecedent: int) -> bool:
+    return wait.scheme not in (Scheme.BEGIN_TIME, Scheme.SINGLETON) and wait.target == antecedent
+
+
+def satisfy(fold: Fold, job: Job, descriptions: Iterable[str]) -> None:
+    """Remove met dependencies from a job, and move it on when none is left."""
+    facts: list[Fact] = [("dependency-remove", {"description": description}) for description in descriptions]
+    freed = fold.post(job.id, *facts) if facts else job
+    assert freed is not None
+    advance_to_sched(fold, freed)

@@ -1,0 +1,223 @@
+"""How jobs and events are shown: the documents of the lists, the entries of the journal, filters and order of lists.
+
+Rule: only here do microseconds become seconds and values become documents; nothing is decided. What is not known is
+None. Source: flux.md section 5 (get_job, order of lists), RFC 18 (events), RFC 20 (R), RFC 21 (states and results).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+from attrs import frozen
+
+from jqsched.core.event import Event
+from jqsched.core.job import UNSET_PRIORITY, Job, Result, Spec, State
+from jqsched.core.jobspec import redact, to_jobspec
+from jqsched.core.json import Json
+
+PENDING = State.DEPEND | State.PRIORITY | State.SCHED
+RUNNING = State.RUN | State.CLEANUP
+ACTIVE = PENDING | RUNNING
+
+_HERE = "localhost"  # the name of the one node where the caller knows no better
+
+JobDocument: TypeAlias = dict[str, Json]
+
+
+# ---- jobs ---------------------------------------------------------------------------------------------------------
+
+
+def job_info(job: Job, *, username: str, now_us: int, reasons: Sequence[str], hostname: str = _HERE) -> JobDocument:
+    """Show one job: the 36 keys of Flux's `get_job()` in its order, then `attempt` and `reasons`.
+
+    Shape:    None where a value is not known (yet); `jobid` is the id as a string.
+    Units:    seconds as floats. Cost: some microseconds.
+    Source:   flux.md section 5 (attributes, JobInfo, get_job).
+    """
+    spec, status = job.spec, job.status
+    ended, ran = job.state is State.INACTIVE, job.t_run_us > 0
+    result = job.result
+    queue, project, bank = _accounting(spec) if spec.jobspec is not None else (None, None, None)
+    return {
+        "t_depend": _seconds(job.t_depend_us),
+        "t_priority": _seconds(job.t_priority_us),
+        "t_sched": _seconds(job.t_sched_us),
+        "t_run": _seconds(job.t_run_us),
+        "t_cleanup": _seconds(job.t_cleanup_us),
+        "t_inactive": _seconds(job.t_inactive_us),
+        "duration": spec.time_limit_us / 1_000_000 if spec.time_limit_us is not None else 0.0,
+        "expiration": _expiration_us(job) / 1_000_000 if ran else None,
+        "name": spec.name,
+        "cwd": spec.cwd,
+        "queue": queue,
+        "project": project,
+        "bank": bank,
+        "ntasks": spec.tasks,
+        "ncores": spec.cores,
+        "nnodes": spec.nodes if ran or spec.nodes > 1 else None,
+        "priority": job.priority if job.priority != UNSET_PRIORITY else None,
+        "ranks": "0" if ran else None,
+        "nodelist": hostname if ran else None,
+        "success": job.success if ended else None,
+        "result": result.name if result is not None else None,
+        "waitstatus": status,
+        "id": job.id,
+        "t_submit": _seconds(job.t_submit_us),
+        "t_remaining": remaining_us(job, now_us) / 1_000_000,
+        "state": job.state.name,
+        "username": username,
+        "userid": job.userid,
+        "urgency": job.urgency,
+        "runtime": runtime_us(job, now_us) / 1_000_000,
+        "status": result.name if result is not None else job.state.name,
+        "returncode": returncode(job),
+        "dependencies": list(job.waits),
+        "jobid": str(job.id),
+        "annotations": {},
+        "exception": _exception(job),
+        "attempt": job.attempt,
+        "reasons": list(reasons),
+    }
+
+
+def _seconds(time_us: int) -> float | None:
+    return time_us / 1_000_000 if time_us else None
+
+
+def _expiration_us(job: Job) -> int:
+    """When the time limit of a job that runs is over, 0 = never. It counts from the start of the process."""
+    limit_us = job.spec.time_limit_us
+    return (job.t_start_us or job.t_run_us) + limit_us if limit_us is not None else 0
+
+
+def remaining_us(job: Job, now_us: int) -> int:
+    """How long a running job has until its time limit; 0 when it does not run or has none."""
+    expiration_us = _expiration_us(job) if job.state is State.RUN else 0
+    return max(0, expiration_us - now_us) if expiration_us else 0
+
+
+def runtime_us(job: Job, now_us: int) -> int:
+    """How long a job has run, or ran; 0 when it did not."""
+    if not job.t_run_us:
+        return 0
+    return max(0, (job.t_cleanup_us or now_us) - job.t_run_us)
+
+
+def returncode(job: Job) -> int | None:
+    """The shell's way to say how a job ended: exit code or 128 + signal; -128 canceled, 1 failed before it started."""
+    if job.state is not State.INACTIVE:
+        return None
+    if job.status is not None:
+        signum = job.status & 0x7F
+        return -signum if signum else job.status >> 8
+    return -128 if job.result is Result.CANCELED else 1
+
+
+def _exception(job: Job) -> Json:
+    """Show the exception of a job that ended; of others Flux tells nothing."""
+    if job.state is not State.INACTIVE:
+        return {"occurred": None, "severity": None, "type": None, "note": None}
+    told = job.exception
+    if told is None:
+        return {"occurred": False, "severity": None, "type": None, "note": None}
+    return {"occurred": True, "severity": told.severity, "type": told.type, "note": told.note}
+
+
+def _accounting(spec: Spec) -> tuple[Json, Json, Json]:
+    """Read queue, project and bank of a job that was given as a jobspec; the short form has none of them."""
+    attributes = (spec.jobspec or {}).get("attributes")
+    system = attributes.get("system") if isinstance(attributes, Mapping) else None
+    if not isinstance(system, Mapping):
+        return None, None, None
+    return system.get("queue"), system.get("project"), system.get("bank")
+
+
+# ---- events -------------------------------------------------------------------------------------------------------
+
+
+def event_entry(seq: int, event: Event, spec: Spec | None = None, hostname: str = _HERE) -> dict[str, Json]:
+    """Show one event as RFC 18 does, with `jobid` and `seq`; `jobspec` on submit, without the environment.
+
+    `spec` is the job's: with it an `alloc` gets `R`. Source: RFC 18; flux.md section 6.
+    """
+    entry: dict[str, Json] = {"timestamp": event.t_us / 1_000_000, "name": event.name}
+    if event.context:
+        entry["context"] = dict(event.context)
+    entry["jobid"], entry["seq"] = event.jobid, seq
+    if event.name == "submit" and event.spec is not None:
+        entry["jobspec"] = dict(redact(to_jobspec(event.spec)))
+    elif event.name == "alloc" and spec is not None:
+        entry["R"] = resource_set(spec, event.t_us, hostname)
+    return entry
+
+
+def resource_set(spec: Spec, alloc_us: int, hostname: str = _HERE) -> dict[str, Json]:
+    """Write R: what a job got, cores counted from 0 (which ones they are is the kernel's choice). Source: RFC 20."""
+    cores = "0" if spec.cores == 1 else f"0-{spec.cores - 1}"
+    expiration_us = alloc_us + spec.time_limit_us if spec.time_limit_us is not None else 0
+    return {
+        "version": 1,
+        "execution": {
+            "R_lite": [{"rank": "0", "children": {"core": cores}}],
+            "starttime": alloc_us / 1_000_000,
+            "expiration": expiration_us / 1_000_000,
+            "nslots": spec.tasks,
+            "nodelist": [hostname],
+        },
+    }
+
+
+# ---- filters and order --------------------------------------------------------------------------------------------
+
+
+@frozen
+class Filter:
+    """Which jobs a list shows: those in one of these states, or that ended with one of these results (bit masks)."""
+
+    states: int = 0
+    results: int = 0
+
+
+@frozen
+class BadFilter:
+    """A filter that names what is neither a state nor a result; the text says what could be named."""
+
+    text: str
+
+
+EVERY_STATE = Filter(states=State.NEW | ACTIVE | State.INACTIVE)
+_STATES = {state.name.lower(): int(state) for state in State} | {
+    "pending": PENDING,
+    "running": RUNNING,
+    "active": ACTIVE,
+}
+_RESULTS = {result.name.lower(): int(result) for result in Result}
+
+
+def read_filter(text: str) -> Filter | BadFilter:
+    """Read a comma list of states, virtual states and results, upper or lower case."""
+    states = results = 0
+    for word in text.split(","):
+        name = word.strip().lower()
+        if name not in _STATES and name not in _RESULTS:
+            return BadFilter(f"{word.strip()!r} is no state or result; there are {', '.join((*_STATES, *_RESULTS))}")
+        states |= _STATES.get(name, 0)
+        results |= _RESULTS.get(name, 0)
+    return Filter(states, results)
+
+
+def matches(job: Job, wanted: Filter) -> bool:
+    """Whether a list with this filter shows the job."""
+    if job.state & wanted.states:
+        return True
+    result = job.result
+    return result is not None and bool(result & wanted.results)
+
+
+def list_key(job: Job) -> tuple[int, int, int]:
+    """The order of lists: pending by priority (none yet = 0), running by last start, inactive by last end."""
+    if job.state is State.INACTIVE:
+        return 2, -job.t_inactive_us, -job.id
+    if job.state & RUNNING:
+        return 1, -job.t_run_us, job.id
+    return 0, -max(job.priority, 0), job.id
+

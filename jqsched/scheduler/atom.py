@@ -1,0 +1,27 @@
+"""One atomic reference to an immutable value: what everyone but the loop sees.
+
+Rule: one writer, any number of readers, no lock: in CPython reading and replacing a reference is atomic, and the value
+behind it never changes. Source: Ganeti's IORef Queue and modifyJobs.
+"""
+
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Atom(Generic[T]):
+    """A reference that is read from anywhere and replaced by its one writer."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: T) -> None:
+        self._value = value
+
+    def get(self) -> T:
+        """The present value. Never waits."""
+        return self._value
+
+    def swap(self, value: T) -> T:
+        """Put another value in its place; returns the one before."""
+        before, self._value = self._value, value
+        return before

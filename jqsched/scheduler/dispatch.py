@@ -1,0 +1,309 @@
+"""Dispatch: permits and orders out to the executor, news of processes in.
+
+Rule: an order leaves only when its permit is durable, and never for a job that was changed meanwhile; a change of a
+permitted job waits until the executor has given the permit back or the job has started (law 5). News are repeatable.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from attrs import evolve
+
+from jqsched.core import decide
+from jqsched.core import queue as queues
+from jqsched.core.job import Job, State, output_paths
+from jqsched.core.policy import Limits
+from jqsched.core.queue import Queue, find
+from jqsched.core.step import Answer, Effect, Relimit, Step, Stop
+from jqsched.ports import (
+    Attempt,
+    Clock,
+    Executor,
+    ExecutorLost,
+    Expired,
+    Finished,
+    News,
+    Recovery,
+    Start,
+    Started,
+    Withdrawn,
+)
+from jqsched.scheduler.ledger import Ledger
+
+Apply = Callable[[Queue, Limits, int], Step]
+Answered = Callable[[Answer | None], None]
+
+# So many orders may wait unstarted at the executor before a permit is no longer urgent.
+_LOW_WATER = 2
+
+
+class Dispatch:
+    """The scheduler's side of the executor."""
+
+    def __init__(
+        self, ledger: Ledger, executor: Executor | None, clock: Clock, limits: Limits, boot_id: str, output_folder: str
+    ) -> None:
+        self.limits = limits
+        self.executor_lost: str | None = None
+        self._ledger, self._executor, self._clock = ledger, executor, clock
+        self._boot_id, self._output_folder = boot_id, output_folder
+        self._attempts: dict[int, Attempt] = {}
+        self._unsent: set[int] = set()
+        self._changes: dict[int, list[tuple[Apply, Answered]]] = {}
+        self._resend: list[int] = []
+
+    # -- changes of jobs
+
+    def change(self, id_: int, apply: Apply, answered: Answered) -> None:
+        """Change a job, at once or when the executor has given it back; `answered` is called when decided."""
+        if id_ in self._changes:
+            self._changes[id_].append((apply, answered))
+            return
+        if id_ in self._unsent and id_ in self._ledger.head.permits:
+            self._take_back(id_)
+        permit = self._ledger.head.permits.get(id_)
+        if permit is None:
+            self._apply_change(apply, answered)
+            return
+        claimed = queues.claim(self._ledger.head, id_)
+        assert claimed is not None
+        self._ledger.head = claimed[0]
+        self._changes[id_] = [(apply, answered)]
+        if not permit.recalled and self._executor is not None:
+            self._executor.withdraw([(id_, permit.attempt)])
+
+    def _apply_change(self, apply: Apply, answered: Answered) -> None:
+        step = self.take(apply)
+        answered(step.answer)
+
+    def _finish_changes(self, id_: int) -> None:
+        """The executor has answered: make the changes that waited, and put the job back where it belongs."""
+        changes = self._changes.pop(id_, ())
+        for apply, answered in changes:
+            self._apply_change(apply, answered)
+        if changes:
+            self._ledger.head = queues.release(self._ledger.head, id_)
+
+    def take(self, apply: Apply) -> Step:
+        """Decide something on the head, and see to its effects."""
+        step = apply(self._ledger.head, self.limits, self._clock.now_us())
+        self._ledger.apply(step)
+        if step.effects:
+            self._ledger.after(lambda: self._perform(step.effects), urgent=True)
+        return step
+
+    def _perform(self, effects: Iterable[Effect]) -> None:
+        if self._executor is None:
+            return
+        for effect in effects:
+            match effect:
+                case Stop(id_, attempt):
+                    self._stop(id_, attempt)
+                case Relimit(id_, attempt, time_limit_us):
+                    self._executor.relimit(id_, attempt, time_limit_us)
+
+    def _stop(self, id_: int, attempt: int) -> None:
+        job = find(self._ledger.head, id_)
+        if job is None or job.attempt != attempt or self._executor is None:
+            return
+        if job.started:
+            self._executor.stop(id_, attempt)
+        elif id_ not in self._unsent:
+            self._executor.withdraw([(id_, attempt)])
+
+    # -- starting
+
+    def schedule(self) -> None:
+        """One scheduling pass; orders leave when their permits are durable."""
+        if self._executor is None or self.executor_lost is not None:
+            return
+        decided = decide.schedule(self._ledger.head, self.limits, self._clock.now_us())
+        if not decided.permits and not decided.recalled:
+            return
+        self._ledger.post(decided.queue, decided.events)
+        at_executor = [id_ for id_ in decided.recalled if id_ not in self._unsent]
+        for id_ in set(decided.recalled).difference(at_executor):
+            self._take_back(id_)
+        if at_executor:
+            self._ledger.after(lambda: self._recall(at_executor), urgent=True)
+        for id_ in decided.permits:
+            job = find(self._ledger.head, id_)
+            assert job is not None
+            self._remember(Attempt(id_, job.attempt, boot_id=self._boot_id))
+        self._unsent.update(decided.permits)
+        if decided.permits:
+            waiting = len(self._ledger.head.permits) + self._ledger.head.busy - self.limits.max_running
+            short = waiting - len(decided.permits) < _LOW_WATER
+            self._ledger.after(lambda: self._order(decided.permits), urgent=short)
+
+    def _remember(self, attempt: Attempt) -> None:
+        self._attempts[attempt.id] = attempt
+        self._ledger.record(attempt)
+
+    def _forget(self, id_: int, attempt: int) -> None:
+        self._attempts.pop(id_, None)
+        self._ledger.forget(id_, attempt)
+
+    def _take_back(self, id_: int) -> None:
+        """A permit whose order has not left yet is simply dropped."""
+        self._unsent.discard(id_)
+        attempt = self._ledger.head.permits[id_].attempt
+        self._ledger.head = queues.withdraw(self._ledger.head, id_)
+        self._forget(id_, attempt)
+
+    def _recall(self, ids: Sequence[int]) -> None:
+        permits = self._ledger.head.permits
+        asked = [(id_, permits[id_].attempt) for id_ in ids if id_ in permits]
+        if asked and self._executor is not None:
+            self._executor.withdraw(asked)
+
+    def _order(self, ids: Iterable[int]) -> None:
+        """Send the orders of permits that are durable now and still hold."""
+        if self.executor_lost is not None:
+            self._resend += ids
+            return
+        orders: list[Start] = []
+        for id_ in ids:
+            if id_ not in self._unsent:
+                continue
+            self._unsent.discard(id_)
+            job = find(self._ledger.head, id_)
+            if job is None:
+                continue
+            if id_ in self._ledger.head.permits or (job.state is State.RUN and not job.requeuing):
+                orders.append(self._start_order(job))
+            else:  # allocated, and ended before it was started
+                self._never_started(job)
+        if orders and self._executor is not None:
+            self._executor.start(orders)
+
+    def _start_order(self, job: Job) -> Start:
+        output, error = output_paths(job.spec, job.id, self._output_folder)
+        return Start(job.id, job.attempt, job.spec, output, error)
+
+    def _never_started(self, job: Job) -> None:
+        """An allocated attempt that was ended before it began: to the end, or back to the queue, as was asked."""
+        self._forget(job.id, job.attempt)
+        self.take(lambda queue, limits, now_us: decide.interrupted(queue, job.id, job.attempt, limits, now_us))
+
+    # -- news
+
+    def news(self, news: Sequence[News]) -> None:
+        """Take in what the executor tells."""
+        ended = {(item.id, item.attempt) for item in news if isinstance(item, Finished)}
+        for item in news:
+            match item:
+                case Started():
+                    if (item.id, item.attempt) not in ended:  # a Finished tells that it started, too
+                        self._started(item)
+                case Finished():
+                    self._finished(item)
+                case Withdrawn(id_, attempt):
+                    self._withdrawn(id_, attempt)
+                case Expired(id_, attempt):
+                    self._expired(id_, attempt)
+                case ExecutorLost(reason):
+                    self.executor_lost = reason
+
+    def _started(self, item: Started) -> None:
+        self._unsent.discard(item.id)
+        self.take(lambda queue, limits, now_us: decide.started(queue, item.id, item.attempt, limits, now_us))
+        if find(self._ledger.head, item.id) is not None:
+            known = self._attempts.get(item.id) or Attempt(item.id, item.attempt, boot_id=self._boot_id)
+            self._remember(evolve(known, attempt=item.attempt, pid=item.pid, start_ticks=item.start_ticks))
+        self._finish_changes(item.id)
+
+    def _finished(self, item: Finished) -> None:
+        def ended(queue: Queue, limits: Limits, now_us: int) -> Step:
+            if item.status is None:
+                note = "the executor went away under it, and its exit status with it"
+                return decide.interrupted(queue, item.id, item.attempt, limits, now_us, note=note)
+            return decide.finished(queue, item.id, item.attempt, item.status, limits, now_us, error=item.error)
+
+        self.take(ended)
+        self._forget(item.id, item.attempt)
+        self._ledger.after(lambda: self._acknowledge(item.id, item.attempt))
+        self._finish_changes(item.id)
+
+    def _acknowledge(self, id_: int, attempt: int) -> None:
+        if self._executor is not None:
+            self._executor.acknowledge([(id_, attempt)])
+
+    def _withdrawn(self, id_: int, attempt: int) -> None:
+        job = find(self._ledger.head, id_)
+        if job is not None and job.attempt == attempt:
+            if job.state < State.RUN:
+                self._forget(id_, attempt)
+                self._ledger.head = queues.withdraw(self._ledger.head, id_)
+            elif job.started:
+                return  # a late word about an attempt that is known to run
+            elif job.fatal or job.requeuing:
+                self._never_started(job)
+            else:
+                self._send_again(id_)
+        self._finish_changes(id_)
+
+    def _send_again(self, id_: int) -> None:
+        self._unsent.add(id_)
+        self._ledger.after(lambda: self._order([id_]), urgent=True)
+
+    def _expired(self, id_: int, attempt: int) -> None:
+        self.take(lambda queue, limits, now_us: decide.expired(queue, id_, attempt, limits, now_us))
+
+    # -- recovery
+
+    def recover(self, attempts: Iterable[Attempt], deliver: Callable[[Sequence[News]], None]) -> None:
+        """Connect to an executor, and learn what became of the attempts. Raises PortError."""
+        assert self._executor is not None
+        self._attempts = {attempt.id: attempt for attempt in attempts}
+        asked = [attempt for attempt in self._attempts.values() if attempt.id not in self._unsent]
+        found = self._executor.recover(asked, deliver)
+        self.executor_lost = None
+        self.apply_recovery(found)
+
+    def reconnect(self, deliver: Callable[[Sequence[News]], None]) -> None:
+        """The executor was lost: get another and settle what the old one had."""
+        self.recover(list(self._attempts.values()), deliver)
+        resend, self._resend = self._resend, []
+        self._order(resend)
+
+    def apply_recovery(self, found: Recovery) -> None:
+        """Bring the queue in line with what the executor knows."""
+        self.news([*found.running, *found.finished])
+        for id_, attempt in found.never:
+            self._never(id_, attempt)
+        for id_, attempt in found.lost:
+            self._finished(Finished(id_, attempt, None))
+        for job in sorted(self._ledger.head.running.values(), key=lambda job: job.id):
+            self._settle_running(job)
+
+    def _never(self, id_: int, attempt: int) -> None:
+        job = find(self._ledger.head, id_)
+        if job is not None and job.attempt == attempt and job.started:
+            self._finished(Finished(id_, attempt, None))
+        else:
+            self._withdrawn(id_, attempt)
+            if job is None:
+                self._forget(id_, attempt)
+
+    def _settle_running(self, job: Job) -> None:
+        """A job that was being ended is ended again; one that no attempt is known of is gone."""
+        if job.id not in self._attempts:
+            self._finished(Finished(job.id, job.attempt, None))
+        elif job.started and (job.fatal or job.requeuing):
+            self._ledger.after(lambda: self._perform([Stop(job.id, job.attempt)]))
+
+    # -- limits
+
+    def set_limits(self, limits: Limits, grace_us: int) -> None:
+        """Other limits from now on; lowering one stops nobody."""
+        shrunk = limits.cores < self.limits.cores
+        self.limits = limits
+        if self._executor is not None:
+            self._executor.limit(limits.max_running, limits.cores, grace_us)
+        if shrunk:
+            self.take(decide.weed)
+
+    @property
+    def at_executor(self) -> int:
+        """How many permits the executor holds, or may get, that have not started."""
+        return len(self._ledger.head.permits) + len(self._changes)

@@ -1,0 +1,175 @@
+"""Intake: job files that were dropped, edited or deleted.
+
+Rule: files are taken in steps, so that the first jobs of a great many start while the rest waits; what the core refuses
+after a file was taken is set aside with the reason. The spool tells what is there, the core decides what it means.
+"""
+
+from collections.abc import Callable, Iterable
+
+from jqsched.core import accept, decide, policy
+from jqsched.core.accept import Arrival
+from jqsched.core.job import Draft
+from jqsched.core.policy import Limits
+from jqsched.core.queue import Queue, find
+from jqsched.core.step import AlreadyStarted, Answer, Refused, Step
+from jqsched.ports import Clock, Edit, Harvest, Spool, Store, Taken
+from jqsched.scheduler.dispatch import Dispatch
+from jqsched.scheduler.ledger import Ledger
+
+STEP = 128  # files in one intake step: larger ones make the first start wait, smaller ones make more commits
+DELETED_NOTE = "its job file was removed"
+
+Log = Callable[[str], None]
+
+
+class Intake:
+    """The scheduler's side of the spool."""
+
+    def __init__(
+        self, ledger: Ledger, dispatch: Dispatch, spool: Spool, store: Store, clock: Clock, userid: int, log: Log
+    ) -> None:
+        self.more = True
+        self.again_us: int | None = None
+        self.queue_max: int | None = None
+        self._ledger, self._dispatch, self._spool, self._store = ledger, dispatch, spool, store
+        self._clock, self._userid, self._log = clock, userid, log
+        self.next_id = ledger.head.last_id + 1
+
+    # -- drops
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many jobs are queued as may be; files wait in the drop zone then."""
+        return self.queue_max is not None and len(self._ledger.head.enqueued) >= self.queue_max
+
+    def step(self) -> None:
+        """Take what was dropped, up to STEP files."""
+        if not self.is_full:
+            self.take_in(self._spool.intake(self.next_id, STEP))
+
+    def leftovers(self, is_finished: Callable[[int], bool]) -> None:
+        """At start: take the files that were moved but not accepted, and remove those of finished jobs."""
+        head = self._ledger.head
+        self.take_in(self._spool.leftovers(lambda id_: find(head, id_) is not None, is_finished, self.next_id))
+
+    def take_in(self, harvest: Harvest) -> None:
+        """Make jobs of a harvest; what is refused now is set aside."""
+        self.more, self.again_us = harvest.more, harvest.again_us
+        for name, errors in harvest.refused:
+            self._log(f"rejected {name}: {errors}")
+        if harvest.refused:
+            self._ledger.sync_spool()
+        if not harvest.taken:
+            return
+        self.next_id = max(self.next_id, 1 + max(taken.id for taken in harvest.taken))
+        refused = self.accept([(taken.id, taken.draft, taken.text) for taken in harvest.taken])
+        for taken in harvest.taken:
+            if taken.id in refused:
+                self._set_aside(taken, refused[taken.id])
+
+    def _set_aside(self, taken: Taken, errors: str) -> None:
+        self._spool.refuse(taken.id, taken.name, errors)
+        self._ledger.setting("last_id", str(taken.id))
+        self._log(f"rejected {taken.name}: {errors}")
+
+    def accept(self, drafts: list[tuple[int, Draft, str]]) -> dict[int, str]:
+        """Make jobs of drafts whose files are in place; returns the refusals by id."""
+        arrivals = [Arrival(id_, draft, self._userid) for id_, draft, _ in drafts]
+        known = self._known(draft for _, draft, _ in drafts)
+        accepted = accept.accept(
+            self._ledger.head, arrivals, known, self._dispatch.limits, self._clock.now_us()
+        )
+        self._ledger.apply(accepted.step)
+        for id_, _, text in drafts:
+            if id_ not in accepted.refused:
+                self._ledger.file(id_, text)
+                self._spool.accepted(id_, text)
+        self._remove_finished(accepted.step)
+        return accepted.refused
+
+    def _remove_finished(self, step: Step) -> None:
+        """Jobs that could never run ended at once; so do their files."""
+        over = [job.id for job in step.finished]
+        if over:
+            self._ledger.after(lambda: self._spool.remove(over))
+
+    def _known(self, drafts: Iterable[Draft]) -> accept.Known:
+        dependencies = (dependency for draft in drafts for dependency in draft.spec.dependencies)
+        return self._ledger.outcomes(*policy.lookups(self._ledger.head, dependencies))
+
+    def submit(self, text: str) -> int | str:
+        """Make a job of a text that came by command; returns its id, or why not."""
+        draft = self._spool.parse(text)
+        if isinstance(draft, str):
+            return draft
+        return self.resubmit(draft, text)
+
+    def resubmit(self, draft: Draft, text: str) -> int | str:
+        """Make a job of a draft and the text of its file; returns its id, or why not."""
+        id_ = self.next_id
+        self.next_id += 1
+        self._spool.write(id_, text)
+        refused = self.accept([(id_, draft, text)])
+        if id_ in refused:
+            self._spool.remove([id_])
+            self._ledger.setting("last_id", str(id_))
+            return refused[id_]
+        return id_
+
+    # -- edits
+
+    def look_at(self, ids: Iterable[int]) -> None:
+        """See whether these job files were edited or deleted, and act on it."""
+        for edit in self._spool.edits(id_ for id_ in ids if find(self._ledger.head, id_) is not None):
+            self._edit(edit)
+
+    def _edit(self, edit: Edit) -> None:
+        if edit.errors:
+            self._complain(edit.id, edit.errors)
+        elif edit.draft is None:
+            self._deleted(edit.id)
+        else:
+            self._update(edit.id, edit.draft, edit.text)
+
+    def _deleted(self, id_: int) -> None:
+        """Deleted while queued: canceled; while running: no effect."""
+        job = find(self._ledger.head, id_)
+        if job is None or job.t_run_us:
+            return
+
+        def cancel(queue: Queue, limits: Limits, now_us: int) -> Step:
+            now = find(queue, id_)
+            if now is None or now.t_run_us:
+                return Step(queue)
+            return decide.dequeue(queue, id_, limits, now_us, userid=self._userid, note=DELETED_NOTE)
+
+        self._dispatch.change(id_, cancel, lambda _: None)
+
+    def _update(self, id_: int, draft: Draft, text: str) -> None:
+        was_text = self._ledger.file_text(id_) or self._store.file(id_)
+        was = self._spool.parse(was_text) if was_text is not None else "unknown"
+        if isinstance(was, str):
+            self._complain(id_, f"the file as last accepted is not known: {was}")
+            return
+
+        def apply(queue: Queue, limits: Limits, now_us: int) -> Step:
+            known = self._known([draft])
+            return accept.update(queue, id_, was, draft, known, limits, now_us, userid=self._userid)
+
+        def answered(answer: Answer | None) -> None:
+            match answer:
+                case Refused(reason):
+                    self._complain(id_, reason)
+                case AlreadyStarted():
+                    self._complain(id_, "the job runs already: only its time limit can be changed")
+                case _:
+                    self._ledger.file(id_, text)
+                    self._spool.accepted(id_, text)
+
+        self._dispatch.change(id_, apply, answered)
+
+    def _complain(self, id_: int, errors: str) -> None:
+        """Keep the last good form; say why beside the file, in the job's log, and here."""
+        self._spool.complain(id_, errors)
+        self._log(f"job {id_}: edit refused: {errors}")
+        self._dispatch.take(lambda queue, limits, now_us: decide.remark(queue, id_, errors, limits, now_us))

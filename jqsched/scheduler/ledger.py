@@ -1,0 +1,173 @@
+"""The ledger: from decided to durable to visible to done.
+
+Rule: decisions are taken on `head`, which runs ahead of the store; nobody else sees it. What is to happen because of a
+decision is given to `after`, and happens when the batch that holds its events is durable, in the order in which it was
+decided. One batch is under way at a time; what is decided meanwhile goes into the next (group commit).
+"""
+
+from collections.abc import Callable, Sequence
+
+from attrs import frozen
+
+from jqsched.core.event import Event
+from jqsched.core.job import Job, Outcome
+from jqsched.core.policy import outcome_of
+from jqsched.core.queue import Queue, find
+from jqsched.core.step import Step
+from jqsched.ports import Attempt, Batch, Store
+from jqsched.scheduler.atom import Atom
+
+Act = Callable[[], None]
+Observe = Callable[[Sequence[Event], Queue], None]
+
+
+@frozen
+class _UnderWay:
+    number: int
+    batch: Batch
+    acts: tuple[Act, ...]
+
+
+class Ledger:
+    """What was decided and is not durable yet."""
+
+    def __init__(self, store: Store, queue: Queue, observe: Observe) -> None:
+        self.head = queue
+        self.visible: Atom[Queue] = Atom(queue)
+        self._store, self._observe = store, observe
+        self._under_way: _UnderWay | None = None
+        self._settling: dict[int, Outcome] = {}
+        self._begin()
+
+    def _begin(self) -> None:
+        self._events: list[Event] = []
+        self._finished: dict[int, Job] = {}
+        self._attempts: dict[int, Attempt] = {}
+        self._over: list[tuple[int, int]] = []
+        self._files: dict[int, str] = {}
+        self._settings: dict[str, str] = {}
+        self._purged: list[int] = []
+        self._acts: list[Act] = []
+        self._sync_spool = False
+        self.urgent = False
+
+    # -- deciding
+
+    def apply(self, step: Step) -> None:
+        """Take a step: its queue is the head from now on."""
+        self.head = step.queue
+        self._events += step.events
+        for job in step.finished:
+            self._finished[job.id] = job
+            self._settling[job.id] = outcome_of(job)
+
+    def post(self, queue: Queue, events: Sequence[Event] = ()) -> None:
+        """Take a queue and the events that led to it, where there is no step."""
+        self.head = queue
+        self._events += events
+
+    def record(self, attempt: Attempt) -> None:
+        """Note an attempt: a permit, or a process."""
+        self._attempts[attempt.id] = attempt
+
+    def forget(self, id_: int, attempt: int) -> None:
+        """An attempt is over, or will never be."""
+        self._attempts.pop(id_, None)
+        self._over.append((id_, attempt))
+
+    def file(self, id_: int, text: str) -> None:
+        """Note a job file as accepted; its folder is to be synced first."""
+        self._files[id_] = text
+        self._sync_spool = True
+
+    def file_text(self, id_: int) -> str | None:
+        """The text of a job's file, if it was accepted so lately that the store may not have it."""
+        under_way = dict(self._under_way.batch.files) if self._under_way is not None else {}
+        return self._files.get(id_) or under_way.get(id_)
+
+    def sync_spool(self) -> None:
+        """Note that files were moved."""
+        self._sync_spool = True
+
+    def setting(self, key: str, value: str) -> None:
+        """Note a durable setting."""
+        self._settings[key] = value
+
+    def purge(self, ids: Sequence[int]) -> None:
+        """Note finished jobs whose history is dropped; their numbers are kept."""
+        self._purged += ids
+        for key, value in (("seq", self.head.seq), ("last_us", self.head.last_us), ("last_id", self.head.last_id)):
+            self._settings[key] = str(value)
+
+    def after(self, act: Act, *, urgent: bool = False) -> None:
+        """Do this when all that was decided so far is durable; urgent: somebody waits for it."""
+        self._acts.append(act)
+        self.urgent = self.urgent or urgent
+
+    def outcomes(self, ids: set[int], names: set[str]) -> dict[int | str, Outcome]:
+        """What is known of finished jobs, those included whose end is not durable yet."""
+        known = self._store.outcomes(ids, names) if ids or names else {}
+        for outcome in self._settling.values():
+            if outcome.id in ids:
+                known[outcome.id] = outcome
+            if outcome.name in names:
+                known[outcome.name] = outcome
+        return known
+
+    # -- making durable, then visible, then acting
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is decided that is not durable."""
+        return self._under_way is None and not self.has_more
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a batch is under way."""
+        return self._under_way is not None
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there is anything for the next batch."""
+        return bool(self._events or self._acts or self._attempts or self._over or self._settings or self._files)
+
+    def flush(self) -> None:
+        """Hand over what was decided, unless a batch is under way."""
+        if self.is_busy or not self.has_more:
+            return
+        batch, acts = self._batch(), tuple(self._acts)
+        self._begin()
+        self._under_way = _UnderWay(self._store.submit(batch), batch, acts)
+
+    def _batch(self) -> Batch:
+        jobs: list[Job] = []
+        for id_ in {event.jobid: None for event in self._events}:
+            job = self._finished.get(id_) or find(self.head, id_)
+            if job is not None:
+                jobs.append(job)
+        return Batch(
+            queue=self.head,
+            first_seq=self.head.seq - len(self._events) + 1,
+            events=tuple(self._events),
+            jobs=tuple(jobs),
+            attempts=tuple(self._attempts.values()),
+            over=tuple(self._over),
+            files=tuple(self._files.items()),
+            settings=tuple(self._settings.items()),
+            purged=tuple(self._purged),
+            sync_spool=self._sync_spool,
+        )
+
+    def durable(self, number: int) -> None:
+        """The store says that everything up to this batch is durable."""
+        done = self._under_way
+        if done is None or done.number > number:
+            return
+        self._under_way = None
+        self.visible.swap(done.batch.queue)
+        for job in done.batch.jobs:
+            if job.t_inactive_us:
+                self._settling.pop(job.id, None)
+        self._observe(done.batch.events, done.batch.queue)
+        for act in done.acts:
+            act()
