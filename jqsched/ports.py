@@ -136,8 +136,9 @@ class Recovery:
 
 
 class Executor(Protocol):
-    """Starts, signals and reaps processes, and outlives the scheduler. All calls return at once; news come through
-    the callable given to `recover`, from any thread, in order for each attempt, each at least once until acknowledged."""
+    """Starts, signals and reaps processes, and outlives the scheduler. All calls but `recover` return at once; news
+    come through the callable given to `recover`, in order for each attempt, each end at least once until acknowledged.
+    """
 
     def recover(self, attempts: Sequence[Attempt], deliver: Callable[[Sequence[News]], None]) -> Recovery:
         """Connect to the living executor or start a new one, and say what became of these attempts. Blocks.
@@ -179,8 +180,8 @@ class Batch:
 
     `first_seq` is the seq of the first of `events`. `jobs` are the jobs these events changed, as they are after all
     of them (the projection). `attempts` are records to write, `over` those to remove. `files` are accepted job files
-    (id, text). `purged` are finished jobs of which all is deleted. `sync_spool` says that files were renamed and the folders are to be synced first. `queue` becomes
-    visible when durable.
+    (id, text). `purged` are finished jobs of which all is deleted. `sync_spool` says that files were renamed and the
+    folders are to be synced first. `queue` becomes visible when durable.
     """
 
     queue: Queue
@@ -287,11 +288,15 @@ class Spool(Protocol):
     def parse(self, text: str) -> Draft | str:
         """Check the text of a job file (JSON): the draft, or all errors in one text."""
 
+    def write_out(self, draft: Draft) -> str:
+        """The text of a job file (JSON) that reads back as this draft."""
+
     def write(self, id_: int, text: str) -> None:
         """Make `jobs/ID.json` for a job that came by command, or restore one that a power cut left empty."""
 
-    def edits(self, ids: Iterable[int]) -> list[Edit]:
-        """Look at these job files and tell those that differ from what was last accepted or told."""
+    def edits(self, ids: Iterable[int], *, at_start: bool = False) -> list[Edit]:
+        """Look at these job files and tell those that differ from what was last accepted or told. A missing one may
+        be just being replaced and is given a moment, but not `at_start`."""
 
     def accepted(self, id_: int, text: str) -> None:
         """This text is now the file as last accepted; a reason written beside it is removed."""

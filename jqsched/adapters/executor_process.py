@@ -32,8 +32,8 @@ class Executor:
     """One executor for one spool; `run` returns when no scheduler and no job is left."""
 
     def __init__(self, spool: str) -> None:
-        self._spool_fd = open_spool(spool)
-        self._record = Record(self._spool_fd)
+        self.spool_fd = open_spool(spool)
+        self._record = Record(self.spool_fd)
         self._launcher = Launcher(spool)
         self._boot_id = boot_id()
         self._link: Link | None = None
@@ -54,19 +54,13 @@ class Executor:
         self._snapshot: Snapshot | None = None
         self._epoll = select.epoll()
         self._child_fd = child_signal_fd()
-        self._listener = listen(self._spool_fd)
+        self._listener = listen(self.spool_fd)
         self._epoll.register(self._child_fd, select.EPOLLIN)
         self._epoll.register(self._listener, select.EPOLLIN)
         self._orders: dict[str, Callable[..., None]] = {
-            "hello": self._hello,
-            "limits": self._limits,
-            "start": self._start,
-            "withdraw": self._withdraw,
-            "stop": self._stop,
-            "signal": self._signal,
-            "relimit": self._relimit,
-            "ack": self._acknowledge,
-        }
+            "hello": self._hello, "limits": self._limit, "start": self._start, "withdraw": self._withdraw,
+            "stop": self._stop, "signal": self._signal, "relimit": self._relimit, "ack": self._acknowledge,
+        }  # fmt: skip
 
     def run(self) -> None:
         """Serve until nobody and nothing is left."""
@@ -85,7 +79,6 @@ class Executor:
 
     def _handle(self, fd: int, mask: int) -> None:
         if fd == self._child_fd:
-            os.read(fd, 4096)
             self._reap()
         elif fd == self._listener.fileno():
             self._accept()
@@ -114,17 +107,13 @@ class Executor:
         try:
             self._record.end(list(self._finished.values()), self._begun)
         except OSError as failure:
-            if os.fstat(self._spool_fd).st_nlink:  # else the spool is deleted: nobody will ever ask
-                self.trouble(f"cannot keep the statuses of finished jobs, trying again: {failure}")
+            if os.fstat(self.spool_fd).st_nlink:  # else the spool is deleted: nobody will ever ask
+                complain(self.spool_fd, f"cannot keep the statuses of finished jobs, trying again: {failure}")
                 self._alone_until_us = now_us() + _RETRY_MOST_US
                 return False
         with contextlib.suppress(OSError):
-            os.unlink(SOCKET, dir_fd=self._spool_fd)
+            os.unlink(SOCKET, dir_fd=self.spool_fd)
         return True
-
-    def trouble(self, text: str) -> None:
-        """Write to the log in the spool."""
-        complain(self._spool_fd, text)
 
     # ---- the scheduler --------------------------------------------------------------------------------------------
 
@@ -176,22 +165,32 @@ class Executor:
     def _watch_link(self, link: Link) -> None:
         self._epoll.modify(link.sock, select.EPOLLIN | (select.EPOLLOUT if link.wants_write else 0))
 
+    def _content(self) -> bool:
+        """Say whether each slot is busy and has its next order: then news may wait a little, for a batch costs less."""
+        return len(self._waiting) >= len(self._running) > 0 and not self._has_room()
+
     def _news_due_us(self) -> int:
-        """Say when news are due; 0: none. They wait a little while each slot has its next order: a batch costs less."""
+        """Say when news are due; 0: there are none."""
         if not (self._news or self._untold):
             return 0
         if not self._news_since_us:
             self._news_since_us = now_us()
-        content = len(self._waiting) >= len(self._running) > 0 and not self._has_room()
-        return self._news_since_us + _NEWS_DELAY_US if content else self._news_since_us
+        return self._news_since_us + (_NEWS_DELAY_US if self._content() else 0)
 
     def _tell(self) -> None:
-        """Tell the news that are due; a start whose end is told in the same breath goes without saying."""
-        if self._news_due_us() > now_us():
+        """Tell the news that are due. A start whose end is told in the same breath goes without saying, and saves a
+        look at /proc; so the latest starts wait for their ends a little."""
+        now = now_us()
+        if self._news_due_us() > now:
             return
-        started: list[Message] = [self._started(run) for run in self._untold if run.key in self._running]
-        self._send(started + self._news)
-        self._news, self._untold, self._news_since_us = [], [], 0
+        latest_us = now - _NEWS_DELAY_US if self._content() else now
+        untold = [run for run in self._untold if run.key in self._running]
+        started: list[Message] = [self._started(run) for run in untold if run.start_us <= latest_us]
+        self._untold = [run for run in untold if run.start_us > latest_us]
+        if started or self._news:
+            self._send(started + self._news)
+        self._news = []
+        self._news_since_us = now if self._untold else 0
 
     def _started(self, run: Run) -> Message:
         run.look_up_start()
@@ -227,19 +226,18 @@ class Executor:
         if boot not in ("", self._boot_id):
             return False
         if self._snapshot is None:
-            self._snapshot = Snapshot(self._spool_fd)
-        watched = [(procfs.watch(main), main) for main in self._snapshot.mains(key, pid, start_ticks)]
-        living = [(fd, main) for fd, main in watched if fd is not None]
-        if not living:
+            self._snapshot = Snapshot(self.spool_fd)
+        watched = self._snapshot.watch(key, pid, start_ticks)
+        if not watched:
             return False
-        run = Run.of_adopted(key, cores, [main for _, main in living])
-        for fd, main in living:
+        run = Run.of_adopted(key, cores, list(watched.values()))
+        for fd, main in watched.items():
             self._pidfds[fd] = (main.pid, run)
             self._epoll.register(fd, select.EPOLLIN)
         self._begin(run)
         return True
 
-    def _limits(self, max_running: int, cores: int, grace_us: int) -> None:
+    def _limit(self, max_running: int, cores: int, grace_us: int) -> None:
         self._max_running, self._cores, self._grace_us = max_running, cores, grace_us
 
     def _start(self, *fields: object) -> None:
@@ -279,7 +277,7 @@ class Executor:
             try:
                 self._record.forget((id_, attempt))
             except OSError as failure:  # it is told again to the next executor, and acknowledged again
-                self.trouble(f"cannot remove what was taken: {failure}")
+                complain(self.spool_fd, f"cannot remove what was taken: {failure}")
 
     # ---- processes ------------------------------------------------------------------------------------------------
 
@@ -329,7 +327,8 @@ class Executor:
 
     def _reap(self) -> None:
         """Reap all that ended, orphans too. Jobs are over with their main processes, stopped ones are looked at."""
-        with contextlib.suppress(ChildProcessError):
+        with contextlib.suppress(ChildProcessError, BlockingIOError):
+            os.read(self._child_fd, 4096)  # first, so that whoever ends from here on rings again
             while True:
                 pid, status = os.waitpid(-1, os.WNOHANG)
                 if not pid:
@@ -385,6 +384,9 @@ class Executor:
         elif not run.expired:
             run.expired = True
             if self._link:
+                if run in self._untold:
+                    self._untold.remove(run)
+                    self._news.append(self._started(run))
                 self._news.append(["expired", *run.key])
             else:
                 self._begin_stop(run, self._grace_us)
@@ -427,7 +429,7 @@ class Executor:
 
     def _members(self, run: Run) -> list[procfs.Process]:
         if self._snapshot is None:
-            self._snapshot = Snapshot(self._spool_fd)
+            self._snapshot = Snapshot(self.spool_fd)
         return self._snapshot.members(run, set(self._children))
 
 
@@ -445,5 +447,5 @@ def main(spool: str) -> None:
     try:
         executor.run()
     except BaseException:  # the last chance to say why: nobody reads its stderr
-        executor.trouble(traceback.format_exc())
+        complain(executor.spool_fd, traceback.format_exc())
         raise

@@ -111,6 +111,11 @@ class Snapshot:
             return found + [process for process, mark in leaders if mark.ranked and process is not recorded]
         return [process for process, _ in leaders or marked]
 
+    def watch(self, key: Key, pid: int, start_ticks: int) -> dict[int, procfs.Process]:
+        """Open a pidfd of each main process that still lives."""
+        watched = ((procfs.watch(main), main) for main in self.mains(key, pid, start_ticks))
+        return {fd: main for fd, main in watched if fd is not None}
+
     def members(self, run: Run, others: set[int]) -> list[procfs.Process]:
         """Return all living processes that belong to a run. `others` are the main pids of other runs.
 

@@ -1,10 +1,12 @@
 """How job files become jobs: binding of dependencies, refusal of what can never be, and edits of queued jobs.
 
 Rule: decisions like those of `decide`, about what comes in by file or by `submit`. A dependency on a name is bound
-once, when the job that depends is accepted, or when the first job of that name arrives. Source: design.md section 5; RFC 26.
+once: when the job that depends is accepted, or when the first job of that name arrives. Source: design.md section 5;
+RFC 26.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 from attrs import evolve, frozen
 
@@ -38,7 +40,7 @@ from jqsched.core.step import (
     satisfy,
 )
 
-Known = Mapping[int | str, Outcome]
+Known: TypeAlias = Mapping[int | str, Outcome]
 
 
 @frozen

@@ -12,7 +12,6 @@ from attrs import evolve, frozen
 
 from jqsched.core.job import (
     PRIORITY_MAX,
-    UNSET_PRIORITY,
     URGENCY_DEFAULT,
     URGENCY_EXPEDITE,
     URGENCY_HOLD,

@@ -220,4 +220,3 @@ def list_key(job: Job) -> tuple[int, int, int]:
     if job.state & RUNNING:
         return 1, -job.t_run_us, job.id
     return 0, -max(job.priority, 0), job.id
-

@@ -5,9 +5,10 @@ after a file was taken is set aside with the reason. The spool tells what is the
 """
 
 from collections.abc import Callable, Iterable
+from itertools import islice
 
 from jqsched.core import accept, decide, policy
-from jqsched.core.accept import Arrival
+from jqsched.core.accept import Arrival, Known
 from jqsched.core.job import Draft
 from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue, find
@@ -34,6 +35,8 @@ class Intake:
         self._ledger, self._dispatch, self._spool, self._store = ledger, dispatch, spool, store
         self._clock, self._userid, self._log = clock, userid, log
         self.next_id = ledger.head.last_id + 1
+        # Their files may have been edited while no scheduler ran; none starts before that was looked at.
+        self.unverified = {*ledger.head.enqueued, *ledger.head.running}
 
     # -- drops
 
@@ -76,9 +79,7 @@ class Intake:
         """Make jobs of drafts whose files are in place; returns the refusals by id."""
         arrivals = [Arrival(id_, draft, self._userid) for id_, draft, _ in drafts]
         known = self._known(draft for _, draft, _ in drafts)
-        accepted = accept.accept(
-            self._ledger.head, arrivals, known, self._dispatch.limits, self._clock.now_us()
-        )
+        accepted = accept.accept(self._ledger.head, arrivals, known, self._dispatch.limits, self._clock.now_us())
         self._ledger.apply(accepted.step)
         for id_, _, text in drafts:
             if id_ not in accepted.refused:
@@ -93,7 +94,7 @@ class Intake:
         if over:
             self._ledger.after(lambda: self._spool.remove(over))
 
-    def _known(self, drafts: Iterable[Draft]) -> accept.Known:
+    def _known(self, drafts: Iterable[Draft]) -> Known:
         dependencies = (dependency for draft in drafts for dependency in draft.spec.dependencies)
         return self._ledger.outcomes(*policy.lookups(self._ledger.head, dependencies))
 
@@ -117,6 +118,17 @@ class Intake:
         return id_
 
     # -- edits
+
+    def verify(self, ids: Iterable[int]) -> None:
+        """See what happened to these job files while no scheduler ran."""
+        here = [id_ for id_ in ids if id_ in self.unverified]
+        self.unverified.difference_update(here)
+        for edit in self._spool.edits(here, at_start=True):
+            self._edit(edit)
+
+    def verify_some(self) -> None:
+        """Go on with that, a step at a time."""
+        self.verify(list(islice(self.unverified, STEP)))
 
     def look_at(self, ids: Iterable[int]) -> None:
         """See whether these job files were edited or deleted, and act on it."""

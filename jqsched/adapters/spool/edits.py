@@ -68,13 +68,13 @@ class Edits:
         """Whether a round of `scan` is not finished."""
         return bool(self._round)
 
-    def look(self, ids: Iterable[int]) -> list[Edit]:
+    def look(self, ids: Iterable[int], *, at_start: bool = False) -> list[Edit]:
         """Tell what changed of these, and of those that were left to settle."""
         due = [int(key) for key in self._quiet.due()]
-        edits = [self._look(id_) for id_ in dict.fromkeys([*ids, *due])]
+        edits = [self._look(id_, at_start=at_start) for id_ in dict.fromkeys([*ids, *due])]
         return [edit for edit in edits if edit is not None]
 
-    def _look(self, id_: int) -> Edit | None:
+    def _look(self, id_: int, *, at_start: bool) -> Edit | None:
         known = self._known(id_)
         key, entry = str(id_), f"{id_}.json"
         if known is None:
@@ -87,13 +87,15 @@ class Edits:
                 return None
             content = self._jobs.read(entry)
         except FileNotFoundError:
-            return self._missing(id_)
+            return self._missing(id_, at_start=at_start)
         if isinstance(content, Refusal):
             return self._tell(id_, sign, Edit(id_, errors=content.text))
         return self._compare(id_, content, known)
 
-    def _missing(self, id_: int) -> Edit | None:
-        if self._signatures.get(id_) == _GONE or not self._quiet.absent(str(id_), ABSENT_US):
+    def _missing(self, id_: int, *, at_start: bool) -> Edit | None:
+        if self._signatures.get(id_) == _GONE:
+            return None
+        if not at_start and not self._quiet.absent(str(id_), ABSENT_US):
             return None
         return self._tell(id_, _GONE, Edit(id_))
 

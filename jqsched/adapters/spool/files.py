@@ -11,6 +11,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
+from jqsched.adapters.jobfile import read_job, write_job
 from jqsched.adapters.jobfile.trusted import open_to_others
 from jqsched.adapters.spool.drops import Drops
 from jqsched.adapters.spool.edits import Edits, Known
@@ -18,6 +19,7 @@ from jqsched.adapters.spool.folder import Folder, escaped
 from jqsched.adapters.spool.leftovers import take_leftovers
 from jqsched.adapters.spool.quiet import Quiet
 from jqsched.adapters.spool.rejects import Rejects
+from jqsched.core.job import Draft
 from jqsched.ports import Clock, Edit, Harvest, PortError
 
 FOLDERS = ("jobs", "output", "rejected", "archive")
@@ -53,7 +55,7 @@ class FileSpool:
         self._log = log
         self._folders = _open(self.root, log)
         top, jobs, rejected = self._folders["."], self._folders["jobs"], self._folders["rejected"]
-        cwd = os.path.dirname(self.root)
+        cwd = self._cwd = os.path.dirname(self.root)
         self._rejects = Rejects(rejected)
         self._edit_quiet = Quiet(clock)
         self._drops = Drops(top, jobs, self._rejects, Quiet(clock), cwd)
@@ -91,6 +93,17 @@ class FileSpool:
             if self._folders["jobs"].has(f"{id_}.json"):
                 raise
 
+    # ---- texts -----------------------------------------------------------------------------------------------------
+
+    def parse(self, text: str, name: str = "") -> Draft | str:
+        """Check the text of a job file: the draft, or all errors. `name`: the job's, where the text states none."""
+        job = read_job(text.encode(errors="surrogatepass"), ".json", self._cwd, name=name)
+        return job if isinstance(job, Draft) else "\n".join(job.errors)
+
+    def write_out(self, draft: Draft) -> str:
+        """The text of a job file that reads back as this draft, but for `requeue_of`."""
+        return write_job(draft)
+
     # ---- job files ------------------------------------------------------------------------------------------------
 
     @_port("writing a job file")
@@ -106,9 +119,9 @@ class FileSpool:
             self._edits.write(id_, text, over=True)
 
     @_port("looking at job files")
-    def edits(self, ids: Iterable[int]) -> list[Edit]:
+    def edits(self, ids: Iterable[int], *, at_start: bool = False) -> list[Edit]:
         """Tell which of these changed, and which of those that were not settled (`edits_again_us`)."""
-        return self._edits.look(ids)
+        return self._edits.look(ids, at_start=at_start)
 
     @property
     def edits_again_us(self) -> int | None:
@@ -192,6 +205,4 @@ def _check(folder: Folder, top: Folder, log: logging.Logger) -> None:
     if found.st_dev != os.fstat(top.fd).st_dev:
         raise SpoolRefused(f"{shown} is on another file system than the spool: files cannot be renamed into it")
     if folder is top and mode & (stat.S_IRGRP | stat.S_IROTH):
-        log.warning(
-            "%s may be read by others (mode %04o): job files and output may hold secrets; chmod 0700", shown, mode
-        )
+        log.warning("%s may be read by others (mode %04o), secrets too: chmod 0700", shown, mode)

@@ -1,0 +1,170 @@
+"""A blocking connection to the scheduler of a spool: one request after the other, or a stream of answers.
+
+Rule: the standard library only, and light: every command that asks the scheduler imports it. Failures are OSError with
+the errno that the scheduler answered; that there is no scheduler is `NoScheduler`.
+"""
+
+import errno
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import count
+from types import TracebackType
+from typing import Self, cast
+
+from jqsched.core.json import Json, JsonObject
+
+FILE_NAME = "jqsched.sock"
+_PATH_MAX_BYTES = 100  # sun_path holds 107
+_READ_BYTES = 1 << 18
+
+Payload = dict[str, Json]
+
+
+class NoScheduler(OSError):
+    """No scheduler serves the spool, or it went away in the middle."""
+
+
+class Connection:
+    """A connection to the scheduler of the spool `root`. Raises NoScheduler when there is none.
+
+    A request sent while a stream is open is answered between the stream's messages, which are kept for it.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._socket = _connect(root)
+        self._received = bytearray()
+        self._matchtags = count(1)
+        self._kept: dict[int, list[Payload]] = {}
+
+    def close(self) -> None:
+        """Close it; open streams end at the scheduler's side."""
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def fileno(self) -> int:
+        """The socket's descriptor, to wait on."""
+        return self._socket.fileno()
+
+    def request(self, topic: str, payload: JsonObject | None = None, *, timeout_s: float | None = None) -> Payload:
+        """Ask, and wait for the answer. Raises OSError with what the scheduler answered; TimeoutError."""
+        matchtag = self._send(topic, payload)
+        return self._answer(matchtag, timeout_s)
+
+    def stream(
+        self, topic: str, payload: JsonObject | None = None, *, timeout_s: float | None = None
+    ) -> Iterator[Payload]:
+        """Ask at once, and give each answer as it comes, until the scheduler ends the stream.
+
+        `timeout_s` is for each wait; after a TimeoutError the stream is over.
+        """
+        return self._stream(self._send(topic, payload, streaming=True), timeout_s)
+
+    def _stream(self, matchtag: int, timeout_s: float | None) -> Iterator[Payload]:
+        try:
+            while True:
+                yield self._answer(matchtag, timeout_s)
+        except OSError as error:
+            if error.errno != errno.ENODATA:
+                raise
+        finally:
+            self._forget(matchtag)
+
+    def _forget(self, matchtag: int) -> None:
+        """Nobody listens to a stream any more: what still comes of it is thrown away, and the scheduler is told."""
+        del self._kept[matchtag]
+        with suppress(OSError):  # a connection that is closed tells it as well
+            self._socket.sendall(json.dumps({"topic": "disconnect", "matchtag": matchtag}).encode() + b"\n")
+
+    # -- lines
+
+    def _send(self, topic: str, payload: JsonObject | None, *, streaming: bool = False) -> int:
+        matchtag = next(self._matchtags)
+        message: Payload = {"topic": topic, "matchtag": matchtag, "payload": dict(payload or {})}
+        if streaming:
+            message["streaming"] = True
+            self._kept[matchtag] = []
+        try:
+            self._socket.settimeout(None)
+            self._socket.sendall(json.dumps(message).encode() + b"\n")
+        except (BrokenPipeError, ConnectionResetError):
+            self._said_at_the_end()
+            raise self._gone() from None
+        return matchtag
+
+    def _said_at_the_end(self) -> None:
+        """A scheduler that refuses a connection says why before it closes it: raise that, if it can still be read."""
+        try:
+            self._answer(-1, 1.0)
+        except NoScheduler:
+            return
+
+    def _answer(self, matchtag: int, timeout_s: float | None) -> Payload:
+        """Wait for the next answer to a request; those to streams are kept. -1 is the scheduler's word on the line."""
+        kept = self._kept.get(matchtag)
+        if kept:
+            return _payload(kept.pop(0))
+        while True:
+            answer = self._line(timeout_s)
+            if answer["matchtag"] in (matchtag, -1):
+                return _payload(answer)
+            waiting = self._kept.get(cast(int, answer["matchtag"]))
+            if waiting is not None:
+                waiting.append(answer)
+
+    def _line(self, timeout_s: float | None) -> Payload:
+        searched = 0
+        while (end := self._received.find(b"\n", searched)) < 0:
+            searched = len(self._received)
+            try:
+                self._socket.settimeout(timeout_s)
+                data = self._socket.recv(_READ_BYTES)
+            except ConnectionResetError:
+                data = b""
+            if not data:
+                raise self._gone()
+            self._received += data
+        line = bytes(self._received[:end])
+        del self._received[: end + 1]
+        return cast(Payload, json.loads(line))
+
+    def _gone(self) -> NoScheduler:
+        return NoScheduler(errno.ENOTCONN, "the scheduler went away", self._root)
+
+
+def _payload(answer: Payload) -> Payload:
+    if "errnum" in answer:
+        raise OSError(cast(int, answer["errnum"]), cast(str, answer.get("errstr", "")))
+    return cast(Payload, answer["payload"])
+
+
+def _connect(root: str) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        _connect_to(connection, root)
+    except OSError as error:
+        connection.close()
+        if error.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR):
+            raise NoScheduler(errno.EHOSTDOWN, "no scheduler serves this spool", root) from None
+        raise
+    return connection
+
+
+def _connect_to(connection: socket.socket, root: str) -> None:
+    path = f"{root}/{FILE_NAME}"
+    if len(os.fsencode(path)) <= _PATH_MAX_BYTES:
+        connection.connect(path)
+        return
+    folder = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        connection.connect(f"/proc/self/fd/{folder}/{FILE_NAME}")
+    finally:
+        os.close(folder)

@@ -1,0 +1,239 @@
+"""Commands: what a user asks for by socket, or by the command line while no scheduler runs.
+
+Rule: a command is a topic and a payload; it is answered when what it did is durable, with a payload or with an OSError
+whose errno says which kind of no it is. Source: flux.md sections 4 and 8.5 (errno and texts).
+"""
+
+import errno
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeAlias
+
+from jqsched.core import decide
+from jqsched.core.job import PRIORITY_MAX, URGENCY_EXPEDITE, URGENCY_HOLD
+from jqsched.core.json import Json
+from jqsched.core.policy import Limits
+from jqsched.core.queue import Queue, find
+from jqsched.core.step import AlreadyStarted, Answer, Changed, Dequeued, Refused, Step, UnknownJob
+from jqsched.ports import Store
+from jqsched.scheduler.loop import Scheduler
+
+Payload: TypeAlias = Mapping[str, Json]
+Reply: TypeAlias = Callable[[Payload | OSError], None]
+
+
+class Commands:
+    """The topics `job-manager.*` that change something or wait for something."""
+
+    def __init__(self, scheduler: Scheduler, userid: int) -> None:
+        self._scheduler, self._userid = scheduler, userid
+        self._waiting: list[tuple[Callable[[], bool], Reply]] = []
+        self._topics: dict[str, Callable[[Payload, Reply], None]] = {
+            "job-manager.submit": self._submit,
+            "job-manager.cancel": self._cancel,
+            "job-manager.urgency": self._urgency,
+            "job-manager.priority": self._priority,
+            "job-manager.hold": self._hold,
+            "job-manager.release": self._release,
+            "job-manager.requeue": self._requeue,
+            "job-manager.drain": lambda payload, reply: self._drain(True, reply),
+            "job-manager.resume": lambda payload, reply: self._drain(False, reply),
+            "job-manager.wait": self._wait,
+            "job-manager.purge": self._purge,
+        }
+
+    def run(self, topic: str, payload: Payload, reply: Reply) -> None:
+        """Do what is asked; `reply` is called once, on the loop's thread, perhaps in a later turn."""
+        command = self._topics.get(topic)
+        if command is None:
+            reply(OSError(errno.ENOSYS, f"Unknown service method '{topic}'"))
+            return
+        try:
+            command(payload, reply)
+        except _BadPayload as error:
+            reply(OSError(errno.EPROTO, str(error)))
+
+    # -- jobs
+
+    def _submit(self, payload: Payload, reply: Reply) -> None:
+        self._answer_submitted(self._scheduler.intake.submit(_text(payload, "text")), reply)
+
+    def _answer_submitted(self, new: int | str, reply: Reply, **more: Json) -> None:
+        if isinstance(new, str):
+            reply(OSError(errno.EINVAL, new))
+        else:
+            self._reply_when_durable(reply, {"id": new, **more})
+
+    def _cancel(self, payload: Payload, reply: Reply) -> None:
+        note = _text(payload, "note") if payload.get("note") else ""
+        self._change(payload, reply, lambda *at: decide.dequeue(*at, userid=self._userid, note=note))
+
+    def _urgency(self, payload: Payload, reply: Reply) -> None:
+        urgency = _integer(payload, "urgency")
+        if not URGENCY_HOLD <= urgency <= URGENCY_EXPEDITE:
+            reply(OSError(errno.EINVAL, "urgency value is out of range: 0 to 31"))
+            return
+        self._set_urgency(payload, urgency, reply)
+
+    def _set_urgency(self, payload: Payload, urgency: int, reply: Reply) -> None:
+        job = find(self._scheduler.ledger.head, _integer(payload, "id"))
+        old = job.urgency if job is not None else 0
+
+        def apply(queue: Queue, id_: int, limits: Limits, now_us: int) -> Step:
+            return decide.set_urgency(queue, id_, urgency, limits, now_us, userid=self._userid)
+
+        self._change(payload, reply, apply, old_urgency=old)
+
+    def _priority(self, payload: Payload, reply: Reply) -> None:
+        pin = None if payload.get("priority") is None else _integer(payload, "priority")
+        if pin is not None and not 0 <= pin <= PRIORITY_MAX:
+            reply(OSError(errno.EINVAL, f"priority is out of range: 0 to {PRIORITY_MAX}"))
+            return
+
+        def apply(queue: Queue, id_: int, limits: Limits, now_us: int) -> Step:
+            return decide.set_priority(queue, id_, pin, limits, now_us)
+
+        self._change(payload, reply, apply)
+
+    def _hold(self, payload: Payload, reply: Reply) -> None:
+        self._set_urgency(payload, URGENCY_HOLD, reply)
+
+    def _release(self, payload: Payload, reply: Reply) -> None:
+        self._change(payload, reply, lambda *at: decide.unhold(*at, userid=self._userid))
+
+    def _requeue(self, payload: Payload, reply: Reply) -> None:
+        id_ = _integer(payload, "id")
+        if find(self._scheduler.ledger.head, id_) is not None:
+            self._change(payload, reply, lambda *at: decide.requeue(*at, userid=self._userid), changed="queued")
+            return
+        draft = self._store.spec(id_)
+        if draft is None:
+            reply(OSError(errno.ENOENT, "unknown job id"))
+            return
+        new = self._scheduler.intake.resubmit(draft, self._scheduler.around.spool.write_out(draft))
+        self._answer_submitted(new, reply, outcome="resubmitted")
+
+    @property
+    def _store(self) -> Store:
+        return self._scheduler.around.store
+
+    def _change(
+        self,
+        payload: Payload,
+        reply: Reply,
+        apply: Callable[[Queue, int, Limits, int], Step],
+        *,
+        changed: str = "changed",
+        **more: Json,
+    ) -> None:
+        """Change one job, and answer when it is durable."""
+        id_ = _integer(payload, "id")
+
+        def answered(answer: Answer | None) -> None:
+            outcome = self._outcome(id_, answer, changed)
+            if isinstance(outcome, OSError):
+                reply(outcome)
+            else:
+                self._reply_when_durable(reply, {"outcome": outcome, **more})
+
+        self._scheduler.dispatch.change(id_, lambda queue, limits, now_us: apply(queue, id_, limits, now_us), answered)
+
+    def _outcome(self, id_: int, answer: Answer | None, changed: str) -> str | OSError:
+        match answer:
+            case Dequeued():
+                return "dequeued"
+            case Changed():
+                return changed
+            case AlreadyStarted(stopping=True):
+                return "stopping"
+            case AlreadyStarted():
+                return OSError(errno.EBUSY, "already started")
+            case Refused(text):
+                return OSError(errno.EBUSY, text)
+            case UnknownJob() if self._is_finished(id_):
+                return OSError(errno.EALREADY, "job is finished")
+            case _:
+                return OSError(errno.ENOENT, "unknown job id")
+
+    def _is_finished(self, id_: int) -> bool:
+        return bool(self._scheduler.ledger.outcomes({id_}, set()))
+
+    def _reply_when_durable(self, reply: Reply, payload: Payload) -> None:
+        self._scheduler.ledger.after(lambda: reply(payload), urgent=True)
+
+    # -- the scheduler
+
+    def _drain(self, drained: bool, reply: Reply) -> None:
+        self._scheduler.set_drained(drained)
+        self._reply_when_durable(reply, {})
+
+    def _purge(self, payload: Payload, reply: Reply) -> None:
+        ids = _ids(payload) or self._store.finished_before(_integer(payload, "before_us"), -1)
+        finished = [id_ for id_ in ids if self._store.outcomes([id_], ())]
+        self._scheduler.ledger.purge(finished)
+        self._reply_when_durable(reply, {"purged": len(finished)})
+
+    # -- waiting
+
+    def _wait(self, payload: Payload, reply: Reply) -> None:
+        count, ids = payload.get("count"), _ids(payload)
+        if isinstance(count, int) and not isinstance(count, bool):
+            wanted = count
+            self._waiting.append((lambda: self._scheduler.finished_count >= wanted, reply))
+        else:
+            unknown = [id_ for id_ in ids if not self._is_known(id_)]
+            if unknown:
+                reply(OSError(errno.ENOENT, f"unknown job id {unknown[0]}"))
+                return
+            visible = self._scheduler.ledger.visible
+            left = set(ids)
+            self._waiting.append((lambda: _all_gone(left, visible.get(), self._scheduler.ledger.head), reply))
+        self.look()
+
+    def _is_known(self, id_: int) -> bool:
+        return find(self._scheduler.ledger.head, id_) is not None or self._is_finished(id_)
+
+    def look(self) -> None:
+        """Answer those whose wait is over; called when something has become durable."""
+        if not self._waiting:
+            return
+        over = [(done, reply) for done, reply in self._waiting if done()]
+        for entry in over:
+            self._waiting.remove(entry)
+            entry[1]({})
+
+    def abandon(self, reply: Reply) -> None:
+        """Whoever waited for this is gone."""
+        self._waiting = [entry for entry in self._waiting if entry[1] is not reply]
+
+
+def _all_gone(left: set[int], visible: Queue, head: Queue) -> bool:
+    for id_ in list(left):
+        if find(visible, id_) is not None or find(head, id_) is not None:
+            return False
+        left.discard(id_)
+    return True
+
+
+class _BadPayload(Exception):
+    """A payload that is not what the topic asks for."""
+
+
+def _integer(payload: Payload, key: str) -> int:
+    value = payload.get(key)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise _BadPayload(f"invalid payload: {key} must be an integer")
+    return value
+
+
+def _text(payload: Payload, key: str) -> str:
+    value = payload.get(key)
+    if not isinstance(value, str):
+        raise _BadPayload(f"invalid payload: {key} must be a string")
+    return value
+
+
+def _ids(payload: Payload) -> list[int]:
+    value = payload.get("ids") or []
+    if not isinstance(value, Iterable) or not all(isinstance(id_, int) for id_ in value):
+        raise _BadPayload("invalid payload: ids must be an array of integers")
+    return [id_ for id_ in value if isinstance(id_, int)]

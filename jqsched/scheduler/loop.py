@@ -1,0 +1,213 @@
+"""The loop: news in, decisions, batches out; one turn after the other on one thread.
+
+Rule: a turn takes in what has come, lets the core decide, runs one scheduling pass and hands over what is to be made
+durable. It never blocks but where a port says so, and returns until when nothing is to be done. All other threads reach
+it through `post`.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+
+from attrs import define, evolve
+
+from jqsched.core import decide, policy
+from jqsched.core import queue as queues
+from jqsched.core.event import Event
+from jqsched.core.policy import Limits
+from jqsched.core.queue import Queue
+from jqsched.ports import Clock, Executor, News, PortError, Spool, Store, Stored
+from jqsched.scheduler.dispatch import Dispatch
+from jqsched.scheduler.intake import Intake
+from jqsched.scheduler.ledger import Ledger
+
+# A commit costs CPU as well as time: where nobody waits, so long may pass between two.
+COMMIT_SPACING_US = 5_000
+DRAINED = "drained"
+
+Observe = Callable[[Sequence[Event], Queue], None]
+Task = Callable[[], None]
+
+
+@define
+class Surroundings:
+    """All that a scheduler needs of the outside."""
+
+    store: Store
+    spool: Spool
+    executor: Executor | None
+    clock: Clock
+    wake: Callable[[], None]
+    observe: Observe
+    log: Callable[[str], None]
+    userid: int
+    boot_id: str
+    output_folder: str
+    is_finished: Callable[[int], bool]
+
+
+class Scheduler:
+    """The scheduler of one spool: decides on the loop's thread, and is read through `visible` from anywhere."""
+
+    def __init__(self, around: Surroundings, stored: Stored, limits: Limits, grace_us: int) -> None:
+        self.around = around
+        self.drained = stored.settings.get(DRAINED) == "1"
+        self.finished_count = around.store.finished_count()
+        self._stored, self._limits, self._grace_us = stored, limits, grace_us
+        self._tasks: deque[Task] = deque()
+        self._last_flush_us = 0
+        self._stopping = False
+        self.ledger = Ledger(around.store, stored.queue, self._observe)
+        self.dispatch = Dispatch(
+            self.ledger, around.executor, around.clock, self._present_limits(), around.boot_id, around.output_folder
+        )
+        self.intake = Intake(
+            self.ledger, self.dispatch, around.spool, around.store, around.clock, around.userid, around.log
+        )
+
+    # -- from other threads
+
+    def post(self, task: Task) -> None:
+        """Have this done on the loop's thread in its next turn."""
+        self._tasks.append(task)
+        self.around.wake()
+
+    def deliver_durable(self, outcome: int | PortError) -> None:
+        """The store's word, from its thread."""
+
+        def take_in() -> None:
+            if isinstance(outcome, PortError):
+                raise outcome
+            self.ledger.durable(outcome)
+
+        self.post(take_in)
+
+    # -- life
+
+    def start(self) -> None:
+        """Load, take the files that were moved but not accepted, and find out what became of every attempt.
+
+        Raises PortError when the executor cannot be had.
+        """
+        self.around.store.start(self.deliver_durable)
+        self.intake.leftovers(self.around.is_finished)
+        if self.around.executor is not None:
+            self.around.executor.limit(self._limits.max_running, self._limits.cores, self._grace_us)
+            self.dispatch.recover(self._stored.attempts, self.deliver_news)
+            self.around.executor.limit(self._limits.max_running, self._limits.cores, self._grace_us)
+
+    def deliver_news(self, news: Sequence[News]) -> None:
+        """The executor's news, on the loop's thread."""
+        self.dispatch.news(news)
+
+    def turn(self) -> int | None:
+        """One turn. Returns the time (monotonic, microseconds) at which the next is due, None if nothing is."""
+        while self._tasks:
+            self._tasks.popleft()()
+        self._replace_executor()
+        if not self._stopping:
+            self._bring_in()
+            self._verify()
+            self.dispatch.schedule()
+        return self._flush()
+
+    def _bring_in(self) -> None:
+        now_us = self.around.clock.monotonic_us()
+        again_us = self.intake.again_us
+        if (self.intake.more or (again_us is not None and again_us <= now_us)) and not self.ledger.is_busy:
+            self.intake.step()
+        head, wall_us = self.ledger.head, self.around.clock.now_us()
+        timer_us = policy.next_timer_us(head)
+        if timer_us is not None and timer_us <= wall_us:
+            self.dispatch.take(decide.tick)
+
+    def _verify(self) -> None:
+        """After a start: look at the files of those that would start first, then at some of the others."""
+        unverified = self.intake.unverified
+        while unverified and (first := unverified.intersection(policy.select(self.ledger.head, self.dispatch.limits))):
+            self.intake.verify(sorted(first))
+        if unverified and not self.ledger.is_busy:
+            self.intake.verify_some()
+
+    def _replace_executor(self) -> None:
+        if self.dispatch.executor_lost is not None and not self._stopping:
+            self.around.log(f"the executor is gone ({self.dispatch.executor_lost}): starting another")
+            self.dispatch.reconnect(self.deliver_news)
+            self._apply_limits()
+
+    def _flush(self) -> int | None:
+        now_us = self.around.clock.monotonic_us()
+        due_us = self._last_flush_us + COMMIT_SPACING_US
+        if self.ledger.has_more and not self.ledger.is_busy:
+            if self.ledger.urgent or now_us >= due_us or self._stopping:
+                self._last_flush_us = now_us
+                self.ledger.flush()
+            else:
+                return due_us
+        return self._next_due_us(now_us)
+
+    def _next_due_us(self, now_us: int) -> int | None:
+        due: list[int] = []
+        may_take = not self.ledger.is_busy and not self._stopping
+        if may_take and (self.intake.unverified or (self.intake.more and not self.intake.is_full)):
+            due.append(now_us)
+        if self.intake.again_us is not None:
+            due.append(self.intake.again_us)
+        timer_us = policy.next_timer_us(self.ledger.head)
+        if timer_us is not None:
+            due.append(now_us + max(0, timer_us - self.around.clock.now_us()))
+        return min(due, default=None)
+
+    def stop(self) -> None:
+        """No new starts from now on; what is decided becomes durable; running jobs run on."""
+        self._stopping = True
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether everything decided is durable and done."""
+        return self.ledger.is_idle and not self._tasks
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing runs, and nothing can start without somebody's doing."""
+        head = self.ledger.head
+        nothing_runs = not head.running and not head.manipulated and not head.permits
+        may_start = head.ready is not None and not self.drained
+        awaited = self.intake.more or self.intake.again_us is not None or head.timers is not None
+        return self.is_settled and nothing_runs and not may_start and not awaited
+
+    # -- limits
+
+    def _present_limits(self) -> Limits:
+        return evolve(self._limits, draining=self.drained)
+
+    def set_limits(self, limits: Limits, grace_us: int) -> None:
+        """Other limits from now on."""
+        self._limits, self._grace_us = limits, grace_us
+        self._apply_limits()
+
+    def set_drained(self, drained: bool) -> None:
+        """Stop new starts, or allow them again; survives a restart."""
+        self.drained = drained
+        self.ledger.setting(DRAINED, "1" if drained else "0")
+        self._apply_limits()
+
+    def _apply_limits(self) -> None:
+        self.dispatch.set_limits(self._present_limits(), self._grace_us)
+
+    # -- what has become durable
+
+    def _observe(self, events: Sequence[Event], queue: Queue) -> None:
+        over = [event.jobid for event in events if event.name == "clean"]
+        if over:
+            self.finished_count += len(over)
+            self.around.spool.remove(over)
+        self.around.observe(events, queue)
+
+    # -- what is left when it ends
+
+    def left_over(self) -> Iterable[str]:
+        """What is queued and why it does not run, a line a job."""
+        head, limits = self.ledger.head, self._present_limits()
+        for job in queues.live(head):
+            why = ", ".join(policy.reasons(head, job, limits)) or job.state.name.lower()
+            yield f"job {job.id} ({job.spec.name}): {why}"

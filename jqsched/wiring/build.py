@@ -1,0 +1,159 @@
+"""A scheduler put together of its adapters.
+
+Rule: wiring and nothing else; what is decided is decided elsewhere.
+"""
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Protocol
+
+from jqsched.adapters.config import Config
+from jqsched.adapters.executor import LocalExecutor
+from jqsched.adapters.spool import FileSpool, Known
+from jqsched.adapters.store.writer import SqliteStore, boot_id
+from jqsched.core.event import Event
+from jqsched.core.policy import Limits
+from jqsched.core.queue import Queue, find
+from jqsched.scheduler.commands import Commands
+from jqsched.scheduler.loop import Observe, Scheduler, Surroundings
+from jqsched.wiring.lock import SpoolLock
+
+AHEAD = 16  # permits beyond the free slots: enough that no slot waits for a commit, few enough to be recalled at once
+
+
+class Report(Protocol):
+    """What is shown of what goes on."""
+
+    def __call__(self, events: Sequence[Event], queue: Queue) -> None:
+        """Show what has become durable."""
+
+    def log(self, text: str) -> None:
+        """Show a message."""
+
+    def close(self) -> None:
+        """Show the end."""
+
+
+class WallClock:
+    """The machine's clocks. Source: clock_gettime(2)."""
+
+    def now_us(self) -> int:
+        """Wall-clock time."""
+        return time.time_ns() // 1000
+
+    def monotonic_us(self) -> int:
+        """Time since boot, suspend included."""
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
+
+
+def limits_of(config: Config) -> Limits:
+    """The limits that a configuration means on this machine."""
+    usable = len(os.sched_getaffinity(0))
+    max_running = config.max_running or usable
+    cores = config.cores or max(usable, max_running)
+    return Limits(max_running, cores, ahead=AHEAD, interruptions_max=config.interruptions_max)
+
+
+class Built:
+    """A scheduler and what it was built of."""
+
+    def __init__(
+        self, root: str, store_folder: str, config: Config, report: Report, lock: SpoolLock, *, executor: bool
+    ) -> None:
+        self.root, self.report, self.config = root, report, config
+        self.clock = WallClock()
+        self.log = logging.getLogger(f"jqsched.{id(self)}")
+        self.log.propagate = False
+        self.log.addHandler(_ReportHandler(report))
+        self.spool = FileSpool(root, self.log, self.clock, self._known)
+        self.store = SqliteStore(store_folder, self.spool.sync, used_before=lock.used_before)
+        stored = self.store.load()
+        self.executor = LocalExecutor(root, report.log) if executor else None
+        self.doorbell = Doorbell()
+        self.observers: list[Observe] = [report]
+        self.scheduler = Scheduler(
+            Surroundings(
+                store=self.store,
+                spool=self.spool,
+                executor=self.executor,
+                clock=self.clock,
+                wake=self.doorbell.ring,
+                observe=self._observe,
+                log=report.log,
+                userid=os.geteuid(),
+                boot_id=boot_id(),
+                output_folder=os.path.join(os.path.abspath(root), "output"),
+                is_finished=self.store.is_finished,
+            ),
+            stored,
+            limits_of(config),
+            round(config.grace_s * 1_000_000),
+        )
+        self.scheduler.intake.queue_max = config.queue_max
+        self.attempts = {attempt.id for attempt in stored.attempts}
+        self.commands = Commands(self.scheduler, os.geteuid())
+
+    def _known(self, id_: int) -> Known | None:
+        ledger = self.scheduler.ledger
+        job = find(ledger.head, id_)
+        if job is None:
+            return None
+        return Known(job.spec.name, ledger.file_text(id_) or self.store.file(id_))
+
+    def _observe(self, events: Sequence[Event], queue: Queue) -> None:
+        for observer in self.observers:
+            observer(events, queue)
+        self.commands.look()
+
+    def close(self) -> None:
+        self.store.close()
+        if self.executor is not None:
+            self.executor.close()
+        self.spool.close()
+        self.doorbell.close()
+
+
+class _ReportHandler(logging.Handler):
+    """Passes log records to what is shown to the user."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__()
+        self._report = report
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._report.log(record.getMessage())
+
+
+class Doorbell:
+    """Wakes the selector from any thread; rung many times, it wakes once."""
+
+    def __init__(self) -> None:
+        self._near, self._far = socket.socketpair()
+        self._near.setblocking(False)
+        self._far.setblocking(False)
+        self._rung = False
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait for."""
+        return self._near.fileno()
+
+    def ring(self) -> None:
+        """Wake the loop. Any thread, signal handlers too."""
+        if not self._rung:
+            self._rung = True
+            self._far.send(b"!")
+
+    def silence(self) -> None:
+        """Take note; what rings from now on wakes again."""
+        self._rung = False
+        with suppress(BlockingIOError):
+            self._near.recv(64)
+
+    def close(self) -> None:
+        """Close both ends."""
+        self._near.close()
+        self._far.close()

@@ -1,0 +1,276 @@
+"""The daemon: a scheduler in its selector loop, with executor, socket, bells, signals and scans around it.
+
+Rule: one thread turns; the watcher's and the store's threads only post. Nothing here decides about jobs.
+"""
+
+import errno
+import os
+import selectors
+import signal
+from collections.abc import Sequence
+from types import FrameType
+
+from attrs import frozen
+
+from jqsched.adapters.config import Config, merge, read_config
+from jqsched.adapters.jobfile import BadFile
+from jqsched.adapters.server import Request, Server
+from jqsched.adapters.spool import SpoolRefused
+from jqsched.adapters.watcher import FolderWatcher
+from jqsched.core.event import Event
+from jqsched.core.json import Json
+from jqsched.core.queue import Queue
+from jqsched.ports import PortError
+from jqsched.scheduler.commands import Payload
+from jqsched.wiring.build import Built, Report, limits_of
+from jqsched.wiring.lock import spool_lock
+
+SCAN_JOBS = 2_000  # job files looked at in one go: a few milliseconds
+SCAN_PAUSE_US = 100_000
+
+
+@frozen
+class RunOptions:
+    """What the command line of `jqsched run` says; None: not given."""
+
+    spool: str
+    max_running: int | None = None
+    cores: int | None = None
+    exit_when_idle: bool = False
+    plugins: tuple[str, ...] = ()
+    executor: str | None = None
+    store: str | None = None
+    scan_s: float | None = None
+
+
+def run_daemon(options: RunOptions, report: Report) -> int:
+    """Run the scheduler of a spool until it is told to end, or is idle. Returns the exit code.
+
+    Raises: SpoolInUse, SpoolRefused, StoreRefused, PortError.
+    """
+    root = os.path.abspath(options.spool)
+    _make_spool(root)
+    with spool_lock(root) as lock:
+        config = _configured(root, options, Config())
+        if isinstance(config, BadFile):
+            raise SpoolRefused(f"{root}/jqsched.toml: " + "; ".join(config.errors))
+        built = Built(root, options.store or root, config, report, lock, executor=True)
+        daemon = _Daemon(built, options)
+        lock.mark_used()
+        try:
+            return daemon.run()
+        finally:
+            daemon.close()
+
+
+def _make_spool(root: str) -> None:
+    try:
+        os.makedirs(root, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise PortError("make the spool", root, error.errno, error.strerror or str(error)) from error
+
+
+def _configured(root: str, options: RunOptions, default: Config) -> Config | BadFile:
+    """The configuration file, with the command line's options winning."""
+    found = read_config(os.path.join(root, "jqsched.toml"))
+    if isinstance(found, BadFile):
+        return found
+    given: dict[str, object] = {"max_running": options.max_running, "cores": options.cores}
+    return merge(found, given | {"executor": options.executor, "scan_s": options.scan_s})
+
+
+class _Daemon:
+    """The selector loop around a scheduler: executor, socket, bells, signals, timers."""
+
+    def __init__(self, built: Built, options: RunOptions) -> None:
+        self._built, self._options, self._root = built, options, built.root
+        self._scheduler = built.scheduler
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(built.doorbell, selectors.EVENT_READ, lambda _: built.doorbell.silence())
+        self._registered: tuple[int, int] = (-1, 0)
+        self._server = Server(built.root, self._handle, self._selector, built.report.log)
+        self._bells: dict[int, Request] = {}
+        self._next_bell = 0
+        self._warnings: list[str] = []
+        self._since_us = built.clock.now_us()
+        self._signaled = 0
+        self._edited: set[int] = set()
+        self._config_rung = False
+        self._watcher = FolderWatcher(built.root, self._ring_drop, self._ring_jobs, self._ring_config, built.log)
+        self._next_scan_us = 0
+        built.observers.append(self._ring_followers)
+
+    # -- bells, from the watcher's thread
+
+    def _ring_drop(self, name: str | None, settled: bool) -> None:
+        self._built.spool.ring(name, settled)
+        self._scheduler.post(self._more_drops)
+
+    def _more_drops(self) -> None:
+        self._scheduler.intake.more = True
+
+    def _ring_jobs(self, id_: int | None) -> None:
+        if id_ is None:
+            self._scheduler.post(self._scan_soon)
+        elif not self._built.spool.own_change(id_):
+            self._scheduler.post(lambda: self._edited.add(id_))
+
+    def _scan_soon(self) -> None:
+        self._next_scan_us = 0
+
+    def _ring_config(self) -> None:
+        self._scheduler.post(self._reload)
+
+    # -- life
+
+    def run(self) -> int:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+        self._watcher.start()
+        self._scheduler.start()
+        while not self._is_over():
+            due_us = self._turn()
+            self._wait(due_us)
+        return 0
+
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        if self._signaled and number == signal.SIGINT:
+            os._exit(130)  # the second Ctrl-C ends at once: jobs run on, and the store is safe at any moment
+        self._signaled = number
+        self._built.doorbell.ring()
+
+    def _is_over(self) -> bool:
+        if self._signaled:
+            self._scheduler.stop()
+            return self._scheduler.is_settled
+        if self._options.exit_when_idle and self._scheduler.is_idle and not self._edited:
+            for line in self._scheduler.left_over():
+                self._built.report.log(f"left in the queue: {line}")
+            return True
+        return False
+
+    def _turn(self) -> int | None:
+        now_us = self._built.clock.monotonic_us()
+        if now_us >= self._next_scan_us:
+            self._scan(now_us)
+        self._look_at_edits()
+        due_us = self._scheduler.turn()
+        return min(self._next_scan_us, due_us) if due_us is not None else self._next_scan_us
+
+    def _scan(self, now_us: int) -> None:
+        """What watching may have missed: the drop zone, and a part of the job files."""
+        self._next_scan_us = now_us + round(self._built.config.scan_s * 1_000_000)
+        self._built.spool.check_alive()
+        self._watcher.ensure()
+        self._built.spool.ring()
+        self._more_drops()
+        self._edited.update(self._built.spool.scan_jobs(SCAN_JOBS))
+        if self._built.spool.is_scanning_jobs:
+            self._next_scan_us = now_us + SCAN_PAUSE_US
+
+    def _look_at_edits(self) -> None:
+        again_us = self._built.spool.edits_again_us
+        if self._edited or (again_us is not None and again_us <= self._built.clock.monotonic_us()):
+            edited, self._edited = sorted(self._edited), set()
+            self._scheduler.intake.look_at(edited)
+
+    def _wait(self, due_us: int | None) -> None:
+        self._watch_executor()
+        again_us = self._built.spool.edits_again_us
+        times = [time_us for time_us in (due_us, again_us) if time_us is not None]
+        now_us = self._built.clock.monotonic_us()
+        timeout_s = max(0.0, (min(times) - now_us) / 1_000_000) if times else None
+        for key, mask in self._selector.select(timeout_s):
+            key.data(mask)
+
+    def _watch_executor(self) -> None:
+        """Keep the executor's descriptor registered as it comes, goes and wants to write."""
+        executor = self._built.executor
+        assert executor is not None
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if executor.wants_write else 0)
+        wanted = (executor.fileno(), events)
+        if wanted == self._registered:
+            return
+        if self._registered[0] >= 0:
+            self._selector.unregister(self._registered[0])
+        if wanted[0] >= 0:
+            self._selector.register(wanted[0], events, self._on_executor)
+        self._registered = wanted
+
+    def _on_executor(self, mask: int) -> None:
+        executor = self._built.executor
+        assert executor is not None
+        if mask & selectors.EVENT_WRITE:
+            executor.on_writable()
+        if mask & selectors.EVENT_READ:
+            executor.on_readable()
+
+    # -- configuration
+
+    def _reload(self) -> None:
+        config = _configured(self._root, self._options, self._built.config)
+        if isinstance(config, BadFile):
+            self._warnings = [f"jqsched.toml: {error}" for error in config.errors]
+            for warning in self._warnings:
+                self._built.report.log(f"{warning} (the last good values hold)")
+            return
+        self._warnings = []
+        if config != self._built.config:
+            self._built.config = config
+            self._scheduler.intake.queue_max = config.queue_max
+            self._scheduler.set_limits(limits_of(config), round(config.grace_s * 1_000_000))
+            self._built.report.log("configuration reloaded")
+
+    # -- the socket
+
+    def _handle(self, request: Request) -> None:
+        if request.topic == "job-manager.status":
+            request.respond(self._status())
+        elif request.topic == "job-manager.bell":
+            self._follow(request)
+        else:
+            self._command(request)
+
+    def _command(self, request: Request) -> None:
+        def reply(answer: Payload | OSError) -> None:
+            if isinstance(answer, OSError):
+                request.respond_error(answer.errno or errno.EIO, answer.strerror or str(answer))
+            else:
+                request.respond(answer)
+
+        request.on_close = lambda: self._built.commands.abandon(reply)
+        self._built.commands.run(request.topic, request.payload, reply)
+
+    def _follow(self, request: Request) -> None:
+        self._next_bell += 1
+        number = self._next_bell
+        self._bells[number] = request
+        request.on_close = lambda: self._hang_up(number)
+        request.stream({"seq": self._scheduler.ledger.visible.get().seq})
+
+    def _hang_up(self, number: int) -> None:
+        self._bells.pop(number, None)
+
+    def _ring_followers(self, events: Sequence[Event], queue: Queue) -> None:
+        if events:
+            for request in list(self._bells.values()):
+                request.stream({"seq": queue.seq})
+
+    def _status(self) -> dict[str, Json]:
+        limits = limits_of(self._built.config)
+        return {
+            "pid": os.getpid(),
+            "since_us": self._since_us,
+            "max_running": limits.max_running,
+            "cores": limits.cores,
+            "running": self._scheduler.ledger.visible.get().busy,
+            "drained": self._scheduler.drained,
+            "warnings": [*self._warnings],
+        }
+
+    def close(self) -> None:
+        self._watcher.stop()
+        self._server.close()
+        self._built.close()
+        self._built.report.close()
+        self._selector.close()

@@ -1,0 +1,275 @@
+"""Jobspecs (RFC 25) and the rules for single values: the round trip, what is kept, and what is said of a bad one."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jqsched.core.job import Dependency, OnInterrupt, Spec
+from jqsched.core.jobspec import JobspecError, Wrong, from_jobspec, redact, to_jobspec, values
+
+NAMES = st.from_regex(r"[a-zA-Zé_][\w.+-]{0,20}", fullmatch=True).filter(values.is_name)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
+PATHS = st.from_regex(r"[a-z/]{0,10}[a-z](\{id\}|\{name\})?", fullmatch=True)
+IDS = st.integers(1, values.ID_MAX)
+TIMES_US = st.integers(0, values.SECONDS_MAX * 1_000_000)
+DEPENDENCIES = st.one_of(
+    st.builds(Dependency, st.sampled_from(["after", "afterany", "afterok", "afternotok"]), IDS),
+    st.builds(Dependency, st.sampled_from(["after", "afterok"]), NAMES, st.booleans()),
+    st.builds(Dependency, st.just("begin-time"), TIMES_US),
+    st.just(Dependency("singleton")),
+)
+
+
+@st.composite
+def specs(draw) -> Spec:
+    nodes = draw(st.integers(1, 4))
+    return Spec(
+        command=(draw(TEXTS.filter(bool)), *draw(st.lists(TEXTS, max_size=3))),
+        name=draw(NAMES),
+        cwd="/" + draw(TEXTS),
+        env=tuple(sorted(draw(st.dictionaries(NAMES, TEXTS, max_size=3)).items())),
+        cores=nodes * draw(st.integers(1, 9)),
+        tasks=draw(st.integers(1, 9)),
+        nodes=nodes,
+        time_limit_us=draw(st.none() | TIMES_US.filter(bool)),
+        output=draw(st.none() | PATHS),
+        error=draw(st.none() | PATHS),
+        on_interrupt=draw(st.sampled_from(OnInterrupt)),
+        reasons=tuple(draw(st.lists(st.tuples(TEXTS, TEXTS), max_size=2))),
+        dependencies=tuple(draw(st.lists(DEPENDENCIES, max_size=3))),
+    )
+
+
+@given(specs())
+def test_a_spec_comes_back_from_its_jobspec(spec):
+    """Also by way of JSON, and without keeping the jobspec that can be made again."""
+    assert from_jobspec(json.loads(json.dumps(to_jobspec(spec)))) == spec
+
+
+@given(specs())
+def test_a_redacted_jobspec_has_no_environment_and_all_else(spec):
+    jobspec = to_jobspec(spec)
+    shown = redact(jobspec)
+    assert "environment" not in shown["attributes"]["system"]
+    jobspec["attributes"]["system"].pop("environment")
+    assert shown == jobspec
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda s: st.lists(s, max_size=3) | st.dictionaries(st.sampled_from(["version", "resources", "tasks", "attributes", "system", "type", "count", "with", "slot", "command", "x"]), s, max_size=5), max_leaves=20))  # fmt: skip
+def test_whatever_is_no_jobspec_is_refused_with_errors(value):
+    with pytest.raises(JobspecError) as refusal:
+        from_jobspec(value)
+    assert all(refusal.value.errors)
+
+
+FLUX = {  # `flux run -N2 -n4 -t 10m --dry-run hostname`
+    "resources": [
+        {
+            "type": "node",
+            "count": 2,
+            "exclusive": True,
+            "with": [{"type": "slot", "count": 2, "with": [{"type": "core", "count": 1}], "label": "task"}],
+        }
+    ],
+    "tasks": [{"command": ["hostname"], "slot": "task", "count": {"per_slot": 1}}],
+    "attributes": {
+        "system": {
+            "duration": 600.0,
+            "cwd": "/home/me",
+            "shell": {"options": {"rlimit": {"cpu": -1}}},
+            "environment": {"PATH": "/bin", "HOME": "/home/me"},
+        }
+    },
+    "version": 1,
+}
+
+
+def with_(path: str, value: object) -> dict:
+    """FLUX with one value changed; None takes it out."""
+    changed = json.loads(json.dumps(FLUX))
+    at, keys = changed, [int(key) if key.isdigit() else key for key in path.split(".")]
+    for key in keys[:-1]:
+        at = at[key]
+    if value is None:
+        del at[keys[-1]]
+    else:
+        at[keys[-1]] = value
+    return changed
+
+
+def test_what_flux_prints_is_read_and_kept_verbatim():
+    spec = from_jobspec(FLUX)
+    assert (spec.nodes, spec.tasks, spec.cores) == (2, 4, 4)
+    assert (spec.command, spec.name, spec.cwd) == (("hostname",), "hostname", "/home/me")
+    assert spec.env == (("HOME", "/home/me"), ("PATH", "/bin"))
+    assert spec.time_limit_us == 600_000_000
+    assert to_jobspec(spec) is FLUX
+    assert from_jobspec(to_jobspec(spec)) == spec
+
+
+def test_a_total_of_tasks_and_a_slot_without_node():
+    slot = {"type": "slot", "count": 4, "with": [{"type": "core", "count": 2}], "label": "task"}
+    changed = with_("resources", [slot]) | {"tasks": [{"command": ["x"], "slot": "task", "count": {"total": 3}}]}
+    spec = from_jobspec(changed)
+    assert (spec.nodes, spec.tasks, spec.cores) == (1, 3, 8)
+
+
+@pytest.mark.parametrize("duration", [0, 0.0])
+def test_a_duration_of_zero_is_none(duration):
+    assert from_jobspec(with_("attributes.system.duration", duration)).time_limit_us is None
+
+
+def test_a_jobspec_without_cwd_runs_where_it_is_told_to():
+    assert from_jobspec(with_("attributes.system.cwd", None), "/spool").cwd == "/spool"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "error"),
+    [
+        ("version", 2, "version: must be 1, not 2"),
+        ("version", True, "version: must be 1, not true"),
+        ("extra", 1, "extra: unknown key"),
+        ("resources", None, "resources: missing"),
+        ("tasks", None, "tasks: missing"),
+        ("attributes", None, "attributes: missing"),
+        ("attributes.system", None, "attributes.system: missing"),
+        ("resources", [], "resources: must have exactly one element, not 0"),
+        ("resources.0.count", 0, "resources[0].count: must be an integer 1…2147483647, not 0"),
+        ("resources.0.count", 2**30, "resources[0]: asks for more than 2147483647 cores"),
+        ("resources.0.type", "rack", "resources[0].type: must be node or slot, not 'rack'"),
+        ("resources.0.with.0.with.0.type", "gpu", "resources[0].with[0].with[0].type: only core is known here, not 'gpu'"),
+        ("tasks.0.command", "ls", "tasks[0].command: must be a list of strings, not 'ls'"),
+        ("tasks.0.command", [], "tasks[0].command: must not be empty"),
+        ("tasks.0.command", ["x", 5], "tasks[0].command[1]: must be a string, not 5"),
+        ("tasks.0.slot", "other", "tasks[0].slot: must be the label of the slot, 'task', not 'other'"),
+        ("tasks.0.count", {"per_slot": 1, "total": 1}, "tasks[0].count: must have one key, per_slot or total"),
+        ("attributes.system.cwd", "here", "attributes.system.cwd: must be an absolute path, not 'here'"),
+        ("attributes.system.environment.A", 1, "attributes.system.environment.A: must be a string, not 1"),
+        ("attributes.system.dependencies", [{"scheme": "x"}], "attributes.system.dependencies[0].scheme: must be one of after afterany afterok afternotok begin-time singleton, not 'x'"),
+        ("attributes.system.job", {"name": "5"}, "attributes.system.job.name: must be a name"),
+        ("attributes.user", {"jqsched": {"outputs": "x"}}, "attributes.user.jqsched.outputs: unknown key"),
+    ],
+)  # fmt: skip
+def test_each_error_has_its_place(path, value, error):
+    with pytest.raises(JobspecError) as refusal:
+        from_jobspec(with_(path, value))
+    assert [said for said in refusal.value.errors if said.startswith(error)], refusal.value.errors
+    assert len(refusal.value.errors) == 1
+
+
+def test_all_errors_are_said_at_once():
+    changed = with_("tasks.0.command", []) | {"more": 1}
+    changed["attributes"]["system"] |= {"cwd": 1, "duration": "x"}
+    with pytest.raises(JobspecError) as refusal:
+        from_jobspec(changed)
+    assert len(refusal.value.errors) == 4
+
+
+# ---- single values ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "us"),
+    [(90, 90e6), (0.5, 5e5), ("90", 90e6), ("90s", 90e6), ("10m", 6e8), ("1.5h", 5.4e9), ("2d", 1.728e11), ("100ms", 1e5), ("1e3s", 1e9)],
+)  # fmt: skip
+def test_durations(value, us):
+    assert values.duration_us(value) == us
+
+
+@pytest.mark.parametrize(
+    "value", [0, -1, "0", "-1s", "inf", "nan", "1w", "1 m", "", "m", True, None, [], float("inf"), 1e300, 10**400, 1e-9]
+)
+def test_no_durations(value):
+    with pytest.raises(Wrong):
+        values.duration_us(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "us"),
+    [
+        (1_700_000_000.25, 1_700_000_000_250_000),
+        ("1700000000.25", 1_700_000_000_250_000),
+        ("1970-01-01T00:00:10Z", 10_000_000),
+        ("1970-01-01T02:00:10+02:00", 10_000_000),
+    ],
+)
+def test_begin_times(value, us):
+    assert values.begin_us(value) == us
+
+
+@pytest.mark.parametrize("value", ["2026-01-01T00:00:00", "now", "", -1, 1e18, "9999-12-31T23:59:59-23:59", True, None])
+def test_no_begin_times(value):
+    with pytest.raises(Wrong):
+        values.begin_us(value)
+
+
+@pytest.mark.parametrize("name", ["a", "A.b+c-d_e", "_", "Übung", "7z", "日本", "x" * 100])
+def test_names(name):
+    assert values.name(name) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", "17", "-rf", "+x", ".hidden", "..", "a/b", "a b", "a\n", "x" * 101, "ƒ2oLk", "\u202ex", "a→b", "🙂"]
+)
+def test_no_names(name):
+    with pytest.raises(Wrong):
+        values.name(name)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("/bin/true", "true"), ("a b", "a_b"), ("/opt/7", "_7"), ("./.x", "_.x"), ("/", "_"), ("-x", "_-x"), ("b/", "b")],
+)
+def test_a_name_is_made_of_a_path(path, name):
+    assert values.name_from(path) == name
+
+
+@given(st.text())
+def test_whatever_the_path_the_name_is_one(path):
+    assert values.is_name(values.name_from(path))
+
+
+@pytest.mark.parametrize(
+    ("value", "target"),
+    [(17, 17), ("17", 17), ("build", "build"), ("ƒ1", None), ("ƒ2", 1), ("ƒ2oLkTLb", 6731191091200)],
+)
+def test_targets(value, target):
+    if target is None:
+        with pytest.raises(Wrong):
+            values.target(value)
+    else:
+        assert values.target(value) == target
+
+
+@pytest.mark.parametrize("value", [0, -1, "0", True, 1.0, None, "..", "ƒ0", "ƒ", "ƒ" + "z" * 11, "9" * 30, 2**63])
+def test_no_targets(value):
+    with pytest.raises(Wrong):
+        values.target(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"scheme": "afterok"},
+        {"scheme": "afterok", "value": None},
+        {"scheme": "afterok", "value": "a b"},
+        {"scheme": "singleton", "value": "x"},
+        {"scheme": "afterok", "value": 17, "next": True},
+        {"scheme": "afterok", "value": "a", "next": "yes"},
+        {"scheme": ["x"], "value": "a"},
+        {"value": "a"},
+        {"scheme": "after", "value": "a", "what": 1},
+        [],
+    ],
+)
+def test_no_dependencies(value):
+    with pytest.raises(Wrong):
+        values.dependency(value)
+
+
+def test_what_is_shown_of_a_value_does_nothing_to_a_terminal():
+    assert values.show("\x1b[31m\u202e\n") == r"'\x1b[31m\u202e\n'"
+    assert len(values.show("x" * 10_000)) < 50
+    assert values.show(10**5000) == "a huge number"
