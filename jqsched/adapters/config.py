@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from attrs import asdict, frozen
 
-from jqsched.adapters.jobfile import BadFile, Strict, read_document
+from jqsched.adapters.jobfile import BadFile, Strict, bad, read_document
 from jqsched.adapters.jobfile.trusted import Refusal, read_trusted
 from jqsched.core.jobspec import Wrong, values
 from jqsched.ports import PortError
@@ -104,8 +104,8 @@ def parse_config(data: bytes) -> Config | BadFile:
     entries, errors = document
     config = _CONFIG.read(entries)
     if errors:
-        return BadFile((*errors, *(config.errors if isinstance(config, BadFile) else ())))
-    return config
+        return bad([*errors, *(config.errors if isinstance(config, BadFile) else ())])
+    return bad(config.errors) if isinstance(config, BadFile) else config
 
 
 def merge(config: Config, options: Mapping[str, object]) -> Config | BadFile:

@@ -32,6 +32,8 @@ from jqsched.ports import (
 )
 
 _PATIENCE_S = 10.0
+_ACKNOWLEDGED_MOST = 64
+_CORES_UNKNOWN = 1  # an `Attempt` does not tell how many cores it takes
 _PACKAGES = Path(__file__).resolve().parents[2]
 # The packages' own __init__ would import what an executor has no use for, at each start: bare packages stand in.
 _BOOT = """
@@ -53,6 +55,7 @@ class LocalExecutor:
         self._link: Link | None = None
         self._deliver: Callable[[Sequence[News]], None] = lambda _: None
         self._limits: Message | None = None
+        self._acknowledged: list[tuple[int, int]] = []  # wait for company: nobody waits for them
         self._child = 0  # the executor process, where it is ours to reap
 
     # ---- connecting -----------------------------------------------------------------------------------------------
@@ -62,7 +65,7 @@ class LocalExecutor:
         self.close()
         self._deliver = deliver
         deadline_s = time.monotonic() + _PATIENCE_S
-        asked = [[a.id, a.attempt, a.pid, a.start_ticks, a.boot_id, 1] for a in attempts]
+        asked = [[a.id, a.attempt, a.pid, a.start_ticks, a.boot_id, _CORES_UNKNOWN] for a in attempts]
         hello: Message = ["hello", wire.VERSION, asked]
         try:
             spool_fd = wire.open_spool(self._spool)
@@ -233,6 +236,7 @@ class LocalExecutor:
     def close(self) -> None:
         """Let go of the executor; it gives up what it has not started, and lives on while jobs run."""
         if self._link:
+            self._send()
             self._link.close()
             self._link = None
         self._reap()
@@ -267,11 +271,15 @@ class LocalExecutor:
 
     def acknowledge(self, attempts: Sequence[tuple[int, int]]) -> None:
         """The ends of these attempts are durable; the executor may forget them."""
-        if attempts:
-            self._send(["ack", [*attempts]])
+        self._acknowledged += attempts
+        if len(self._acknowledged) >= _ACKNOWLEDGED_MOST:
+            self._send()
 
     def _send(self, *messages: Message) -> None:
         """Send, where there is somebody: what is said to a dead executor is asked about at the next `recover`."""
+        if self._acknowledged:
+            messages = (["ack", self._acknowledged], *messages)
+            self._acknowledged = []
         if self._link and messages:
             self._link.send([*messages])
 

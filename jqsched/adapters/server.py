@@ -172,7 +172,7 @@ class _Client:
     # -- in
 
     def _ready(self, mask: int) -> None:
-        if mask & selectors.EVENT_WRITE:
+        if mask & selectors.EVENT_WRITE and not self._is_gone:  # dropped by another's turn in the same round
             self._flush()
         if mask & selectors.EVENT_READ and not self._is_gone and not self._is_ending:
             self._receive()

@@ -31,10 +31,11 @@ class Connection:
     """A connection to the scheduler of the spool `root`. Raises NoScheduler when there is none.
 
     A request sent while a stream is open is answered between the stream's messages, which are kept for it.
+    `timeout_s` is how long a request waits for its answer.
     """
 
-    def __init__(self, root: str) -> None:
-        self._root = root
+    def __init__(self, root: str, *, timeout_s: float | None = None) -> None:
+        self._root, self._timeout_s = root, timeout_s
         self._socket = _connect(root)
         self._received = bytearray()
         self._matchtags = count(1)
@@ -54,10 +55,9 @@ class Connection:
         """The socket's descriptor, to wait on."""
         return self._socket.fileno()
 
-    def request(self, topic: str, payload: JsonObject | None = None, *, timeout_s: float | None = None) -> Payload:
+    def request(self, topic: str, payload: JsonObject | None = None) -> Payload:
         """Ask, and wait for the answer. Raises OSError with what the scheduler answered; TimeoutError."""
-        matchtag = self._send(topic, payload)
-        return self._answer(matchtag, timeout_s)
+        return self._answer(self._send(topic, payload), self._timeout_s)
 
     def stream(
         self, topic: str, payload: JsonObject | None = None, *, timeout_s: float | None = None

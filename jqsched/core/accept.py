@@ -36,7 +36,7 @@ from jqsched.core.step import (
     Relimit,
     Step,
     UnknownJob,
-    advance_to_sched,
+    end_if_infeasible,
     satisfy,
 )
 
@@ -103,10 +103,11 @@ def _enter(fold: Fold, arrival: Arrival, bounds: Sequence[Bound]) -> None:
     facts += [("dependency-remove", {"description": bound.description}) for bound in bounds if bound.met]
     facts.append("validate")
     if all(bound.met for bound in bounds):
-        facts.append("depend")
+        urgency, pin = arrival.draft.urgency, arrival.draft.pin
+        facts += ["depend", ("priority", {"priority": effective_priority(urgency, pin, urgency)})]
     job = fold.post(arrival.id, *facts)
     assert job is not None
-    advance_to_sched(fold, job)
+    end_if_infeasible(fold, job)
 
 
 def _submit_context(arrival: Arrival) -> dict[str, Json]:

@@ -9,7 +9,7 @@ Indexes are derived: `_place` keeps them, `check` proves them. Source: Ganeti JQ
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from operator import attrgetter
-from typing import TypeAlias
+from typing import TypeAlias, TypedDict
 
 from attrs import evolve as changed
 from attrs import field, frozen
@@ -169,90 +169,107 @@ def _evolve_run(queue: Queue, jobid: int, run: tuple[Event, ...]) -> Queue:
         new = advance(new, event)
     if new is not None and new.state is State.INACTIVE:
         new = None
-    moved = _reclaim(queue, claim, new) if claim is not None else _place(queue, old, new)
-    return changed(moved, seq=queue.seq + len(run), last_us=last_us, last_id=max(queue.last_id, jobid))
+    fields: _Fields = {"seq": queue.seq + len(run), "last_us": last_us, "last_id": max(queue.last_id, jobid)}
+    if claim is not None:
+        _reclaim(queue, claim, new, fields)
+    else:
+        _place(queue, old, new, fields)
+    return changed(queue, **fields)
 
 
-def _reclaim(queue: Queue, claim: Claim, new: Job | None) -> Queue:
+class _Fields(TypedDict, total=False):
+    """The fields of a queue that a step changes: gathered, so that one new value is made and not one for each."""
+
+    seq: int
+    last_us: int
+    last_id: int
+    enqueued: Jobs
+    running: Jobs
+    manipulated: PMap[int, Claim]
+    ready: Order
+    permits: PMap[int, Permit]
+    permitted: Order
+    cores_permitted: int
+    names: PMap[str, Order]
+    dependents: PMap[Awaited, Order]
+    timers: Order
+    cores_used: int
+
+
+def _reclaim(queue: Queue, claim: Claim, new: Job | None, fields: _Fields) -> None:
     """A claimed job stays claimed while events change it; when it ends it is gone."""
-    indexed = _index_waits(_index_name(queue, claim.job, new), claim.job, new)
+    _index_name(queue, claim.job, new, fields)
+    _index_waits(queue, claim.job, new, fields)
+    if claim.from_running:
+        fields["cores_used"] = queue.cores_used - claim.job.spec.cores + (new.spec.cores if new is not None else 0)
     if new is None:
-        freed = claim.job.spec.cores if claim.from_running else 0
-        return changed(indexed, manipulated=queue.manipulated.remove(claim.job.id), cores_used=queue.cores_used - freed)
-    grown = new.spec.cores - claim.job.spec.cores if claim.from_running else 0
-    return changed(
-        indexed,
-        manipulated=queue.manipulated.set(new.id, Claim(new, claim.from_running)),
-        cores_used=queue.cores_used + grown,
-    )
+        fields["manipulated"] = queue.manipulated.remove(claim.job.id)
+    else:
+        fields["manipulated"] = queue.manipulated.set(new.id, Claim(new, claim.from_running))
 
 
-def _place(queue: Queue, old: Job | None, new: Job | None) -> Queue:
+def _place(queue: Queue, old: Job | None, new: Job | None, fields: _Fields) -> None:
     """Put the new form of a job where it belongs, and every index in line with it."""
     if old is None and new is None:
-        return queue
-    queue = _index_ready(queue, old, new)
-    enqueued, running, cores_used = queue.enqueued, queue.running, queue.cores_used
-    if old is not None and _holds_slot(old):
-        cores_used -= old.spec.cores
-        if new is None or not _holds_slot(new):
-            running = running.remove(old.id)
-    elif old is not None and (new is None or _holds_slot(new)):
-        enqueued = enqueued.remove(old.id)
-    if new is not None and _holds_slot(new):
-        cores_used += new.spec.cores
-        running = running.set(new.id, new)
-    elif new is not None:
-        enqueued = enqueued.set(new.id, new)
-    queue = changed(queue, enqueued=enqueued, running=running, cores_used=cores_used)
-    return _index_waits(_index_name(queue, old, new), old, new)
+        return
+    was_running, is_running = old is not None and _holds_slot(old), new is not None and _holds_slot(new)
+    if old is not None and (new is None or was_running != is_running):
+        fields["running" if was_running else "enqueued"] = (queue.running if was_running else queue.enqueued).remove(
+            old.id
+        )
+    if new is not None:
+        fields["running" if is_running else "enqueued"] = (queue.running if is_running else queue.enqueued).set(
+            new.id, new
+        )
+    if was_running or is_running:
+        before = old.spec.cores if old is not None and was_running else 0
+        after = new.spec.cores if new is not None and is_running else 0
+        fields["cores_used"] = queue.cores_used - before + after
+    _index_ready(queue, old, new, fields)
+    _index_name(queue, old, new, fields)
+    _index_waits(queue, old, new, fields)
 
 
-def _index_ready(queue: Queue, old: Job | None, new: Job | None) -> Queue:
+def _index_ready(queue: Queue, old: Job | None, new: Job | None, fields: _Fields) -> None:
     """Keep `ready`; a job that changes its rank, or starts, loses its permit."""
     before = rank_key(old) if old is not None and _is_ready(old) else None
     after = rank_key(new) if new is not None and _is_ready(new) else None
     if before == after:
-        return queue
+        return
+    ready = queue.ready
     if before is not None:
         assert old is not None
         if old.id in queue.permits:
-            queue = _without_permit(queue, old, before)
+            _drop_permit(queue, old, before, fields)
         else:
-            queue = changed(queue, ready=order.discard(queue.ready, before))
-    return queue if after is None else changed(queue, ready=order.add(queue.ready, after))
+            ready = order.discard(ready, before)
+    fields["ready"] = ready if after is None else order.add(ready, after)
 
 
-def _without_permit(queue: Queue, job: Job, key: Key) -> Queue:
-    return changed(
-        queue,
-        permits=queue.permits.remove(job.id),
-        permitted=order.discard(queue.permitted, key),
-        cores_permitted=queue.cores_permitted - job.spec.cores,
-    )
+def _drop_permit(queue: Queue, job: Job, key: Key, fields: _Fields) -> None:
+    fields["permits"] = queue.permits.remove(job.id)
+    fields["permitted"] = order.discard(queue.permitted, key)
+    fields["cores_permitted"] = queue.cores_permitted - job.spec.cores
 
 
-def _index_name(queue: Queue, old: Job | None, new: Job | None) -> Queue:
+def _index_name(queue: Queue, old: Job | None, new: Job | None, fields: _Fields) -> None:
     if old is not None and new is not None:
-        return queue  # a name never changes
+        return  # a name never changes
     job = new or old
     assert job is not None
     name, key = job.spec.name, (job.id,)
     namesakes = order.add(queue.names.get(name), key) if new else order.discard(queue.names.get(name), key)
-    names = queue.names.set(name, namesakes) if namesakes is not None else queue.names.discard(name)
-    return changed(queue, names=names)
+    fields["names"] = queue.names.set(name, namesakes) if namesakes is not None else queue.names.discard(name)
 
 
-def _index_waits(queue: Queue, old: Job | None, new: Job | None) -> Queue:
+def _index_waits(queue: Queue, old: Job | None, new: Job | None, fields: _Fields) -> None:
     before, after = old.waits if old else (), new.waits if new else ()
     if before == after:
-        return queue
+        return
     dependents, timers = queue.dependents, queue.timers
     for job, waits, put in ((old, before, False), (new, after, True)):
-        for description in waits:
-            wait = read_wait(description)
-            if job is None or wait is None:
-                continue
+        for wait in filter(None, map(read_wait, waits)):
+            assert job is not None
             key = awaited(job, wait)
             if key is None:
                 assert isinstance(wait.target, int)
@@ -260,7 +277,7 @@ def _index_waits(queue: Queue, old: Job | None, new: Job | None) -> Queue:
                 continue
             ids = (order.add if put else order.discard)(dependents.get(key), (job.id,))
             dependents = dependents.set(key, ids) if ids is not None else dependents.discard(key)
-    return changed(queue, dependents=dependents, timers=timers)
+    fields["dependents"], fields["timers"] = dependents, timers
 
 
 # ---- claims and permits -------------------------------------------------------------------------------------------
@@ -274,9 +291,12 @@ def claim(queue: Queue, id_: int) -> tuple[Queue, Job] | None:
     """
     job = queue.enqueued.get(id_)
     if job is not None:
-        out = _index_ready(queue, job, None)
-        out = changed(out, enqueued=queue.enqueued.remove(id_))
-        return changed(out, manipulated=queue.manipulated.set(id_, Claim(job, from_running=False))), job
+        fields: _Fields = {
+            "enqueued": queue.enqueued.remove(id_),
+            "manipulated": queue.manipulated.set(id_, Claim(job, from_running=False)),
+        }
+        _index_ready(queue, job, None, fields)
+        return changed(queue, **fields), job
     job = queue.running.get(id_)
     if job is None:
         return None
@@ -289,13 +309,15 @@ def release(queue: Queue, id_: int) -> Queue:
     held = queue.manipulated.get(id_)
     if held is None:
         return queue
-    out = changed(queue, manipulated=queue.manipulated.remove(id_))
+    fields: _Fields = {"manipulated": queue.manipulated.remove(id_)}
     if _holds_slot(held.job):
-        grown = 0 if held.from_running else held.job.spec.cores
-        return changed(out, running=queue.running.set(id_, held.job), cores_used=queue.cores_used + grown)
-    shrunk = held.job.spec.cores if held.from_running else 0
-    out = _index_ready(out, None, held.job)
-    return changed(out, enqueued=queue.enqueued.set(id_, held.job), cores_used=queue.cores_used - shrunk)
+        fields["running"] = queue.running.set(id_, held.job)
+        fields["cores_used"] = queue.cores_used + (0 if held.from_running else held.job.spec.cores)
+    else:
+        fields["enqueued"] = queue.enqueued.set(id_, held.job)
+        fields["cores_used"] = queue.cores_used - (held.job.spec.cores if held.from_running else 0)
+        _index_ready(queue, None, held.job, fields)
+    return changed(queue, **fields)
 
 
 def permit(queue: Queue, id_: int) -> Queue:
@@ -323,7 +345,9 @@ def withdraw(queue: Queue, id_: int) -> Queue:
         return queue
     job = queue.enqueued[id_]
     key = rank_key(job)
-    return changed(_without_permit(queue, job, key), ready=order.add(queue.ready, key))
+    fields: _Fields = {"ready": order.add(queue.ready, key)}
+    _drop_permit(queue, job, key, fields)
+    return changed(queue, **fields)
 
 
 # ---- load and check -----------------------------------------------------------------------------------------------

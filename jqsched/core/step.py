@@ -141,8 +141,13 @@ def advance_to_sched(fold: Fold, job: Job) -> None:
         return
     scheduled = fold.post(job.id, *facts)
     assert scheduled is not None
-    if not is_feasible(scheduled, fold.limits):
-        end_unstarted(fold, scheduled, "alloc", infeasible(scheduled, fold.limits))
+    end_if_infeasible(fold, scheduled)
+
+
+def end_if_infeasible(fold: Fold, job: Job) -> None:
+    """End a job in SCHED that could never run here, as Flux does."""
+    if job.state is State.SCHED and not is_feasible(job, fold.limits):
+        end_unstarted(fold, job, "alloc", infeasible(job, fold.limits))
 
 
 def default_priority(job: Job) -> int:
@@ -174,16 +179,8 @@ def ended(fold: Fold, job: Job, facts: Iterable[Fact]) -> None:
     todo = [(job, tuple(facts))]
     for here, last in todo:  # grows while it is walked: the doomed come behind
         if find(fold.queue, here.id) is not None:
-            todo += _resolve(fold, _last_form(fold, here, last))
-
-
-def _last_form(fold: Fold, job: Job, facts: tuple[Fact, ...]) -> Outcome:
-    """Post the facts but the last, read the outcome off the job, and post the last."""
-    before = fold.post(job.id, *facts[:-1]) if len(facts) > 1 else job
-    assert before is not None
-    assert facts[-1] == "clean"
-    fold.post(job.id, "clean")
-    return outcome_of(before)
+            fold.post(here.id, *last)
+            todo += _resolve(fold, outcome_of(fold.finished[-1]))
 
 
 def _resolve(fold: Fold, outcome: Outcome) -> list[tuple[Job, tuple[Fact, ...]]]:

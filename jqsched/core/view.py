@@ -4,19 +4,29 @@ Rule: only here do microseconds become seconds and values become documents; noth
 None. Source: flux.md section 5 (get_job, order of lists), RFC 18 (events), RFC 20 (R), RFC 21 (states and results).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from attrs import frozen
+from pyrsistent import pmap
 
+from jqsched.core import order
 from jqsched.core.event import Event
 from jqsched.core.job import UNSET_PRIORITY, Job, Result, Spec, State
 from jqsched.core.jobspec import redact, to_jobspec
 from jqsched.core.json import Json
+from jqsched.core.order import Key
+from jqsched.core.queue import Queue, rank_key
 
 PENDING = State.DEPEND | State.PRIORITY | State.SCHED
 RUNNING = State.RUN | State.CLEANUP
 ACTIVE = PENDING | RUNNING
+
+INFO_KEYS = tuple(
+    "t_depend t_priority t_sched t_run t_cleanup t_inactive duration expiration name cwd queue project bank ntasks "
+    "ncores nnodes priority ranks nodelist success result waitstatus id t_submit t_remaining state username userid "
+    "urgency runtime status returncode dependencies jobid annotations exception attempt reasons".split()
+)
 
 _HERE = "localhost"  # the name of the one node where the caller knows no better
 
@@ -220,3 +230,19 @@ def list_key(job: Job) -> tuple[int, int, int]:
     if job.state & RUNNING:
         return 1, -job.t_run_us, job.id
     return 0, -max(job.priority, 0), job.id
+
+
+def standing(jobs: Iterable[Job]) -> Queue:
+    """Make as much of a queue of stored jobs as `policy.reasons` looks at: who runs, and who is ahead of whom.
+
+    Cost: a fifth of `queue.load`, whose other indexes a list has no use for.
+    """
+    running: dict[int, Job] = {}
+    ready: list[Key] = []
+    for job in jobs:
+        if job.state & RUNNING:
+            running[job.id] = job
+        elif job.state is State.SCHED and job.priority > 0:
+            ready.append(rank_key(job))
+    cores_used = sum(job.spec.cores for job in running.values())
+    return Queue(running=pmap(running), ready=order.build(ready), cores_used=cores_used)

@@ -22,7 +22,7 @@ from jqsched.scheduler.commands import Commands
 from jqsched.scheduler.loop import Observe, Scheduler, Surroundings
 from jqsched.wiring.lock import SpoolLock
 
-AHEAD = 16  # permits beyond the free slots: enough that no slot waits for a commit, few enough to be recalled at once
+AHEAD = 32  # permits beyond the free slots: enough that no slot waits for a commit, few enough to be recalled at once
 
 
 class Report(Protocol):
@@ -149,9 +149,11 @@ class Doorbell:
 
     def silence(self) -> None:
         """Take note; what rings from now on wakes again."""
-        self._rung = False
         with suppress(BlockingIOError):
             self._near.recv(64)
+        # Last: a ring before this is not lost, for the turn that follows looks at everything; one whose byte was
+        # read here with the flag still set would silence all later ones.
+        self._rung = False
 
     def close(self) -> None:
         """Close both ends."""

@@ -128,10 +128,11 @@ class _Daemon:
             signal.signal(number, self._on_signal)
         self._watcher.start()
         self._scheduler.start()
-        while not self._is_over():
+        while True:
             due_us = self._turn()
+            if self._is_over():
+                return 0
             self._wait(due_us)
-        return 0
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         if self._signaled and number == signal.SIGINT:

@@ -57,7 +57,12 @@ def test_a_redacted_jobspec_has_no_environment_and_all_else(spec):
     assert shown == jobspec
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda s: st.lists(s, max_size=3) | st.dictionaries(st.sampled_from(["version", "resources", "tasks", "attributes", "system", "type", "count", "with", "slot", "command", "x"]), s, max_size=5), max_leaves=20))  # fmt: skip
+KEYS = st.sampled_from(["version", "resources", "tasks", "attributes", "system", "user", "type", "count", "with", "x"])
+ATOMS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+JSON = st.recursive(ATOMS, lambda s: st.lists(s, max_size=3) | st.dictionaries(KEYS, s, max_size=5), max_leaves=20)
+
+
+@given(JSON)
 def test_whatever_is_no_jobspec_is_refused_with_errors(value):
     with pytest.raises(JobspecError) as refusal:
         from_jobspec(value)
@@ -139,7 +144,7 @@ def test_a_jobspec_without_cwd_runs_where_it_is_told_to():
         ("resources.0.count", 0, "resources[0].count: must be an integer 1…2147483647, not 0"),
         ("resources.0.count", 2**30, "resources[0]: asks for more than 2147483647 cores"),
         ("resources.0.type", "rack", "resources[0].type: must be node or slot, not 'rack'"),
-        ("resources.0.with.0.with.0.type", "gpu", "resources[0].with[0].with[0].type: only core is known here, not 'gpu'"),
+        ("resources.0.with.0.with.0.type", "gpu", "resources[0].with[0].with[0].type: only core is known here"),
         ("tasks.0.command", "ls", "tasks[0].command: must be a list of strings, not 'ls'"),
         ("tasks.0.command", [], "tasks[0].command: must not be empty"),
         ("tasks.0.command", ["x", 5], "tasks[0].command[1]: must be a string, not 5"),
@@ -147,7 +152,7 @@ def test_a_jobspec_without_cwd_runs_where_it_is_told_to():
         ("tasks.0.count", {"per_slot": 1, "total": 1}, "tasks[0].count: must have one key, per_slot or total"),
         ("attributes.system.cwd", "here", "attributes.system.cwd: must be an absolute path, not 'here'"),
         ("attributes.system.environment.A", 1, "attributes.system.environment.A: must be a string, not 1"),
-        ("attributes.system.dependencies", [{"scheme": "x"}], "attributes.system.dependencies[0].scheme: must be one of after afterany afterok afternotok begin-time singleton, not 'x'"),
+        ("attributes.system.dependencies", [{}], "attributes.system.dependencies[0].scheme: must be one of after "),
         ("attributes.system.job", {"name": "5"}, "attributes.system.job.name: must be a name"),
         ("attributes.user", {"jqsched": {"outputs": "x"}}, "attributes.user.jqsched.outputs: unknown key"),
     ],
@@ -172,8 +177,17 @@ def test_all_errors_are_said_at_once():
 
 @pytest.mark.parametrize(
     ("value", "us"),
-    [(90, 90e6), (0.5, 5e5), ("90", 90e6), ("90s", 90e6), ("10m", 6e8), ("1.5h", 5.4e9), ("2d", 1.728e11), ("100ms", 1e5), ("1e3s", 1e9)],
-)  # fmt: skip
+    [
+        (90, 90e6),
+        (0.5, 5e5),
+        ("90", 90e6),
+        ("90s", 90e6),
+        ("10m", 6e8),
+        ("1.5h", 5.4e9),
+        ("2d", 1.728e11),
+        ("5ms", 5e3),
+    ],
+)
 def test_durations(value, us):
     assert values.duration_us(value) == us
 
@@ -233,7 +247,16 @@ def test_whatever_the_path_the_name_is_one(path):
 
 @pytest.mark.parametrize(
     ("value", "target"),
-    [(17, 17), ("17", 17), ("build", "build"), ("ƒ1", None), ("ƒ2", 1), ("ƒ2oLkTLb", 6731191091200)],
+    [
+        (17, 17),
+        ("17", 17),
+        ("build", "build"),
+        ("ƒ1", None),
+        ("ƒ2", 1),
+        ("ƒz", 57),
+        ("ƒ21", 58),
+        ("ƒNNQebH", 14025752576),
+    ],
 )
 def test_targets(value, target):
     if target is None:

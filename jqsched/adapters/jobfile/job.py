@@ -69,9 +69,9 @@ def read_job(data: bytes, suffix: str, default_cwd: str, stem: str = "", name: s
         return document
     entries, errors = document
     job = _read_entries(entries, default_cwd, stem, name)
-    if errors:
-        return bad([*errors, *job.errors] if isinstance(job, BadFile) else errors)
-    return job
+    if isinstance(job, BadFile):
+        return bad([*errors, *job.errors])
+    return bad(errors) if errors else job
 
 
 def _read_entries(entries: Object, default_cwd: str, stem: str, name: str) -> Draft | BadFile:
@@ -80,7 +80,7 @@ def _read_entries(entries: Object, default_cwd: str, stem: str, name: str) -> Dr
     short = _SHORT.read(entries)
     command = _one_of_two(entries)
     if isinstance(short, BadFile):
-        return bad([*short.errors, *command])
+        return BadFile((*short.errors, *command))
     return BadFile(tuple(command)) if command else _draft(short, default_cwd, name, stem)
 
 
@@ -126,7 +126,7 @@ def _read_long(entries: Object, default_cwd: str, name: str) -> Draft | BadFile:
     try:
         spec = from_jobspec({key: entries[key] for key in entries if key not in _WISH_KEYS}, default_cwd)
     except JobspecError as wrong:
-        return bad([*errors, *wrong.errors])
+        return BadFile((*errors, *wrong.errors))
     if isinstance(wishes, BadFile):
         return wishes
     named = evolve(spec, name=name) if name and not _states_name(entries) else spec

@@ -12,7 +12,7 @@ from cattrs import Converter
 from cattrs.errors import AttributeValidationNote, ClassValidationError, ForbiddenExtraKeysError
 from cattrs.gen import make_dict_structure_fn, override
 
-from jqsched.adapters.jobfile.document import ERRORS_MAX, BadFile, Object, bad, shown
+from jqsched.adapters.jobfile.document import ERRORS_MAX, BadFile, Object, shown
 from jqsched.core.jobspec import Wrong
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ class Strict(Generic[T]):
         try:
             return self._structure(entries, self._cls)
         except ClassValidationError as group:
-            return bad([error for cause in group.exceptions for error in self._explain(cause)])
+            return BadFile(tuple(error for cause in group.exceptions for error in self._explain(cause)))
 
     def _explain(self, cause: BaseException) -> list[str]:
         if isinstance(cause, ForbiddenExtraKeysError):

@@ -46,7 +46,7 @@ def to_jobspec(spec: Spec) -> JsonObject:
         "job": {"name": spec.name},
     }
     if spec.dependencies:
-        system["dependencies"] = [_dependency(dependency) for dependency in spec.dependencies]
+        system["dependencies"] = [dependency_object(dependency) for dependency in spec.dependencies]
     attributes: dict[str, Json] = {"system": system}
     if ours := _ours(spec):
         attributes["user"] = {"jqsched": ours}
@@ -70,7 +70,8 @@ def _resources(spec: Spec) -> tuple[int, list[Json]]:
     return slots, [slot if spec.nodes == 1 else {"type": "node", "count": spec.nodes, "with": [slot]}]
 
 
-def _dependency(dependency: Dependency) -> Json:
+def dependency_object(dependency: Dependency) -> Json:
+    """Write a dependency as an RFC 26 object, times in seconds as Flux does."""
     value = dependency.value
     if dependency.scheme == Scheme.BEGIN_TIME.value and isinstance(value, int):
         return {"scheme": dependency.scheme, "value": value / 1_000_000}
@@ -175,7 +176,7 @@ def _read(reading: _Reading, jobspec: Mapping[str, object], default_cwd: str) ->
     unknown: tuple[str, ...] = ("?",)
     command = reading.take("tasks[0].", task, "command", values.command, unknown, required=bool(task))
     tasks = _read_count(reading, task, slots) if task else 1
-    if task.get("slot") != label and slots:
+    if task and slots and task.get("slot") != label:
         wanted, given = show(label), show(task.get("slot"))
         reading.errors.append(f"tasks[0].slot: must be the label of the slot, {wanted}, not {given}")
     attributes = reading.section("", jobspec, "attributes", required=True)

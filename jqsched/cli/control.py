@@ -1,0 +1,274 @@
+"""Commands that change something: asked of the scheduler, or done under the spool's lock where none runs.
+
+Rule: what is done is the same either way; each job is answered for on its own, and the exit code is the worst of them.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Protocol, cast
+
+from attrs import frozen
+
+from jqsched.cli.failure import (
+    IN_USE,
+    INVALID,
+    NO_SCHEDULER,
+    OK,
+    USAGE,
+    WAIT_TIMEOUT,
+    Failure,
+    printable,
+    refusal,
+    tell,
+)
+from jqsched.cli.place import Place, known_job, reading
+from jqsched.client.connection import Connection, NoScheduler
+from jqsched.core.job import Job, Result, State
+from jqsched.core.json import Json, JsonObject
+
+ANSWER_TIMEOUT_S = 60.0
+LOCK_PATIENCE_S = 5.0  # another command, or a scheduler that just starts, holds the lock about so long
+LOCK_POLL_S = 0.05
+
+
+class Asked(Protocol):
+    """Whoever does what is asked: a scheduler at the end of a socket, or we ourselves."""
+
+    def request(self, topic: str, payload: JsonObject) -> dict[str, Json]:
+        """Ask, and wait until it is done. Raises OSError."""
+
+
+@contextmanager
+def control(where: Place) -> Iterator[Asked]:
+    """Connect to the scheduler, or take its place for this command."""
+    with ExitStack() as stack:
+        yield _reach(where, stack)
+
+
+def _reach(where: Place, stack: ExitStack) -> Asked:
+    patient_until = time.monotonic() + LOCK_PATIENCE_S
+    while True:
+        try:
+            return stack.enter_context(Connection(where.root, timeout_s=ANSWER_TIMEOUT_S))
+        except NoScheduler:
+            pass
+        from jqsched.wiring import SpoolInUse, offline
+
+        try:
+            return stack.enter_context(offline(where.root, where.store))
+        except SpoolInUse as error:
+            if time.monotonic() > patient_until:
+                raise Failure(f"{error}, which does not answer on its socket", IN_USE) from None
+        time.sleep(LOCK_POLL_S)
+
+
+def ask(asked: Asked, topic: str, payload: JsonObject, doing: str, invalid: int = INVALID) -> dict[str, Json]:
+    """Ask for one thing; a refusal becomes a Failure."""
+    try:
+        return asked.request(f"job-manager.{topic}", payload)
+    except OSError as error:
+        raise refusal(error, doing, invalid) from None
+
+
+# ---- submit -------------------------------------------------------------------------------------------------------
+
+
+@frozen
+class Submission:
+    """What `submit` was given; None: not given."""
+
+    command: Sequence[str]
+    name: str | None = None
+    urgency: int | None = None
+    priority: int | None = None
+    after: Sequence[str] = ()
+    cores: int | None = None
+    time_limit: str | None = None
+    cwd: str | None = None
+    env: Sequence[str] = ()
+    output: str | None = None
+    error: str | None = None
+    on_interrupt: str | None = None
+
+
+def job_text(given: Submission) -> str:
+    """Write the job file of a submission. What is wrong in it is for whoever reads job files to say."""
+    entries: dict[str, object] = {"command": list(given.command), "cwd": _cwd(given.cwd)}
+    for key in ("name", "urgency", "priority", "cores", "output", "error", "on_interrupt"):
+        value = getattr(given, key)
+        if value is not None:
+            entries[key] = value
+    if given.after:
+        entries["after"] = [int(word) if word.isdecimal() else word for word in given.after]
+    if given.time_limit is not None:
+        entries["time_limit"] = _number_or_text(given.time_limit)
+    if given.env:
+        entries["env"] = dict(map(_variable, given.env))
+    text = json.dumps(entries, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise Failure("submit: what is given is not valid UTF-8, which job files are made of", INVALID) from None
+    return text
+
+
+def _cwd(given: str | None) -> str:
+    try:
+        return os.path.abspath(given or ".")
+    except FileNotFoundError:
+        raise Failure("submit: the current directory was removed; name one with --cwd", USAGE) from None
+
+
+def _number_or_text(word: str) -> int | float | str:
+    try:
+        return int(word) if word.isdecimal() else float(word)
+    except ValueError:
+        return word
+
+
+def _variable(word: str) -> tuple[str, str]:
+    name, equals, value = word.partition("=")
+    if not name or not equals:
+        raise Failure(f"--env {word!r}: must be NAME=VALUE", USAGE)
+    return name, value
+
+
+def submit(where: Place, given: Submission, *, as_json: bool) -> int:
+    """Submit a job and print its id."""
+    text = job_text(given)
+    with control(where) as asked:
+        id_ = ask(asked, "submit", {"text": text}, "submit")["id"]
+    sys.stdout.write(json.dumps({"schema": "jqsched.submit/1", "id": id_}) + "\n" if as_json else f"{id_}\n")
+    return OK
+
+
+# ---- changes of jobs ----------------------------------------------------------------------------------------------
+
+
+def change(
+    where: Place,
+    ids: Sequence[int],
+    topic: str,
+    more: JsonObject | None = None,
+    *,
+    told: Callable[[dict[str, Json]], str],
+    invalid: int = USAGE,
+) -> int:
+    """Ask the same for each job, and say what became of it; the worst exit code."""
+    worst = OK
+    with control(where) as asked:
+        for id_ in ids:
+            try:
+                answer = ask(asked, topic, {"id": id_, **(more or {})}, f"job {id_}", invalid)
+            except Failure as failure:
+                tell(str(failure))
+                worst = max(worst, failure.code)
+                if failure.code == NO_SCHEDULER and isinstance(asked, Connection):
+                    break
+            else:
+                tell(f"job {id_}: {told(answer)}")
+    return worst
+
+
+def cancel(where: Place, ids: Sequence[int], note: str) -> int:
+    """Cancel jobs."""
+    words = {"dequeued": "canceled before it started", "stopping": "is being stopped"}
+    return change(where, ids, "cancel", {"note": note}, told=lambda answer: words.get(_outcome(answer), "canceled"))
+
+
+def requeue(where: Place, ids: Sequence[int]) -> int:
+    """Have jobs run again; where a finished one is submitted anew, the new id is printed."""
+
+    def told(answer: dict[str, Json]) -> str:
+        outcome = _outcome(answer)
+        if outcome == "resubmitted":
+            sys.stdout.write(f"{answer['id']}\n")
+            sys.stdout.flush()
+            return f"is finished; its like is now job {answer['id']}"
+        return "is stopped, and queued again when it has ended" if outcome == "stopping" else "is queued already"
+
+    return change(where, ids, "requeue", told=told)
+
+
+def urgency(where: Place, id_: int, value: int) -> int:
+    """Change the urgency of a job."""
+    return change(
+        where,
+        [id_],
+        "urgency",
+        {"urgency": value},
+        told=lambda answer: f"urgency {answer.get('old_urgency', '?')} → {value}",
+    )
+
+
+def priority(where: Place, id_: int, value: str) -> int:
+    """Pin the priority of a job, or leave it to the priority plugin again."""
+    if value != "auto" and not value.isdecimal():
+        raise Failure(f"{value!r} is no priority: an integer from 0, or auto", USAGE)
+    pin = None if value == "auto" else int(value)
+    words = "priority is computed again" if pin is None else f"priority is {pin} now"
+    return change(where, [id_], "priority", {"priority": pin}, told=lambda _: words)
+
+
+def _outcome(answer: dict[str, Json]) -> str:
+    return str(answer.get("outcome", ""))
+
+
+def simple(where: Place, topic: str, told: str) -> int:
+    """Ask for something that is about no job."""
+    with control(where) as asked:
+        ask(asked, topic, {}, topic)
+    tell(told)
+    return OK
+
+
+def purge(where: Place, ids: Sequence[int], before_us: int) -> int:
+    """Remove finished jobs from the store."""
+    payload: dict[str, Json] = {"before_us": before_us}
+    if ids:
+        payload["ids"] = list(ids)
+    with control(where) as asked:
+        purged = ask(asked, "purge", payload, "purge")["purged"]
+    tell(f"purged {purged} job(s)")
+    return OK
+
+
+# ---- wait ---------------------------------------------------------------------------------------------------------
+
+
+def wait(where: Place, ids: Sequence[int], count: int | None, timeout_s: float | None) -> int:
+    """Wait until these jobs (none named: all that are active) or so many in all are finished."""
+    with reading(where) as reader:
+        if count is not None:
+            if reader.counts().get(State.INACTIVE, 0) < count:
+                _await(where, {"count": count}, timeout_s)
+            return OK
+        wanted = list(ids) or [job.id for job in reader.active()]
+        open_ = [id_ for id_ in wanted if known_job(reader, id_).state is not State.INACTIVE]
+        if open_:
+            _await(where, {"ids": list[Json](open_)}, timeout_s)
+        found = reader.jobs(wanted)
+    return max((exit_status(job) for job in found.values()), default=OK)
+
+
+def _await(where: Place, payload: JsonObject, timeout_s: float | None) -> None:
+    try:
+        with Connection(where.root, timeout_s=timeout_s) as connection:
+            connection.request("job-manager.wait", payload)
+    except TimeoutError:
+        raise Failure(f"wait: not finished after {timeout_s:g} s", WAIT_TIMEOUT) from None
+    except OSError as error:
+        raise refusal(error, "wait") from None
+
+
+def exit_status(job: Job) -> int:
+    """The exit code that says how a job ended: its own, 124 time limit, 125 canceled, never 0 unless all was well."""
+    if job.result in (Result.TIMEOUT, Result.CANCELED):
+        return 124 if job.result is Result.TIMEOUT else 125
+    if job.result is Result.COMPLETED:
+        return OK
+    return (job.status or 0) >> 8 & 0xFF or 1

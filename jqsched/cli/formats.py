@@ -1,0 +1,77 @@
+"""How values are written for people: times, durations, how a job ended, events.
+
+Rule: text for one line each, and nothing in it that a terminal acts on.
+"""
+
+import json
+from datetime import datetime
+
+from jqsched.cli.failure import printable
+from jqsched.core.event import Event
+from jqsched.core.job import Job, Result, State
+from jqsched.core.view import returncode
+
+STYLES = {
+    "RUN": "green",
+    "CLEANUP": "green",
+    "COMPLETED": "blue",
+    "FAILED": "red",
+    "TIMEOUT": "red",
+    "CANCELED": "yellow",
+}
+
+
+def clock(time_us: int) -> str:
+    """A time of the day with its date, local, to the microsecond."""
+    seconds, micros = divmod(time_us, 1_000_000)
+    return f"{datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M:%S}.{micros:06d}"  # noqa: DTZ006 # local is what people read
+
+
+def duration(time_us: int) -> str:
+    """A duration in the two units that matter: `1.23s`, `12m05s`, `3h07m`, `2d03h`."""
+    if time_us < 60_000_000:
+        return f"{time_us / 1_000_000:.2f}s"
+    minutes, seconds = divmod(time_us // 1_000_000, 60)
+    if minutes < 60:
+        return f"{minutes}m{seconds:02d}s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m" if hours < 24 else f"{hours // 24}d{hours % 24:02d}h"
+
+
+def status(job: Job) -> str:
+    """The state of a job, or how it ended."""
+    return job.result.name if job.result is not None else job.state.name
+
+
+def ending(job: Job) -> str:
+    """How a job ended, in a few words; empty when all is well or it has not."""
+    code = returncode(job)
+    words: list[str] = []
+    if job.fatal and job.exception is not None:
+        note = f": {job.exception.note}" if job.exception.note else ""
+        words.append(f"{job.exception.type}{note}")
+    if code is not None and code > 128 and job.result is not Result.TIMEOUT:
+        words.append(f"signal {code - 128}")
+    elif code and code > 0 and not words:
+        words.append(f"exit {code}")
+    return printable(", ".join(words))
+
+
+def remark(job: Job) -> str:
+    """What is worth a glance in a list: what a job waits for, or how it ended."""
+    if job.state is State.INACTIVE:
+        return ending(job)
+    if job.waits:
+        return printable(" ".join(job.waits))
+    if job.state in (State.PRIORITY, State.SCHED) and 0 in (job.urgency, job.priority):
+        return "held"
+    return f"attempt {job.attempt}" if job.attempt > 1 else ""
+
+
+def happening(event: Event) -> str:
+    """An event: its name and its context as `key=value`."""
+    words = [event.name]
+    for key, value in event.context.items():
+        plain = isinstance(value, str) and value.isprintable() and value and " " not in value
+        words.append(f"{key}={value if plain else json.dumps(value, ensure_ascii=False)}")
+    return printable(" ".join(words))

@@ -1,0 +1,157 @@
+"""`jqsched events`, `jqsched journal` and `jqsched log`: what happened, and what jobs wrote; at once or as it comes.
+
+Rule: the store is read in portions and let go in between: a reader that waits in front of a pager must not keep the
+writer's log from being cleared.
+"""
+
+import errno
+import json
+import os
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import BinaryIO
+
+from jqsched.adapters.store.reader import StoreReader
+from jqsched.cli import formats
+from jqsched.cli.failure import NOT_NOW, OK, Failure, tell
+from jqsched.cli.follow import moments
+from jqsched.cli.place import Place, hostname, known_job, reading
+from jqsched.core.event import Event
+from jqsched.core.job import Job, Spec, State, output_paths
+from jqsched.core.view import event_entry
+
+PORTION = 2000  # events read at once
+LOG_POLL_S = 0.2
+_COPY_BYTES = 1 << 18
+LAST_EVENTS = ("clean", "invalidate")
+
+Numbered = tuple[int, Event]
+Write = Callable[[StoreReader, int, Event], str]
+
+
+# ---- events -------------------------------------------------------------------------------------------------------
+
+
+def events(where: Place, id_: int, *, follow: bool, as_json: bool) -> int:
+    """Print the event log of a job; with `follow` until it is finished."""
+    last, write = 0, _in_json() if as_json else _for_people(with_id=False)
+    for _ in moments(where.root, follow=follow):
+        with reading(where) as reader:
+            if not last:
+                known_job(reader, id_)
+            ended = False
+            for seq, event in reader.events(id_, after_seq=last):
+                sys.stdout.write(write(reader, seq, event))
+                last, ended = seq, event.name in LAST_EVENTS
+        sys.stdout.flush()
+        if ended:
+            return OK
+    return OK
+
+
+def journal(where: Place, *, since_us: int, since_seq: int, follow: bool, as_json: bool) -> int:
+    """Print the events of all jobs, those after a time and a seq; with `follow` for ever."""
+    last, write = since_seq, _in_json() if as_json else _for_people(with_id=True)
+    for _ in moments(where.root, follow=follow):
+        for reader, portion in _portions(where, lambda: last, since_us):
+            sys.stdout.write("".join(write(reader, seq, event) for seq, event in portion))
+            last = portion[-1][0]
+        sys.stdout.flush()
+    return OK
+
+
+def _portions(where: Place, last: Callable[[], int], since_us: int) -> Iterator[tuple[StoreReader, list[Numbered]]]:
+    with reading(where) as reader:
+        while portion := list(islice(reader.journal(after_seq=last(), since_us=since_us), PORTION)):
+            yield reader, portion
+
+
+def _for_people(*, with_id: bool) -> Write:
+    def write(_: StoreReader, seq: int, event: Event) -> str:
+        who = f"{event.jobid:>6}  " if with_id else ""
+        return f"{formats.clock(event.t_us)}  {who}{formats.happening(event)}\n"
+
+    return write
+
+
+def _in_json() -> Write:
+    """A writer of one object a line. What `alloc` gave is told of the job's spec, remembered while it is needed."""
+    encode = json.JSONEncoder(separators=(",", ":")).encode
+    here, specs = hostname(), dict[int, Spec]()
+
+    def write(reader: StoreReader, seq: int, event: Event) -> str:
+        if event.spec is not None:
+            specs[event.jobid] = event.spec
+        spec = _spec(reader, specs, event.jobid) if event.name == "alloc" else None
+        if event.name in LAST_EVENTS:
+            specs.pop(event.jobid, None)
+        return encode(event_entry(seq, event, spec, here)) + "\n"
+
+    return write
+
+
+def _spec(reader: StoreReader, specs: dict[int, Spec], id_: int) -> Spec | None:
+    if id_ in specs:
+        return specs[id_]
+    job = reader.jobs([id_]).get(id_)
+    return job.spec if job is not None else None
+
+
+# ---- output -------------------------------------------------------------------------------------------------------
+
+
+def log(where: Place, id_: int, *, follow: bool, error: bool) -> int:
+    """Print what a job wrote, byte by byte; with `follow` as it comes, until the job is finished."""
+    with reading(where) as reader:
+        job = known_job(reader, id_)
+        path = log_path(where, job, error=error)
+        done_bytes = 0
+        while True:
+            over = job.state is State.INACTIVE
+            done_bytes = _print_from(path, done_bytes)
+            if over or not follow:
+                break
+            time.sleep(LOG_POLL_S)
+            job = known_job(reader, id_)
+    if not done_bytes:
+        _explain_silence(job, path)
+    return OK
+
+
+def log_path(where: Place, job: Job, *, error: bool = False) -> str:
+    """The file that a job writes to."""
+    output, error_path = output_paths(job.spec, job.id, f"{where.root}/output")
+    return error_path or output if error else output
+
+
+def _print_from(path: str, offset: int) -> int:
+    """Print a file from an offset on; returns how far. A file that is not there (yet) is empty."""
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb", buffering=0) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise Failure(f"{path}: is no regular file: its content is wherever it went", NOT_NOW)
+            return _copy(file, offset)
+    except OSError as wrong:
+        if wrong.errno in (errno.ENOENT, errno.ENOTDIR):
+            return offset
+        raise
+
+
+def _copy(file: BinaryIO, offset: int) -> int:
+    file.seek(offset)
+    while data := file.read(_COPY_BYTES):
+        sys.stdout.buffer.write(data)
+        offset += len(data)
+    sys.stdout.buffer.flush()
+    return offset
+
+
+def _explain_silence(job: Job, path: str) -> None:
+    if not job.t_start_us and job.state < State.RUN:
+        raise Failure(f"job {job.id}: has not started, so there is no output yet (-f waits for it)", NOT_NOW)
+    if not os.path.exists(path):
+        raise Failure(f"job {job.id}: {path} does not exist: the job never ran, or it was removed", NOT_NOW)
+    tell(f"job {job.id}: has written nothing to {path}")

@@ -1,0 +1,74 @@
+"""The entry point: runs a command, and turns how it ended into an exit code.
+
+Rule: nothing gets past `main`: not a traceback, not a Ctrl-C, not a reader that closed its end of the pipe.
+"""
+
+import gc
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from jqsched.cli.failure import INTERRUPTED, USAGE, Failure, explained, of_wait, tell
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `jqsched ARGUMENTS` and return its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _run(given)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # whoever read our output has enough of it
+        _silence_stdout()
+        return 0
+    except Exception as error:  # noqa: BLE001 # the last line of defence: the user gets one line, not a traceback
+        if os.environ.get("JQSCHED_DEBUG"):
+            traceback.print_exc()
+        failure = explained(error)
+        if isinstance(error, OSError) and error.errno == _no_space():
+            _silence_stdout()  # what is buffered cannot be written: the interpreter would complain at its end
+        tell(str(failure))
+        return failure.code
+    return code
+
+
+def _run(given: list[str]) -> int:
+    from jqsched.cli.app import UsageError, command
+
+    # Commands are short, and the cyclic collector would walk 100,000 jobs again and again; `run` turns it on.
+    gc.disable()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks
+    try:
+        code = command()(given or ["--help"], prog_name="jqsched", standalone_mode=False)
+    except UsageError as error:
+        raise _usage(error, given) from None
+    if not given:
+        return USAGE
+    return code if isinstance(code, int) else 0
+
+
+def _usage(error: Exception, given: list[str]) -> Failure:
+    """One line for what typer did not understand."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "jqsched"
+    text = getattr(error, "format_message", error.__str__)().strip().rstrip(".").replace("\n", " ")
+    failure = Failure(f"{text} (see `{path} --help`)", USAGE)
+    return of_wait(failure) if given[:1] == ["wait"] else failure
+
+
+def _no_space() -> int:
+    import errno
+
+    return errno.ENOSPC
+
+
+def _silence_stdout() -> None:
+    """Let what is still buffered go nowhere when the interpreter ends."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):  # stdout is closed, or is none
+        return

@@ -1,0 +1,156 @@
+"""Where a command works: the spool, its store and its scheduler; and how job ids, times and durations are given.
+
+Rule: reading needs no scheduler; a spool without a store has no jobs yet.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple, cast
+
+from jqsched.adapters.store.reader import StoreReader
+from jqsched.cli.failure import NO_JOB, USAGE, Failure
+from jqsched.client.connection import Connection, NoScheduler
+from jqsched.core.job import Job
+from jqsched.core.jobspec import Wrong, values
+from jqsched.core.json import Json
+
+STATUS_TIMEOUT_S = 2.0
+
+
+class Place(NamedTuple):
+    """A spool, and the folder its store is in."""
+
+    root: str
+    store: str
+
+
+def place(spool: str | None, store: str | None, *, may_be_missing: bool = False) -> Place:
+    """Find the spool; one must be named, and be there."""
+    if not spool:
+        raise Failure("no spool: say --spool DIR, or set JQSCHED_SPOOL", USAGE)
+    root = os.path.abspath(spool)
+    if not may_be_missing and not os.path.isdir(root):
+        raise Failure(f"{root}: no such directory; name a spool with --spool or JQSCHED_SPOOL", USAGE)
+    return Place(root, os.path.abspath(store) if store else root)
+
+
+# ---- the store ----------------------------------------------------------------------------------------------------
+
+
+class _NoStore(StoreReader):
+    """The store of a spool in which nothing was ever dropped."""
+
+    def __init__(self) -> None:
+        self.path, self.is_empty = "", True
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@contextmanager
+def reading(where: Place) -> Iterator[StoreReader]:
+    """Open the store for reading."""
+    try:
+        reader = StoreReader(where.store)
+    except FileNotFoundError:
+        reader = _NoStore()
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+def known_job(reader: StoreReader, id_: int) -> Job:
+    """The job of an id."""
+    job = reader.jobs([id_]).get(id_)
+    if job is None:
+        raise Failure(f"job {id_}: unknown (never given out, or purged)", NO_JOB)
+    return job
+
+
+# ---- the scheduler ------------------------------------------------------------------------------------------------
+
+
+class Status(NamedTuple):
+    """What a scheduler says of itself."""
+
+    pid: int
+    since_us: int
+    max_running: int
+    cores: int
+    running: int
+    drained: bool
+    warnings: list[str]
+
+
+def scheduler_status(root: str) -> Status | None:
+    """Ask the scheduler; None when there is none or it does not answer."""
+    try:
+        with Connection(root, timeout_s=STATUS_TIMEOUT_S) as connection:
+            answer = connection.request("job-manager.status")
+    except (NoScheduler, TimeoutError):
+        return None
+
+    def number(key: str) -> int:
+        return cast(int, answer.get(key, 0))
+
+    return Status(
+        number("pid"),
+        number("since_us"),
+        number("max_running"),
+        number("cores"),
+        number("running"),
+        bool(answer.get("drained")),
+        [str(warning) for warning in cast(list[Json], answer.get("warnings", []))],
+    )
+
+
+# ---- values on the command line -----------------------------------------------------------------------------------
+
+
+def job_ids(words: Iterable[str] | None) -> list[int]:
+    """Read job ids; a repeated one counts once."""
+    return list(dict.fromkeys(job_id(word) for word in words or ()))
+
+
+def job_id(word: str) -> int:
+    """Read a job id: decimal, or RFC 19's ƒ…."""
+    try:
+        found = values.target(word)
+    except Wrong:
+        found = word
+    if not isinstance(found, int):
+        raise Failure(f"{word!r} is no job id (an integer)", USAGE)
+    return found
+
+
+def time_us(text: str) -> int:
+    """Read a time: seconds since the epoch, or RFC 3339."""
+    try:
+        return values.begin_us(text)
+    except Wrong as wrong:
+        raise Failure(f"time {wrong}", USAGE) from None
+
+
+def duration_us(text: str) -> int:
+    """Read a duration: seconds, or RFC 23 as `10m`; 0 is one too."""
+    try:
+        return 0 if text.strip() in ("0", "0s") else values.duration_us(text)
+    except Wrong as wrong:
+        raise Failure(f"duration {wrong}", USAGE) from None
+
+
+def hostname() -> str:
+    """The name of this machine."""
+    return os.uname().nodename
+
+
+def username(userid: int) -> str:
+    """The name of a user; the number where there is none."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(userid).pw_name
+    except KeyError:
+        return str(userid)

@@ -1,0 +1,120 @@
+"""`jqsched check`, `archive` and `check-spool`: looking after files and the store.
+
+Rule: whatever is written is whole or not there: under another name, synced, and then renamed.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jqsched.cli.failure import INSIDE, INVALID, NO_JOB, OK, Failure, printable, tell
+from jqsched.cli.place import Place, reading
+from jqsched.core.job import State
+
+# ---- job files ----------------------------------------------------------------------------------------------------
+
+
+def check(files: Sequence[str]) -> int:
+    """Check job files: all errors of each, with their places."""
+    worst = OK
+    for file in files:
+        errors, name = _judge(file)
+        if errors:
+            worst = INVALID
+            for error in errors:
+                sys.stderr.write(f"{printable(file)}: {printable(error)}\n")
+        else:
+            sys.stdout.write(f"{printable(file)}: ok, a job named {name}\n")
+    return worst
+
+
+def _judge(file: str) -> tuple[Sequence[str], str]:
+    """Read a file as the scheduler would; its errors, and the name of the job it would be."""
+    from jqsched.adapters.jobfile import BadFile, read_job
+    from jqsched.adapters.jobfile.trusted import Refusal, read_trusted
+
+    path = Path(file)
+    if path.suffix not in (".json", ".toml"):
+        return ["a job file's name ends in .json or .toml"], ""
+    try:
+        content = read_trusted(file)
+    except OSError as error:
+        return [f"cannot be read: {error.strerror}"], ""
+    if isinstance(content, Refusal):
+        return [content.text], ""
+    draft = read_job(content.data, path.suffix, str(path.absolute().parent.parent), stem=path.stem)
+    return (draft.errors, "") if isinstance(draft, BadFile) else ((), draft.spec.name)
+
+
+# ---- the archive --------------------------------------------------------------------------------------------------
+
+
+def archive(where: Place, ids: Sequence[int], before_us: int) -> int:
+    """Write `archive/ID.json` for finished jobs that ended before a time; those that are there already stay."""
+    from jqsched.cli.show import document
+
+    folder = os.path.join(where.root, "archive")
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    written, unknown = 0, 0
+    with reading(where) as reader:
+        known = reader.jobs(ids) if ids else {}
+        for id_ in ids:
+            if id_ not in known or known[id_].state is not State.INACTIVE:
+                tell(f"job {id_}: {'is not finished' if id_ in known else 'unknown'}; not archived")
+                unknown += 1
+        for job in known.values() if ids else reader.finished():
+            path = os.path.join(folder, f"{job.id}.json")
+            if job.state is not State.INACTIVE or job.t_inactive_us > before_us or os.path.exists(path):
+                continue
+            # the archive outlives the store, so what is left out here would be lost: the environment is in it
+            entries = document(where, job, list(reader.events(job.id)), redacted=False)
+            _write_whole(path, json.dumps(entries, indent=1) + "\n")
+            written += 1
+    _sync_folder(folder)
+    tell(f"archived {written} job(s) in {folder}")
+    return NO_JOB if unknown else OK
+
+
+def _write_whole(path: str, text: str) -> None:
+    temporary = f"{path}.tmp"
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(temporary, path)
+
+
+def _sync_folder(folder: str) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# ---- the store ----------------------------------------------------------------------------------------------------
+
+
+def check_spool(where: Place, *, rebuild: bool) -> int:
+    """Compare the job table with the events; with `rebuild` write it anew from them, while no scheduler runs."""
+    from jqsched.adapters.store.audit import audit
+    from jqsched.adapters.store.audit import rebuild as write_anew
+
+    if rebuild:
+        from jqsched.wiring import spool_lock
+
+        if not os.path.exists(os.path.join(where.store, "jqsched.db")):
+            raise Failure(f"{where.store}: there is no store to rebuild")
+        with spool_lock(where.root):
+            tell(f"wrote the job table anew: {write_anew(where.store)} job(s)")
+    findings = audit(where.store)
+    for finding in findings:
+        sys.stdout.write(f"{printable(finding)}\n")
+    if findings:
+        way = "restore a backup" if rebuild else "`jqsched check-spool --rebuild` writes the job table anew"
+        tell(f"{len(findings)} finding(s); {way}")
+        return INSIDE
+    tell(f"{where.store}: all is well")
+    return OK
