@@ -4,9 +4,7 @@ Rule: no decision about jobs, no thread, no waiting but in `recover`. The caller
 `fileno` is readable, and `on_writable` when it is writable while `wants_write`.
 """
 
-import contextlib
 import fcntl
-import json
 import os
 import select
 import signal
@@ -57,6 +55,8 @@ class LocalExecutor:
         self._limits: Message | None = None
         self._acknowledged: list[tuple[int, int]] = []  # wait for company: nobody waits for them
         self._child = 0  # the executor process, where it is ours to reap
+        self._former: list[int] = []  # those before it, until they are reaped
+        self._met = False
 
     # ---- connecting -----------------------------------------------------------------------------------------------
 
@@ -136,6 +136,7 @@ class LocalExecutor:
         arguments = [sys.executable, "-I", "-S", "-X", "utf8", "-c", _BOOT, str(_PACKAGES), self._spool]
         # One that is started from within a job must not pass for a part of that job.
         env = {name: value for name, value in os.environ.items() if name not in ("JQSCHED_JOB_ID", "JQSCHED_ATTEMPT")}
+        self._former.append(self._child)
         ready_fd, child_fd = os.pipe()
         try:
             self._child = os.posix_spawn(
@@ -172,21 +173,20 @@ class LocalExecutor:
 
     def _reap(self) -> None:
         """Leave no zombie of an executor that has ended."""
-        if self._child:
-            with contextlib.suppress(ChildProcessError):
-                pid, _ = os.waitpid(self._child, os.WNOHANG)
-                if not pid:
-                    return
+        left = [pid for pid in (*self._former, self._child) if pid and not _has_ended(pid)]
+        self._former = [pid for pid in left if pid != self._child]
+        if self._child not in left:
             self._child = 0
 
     def _recovered(self, attempts: Sequence[Attempt], answer: Message) -> Recovery:
-        """Sort what the executor knows by what was asked. What nobody asks about any more was durable: forget it."""
+        """Sort what the executor knows by what was asked. At first, what nobody asks about was durable: forget it."""
         _, told_running, told_finished, told_never = answer
         asked = {(a.id, a.attempt) for a in attempts}
         running = {(i, n): (Started(i, n, pid, ticks), expired) for i, n, pid, ticks, expired in told_running}
         finished = {(f[0], f[1]): (Finished(*f[:6]), f[6]) for f in told_finished}
-        if stale := sorted(finished.keys() - asked):
-            self.acknowledge(stale)
+        if not self._met:  # later, an end may be known and not durable yet
+            self.acknowledge(sorted(finished.keys() - asked))
+        self._met = True
         for id_, attempt in sorted(running.keys() - asked):
             self._log(f"the executor runs attempt {attempt} of job {id_}, of which nothing is known here")
         expired = [key for known in (running, finished) for key, (_, late) in known.items() if late and key in asked]
@@ -222,16 +222,18 @@ class LocalExecutor:
             return
         try:
             messages = self._link.receive()
-        except json.JSONDecodeError as failure:
-            raise PortError("read from the executor", self._path(wire.SOCKET), None, str(failure)) from failure
-        if messages is None:
-            self._lose()
-        elif messages:
-            self._deliver([_news(message) for message in messages])
+            news = [_news(message) for message in messages or ()]
+        except (ValueError, TypeError) as failure:
+            self._lose(f"it says what nobody understands: {failure}")
+            return
+        if news:
+            self._deliver(news)
+        elif messages is None:
+            self._lose("its process has ended")
 
-    def _lose(self) -> None:
+    def _lose(self, reason: str) -> None:
         self.close()
-        self._deliver([ExecutorLost(f"the executor process of {self._spool} has ended")])
+        self._deliver([ExecutorLost(reason)])
 
     def close(self) -> None:
         """Let go of the executor; it gives up what it has not started, and lives on while jobs run."""
@@ -316,7 +318,7 @@ def _news(message: Message) -> News:
         case ["expired", *fields]:
             return Expired(*fields)
         case _:
-            raise PortError("read from the executor", wire.SOCKET, None, f"what is {message[:1]}?")
+            raise ValueError(f"what is {message[:1]}?")
 
 
 def _await_answer(link: Link, deadline_s: float) -> Message | None:
@@ -332,6 +334,14 @@ def _await_answer(link: Link, deadline_s: float) -> Message | None:
         if messages:
             return messages[0]
     return None
+
+
+def _has_ended(child: int) -> bool:
+    """Reap a child if it has ended; True when there is none any more."""
+    try:
+        return os.waitpid(child, os.WNOHANG)[0] == child
+    except ChildProcessError:
+        return True
 
 
 def _read_until_ready(fd: int, deadline_s: float) -> bytes:

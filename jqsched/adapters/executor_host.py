@@ -45,10 +45,17 @@ def listen(spool_fd: int) -> socket.socket:
     return listener
 
 
-def peer_uid(sock: socket.socket) -> int:
-    """Say whose process is at the other end."""
-    _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    return int(uid)
+def accept(listener: socket.socket) -> socket.socket | None:
+    """Take the next connection of our own user, or of root; None when there is none."""
+    while True:
+        try:
+            sock, _ = listener.accept()
+        except OSError:  # nobody is there, or went away again
+            return None
+        _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        if uid in (0, os.geteuid()):
+            return sock
+        sock.close()
 
 
 def complain(spool_fd: int, text: str) -> None:

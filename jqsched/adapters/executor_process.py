@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable
 
 from jqsched.adapters import procfs
-from jqsched.adapters.executor_host import child_signal_fd, complain, listen, peer_uid
+from jqsched.adapters.executor_host import accept, child_signal_fd, complain, listen
 from jqsched.adapters.executor_record import Ended, Record
 from jqsched.adapters.executor_run import Run, Snapshot, now_us
 from jqsched.adapters.executor_spawn import Launcher, NotNow, Order, StartFailed
@@ -92,10 +92,9 @@ class Executor:
         due_us = [self._wake_us, self._retry_us if self._waiting else 0, self._news_due_us()]
         if not self._link and not self._running:
             due_us.append(self._alone_until_us)
-        first_us = min((us for us in due_us if us), default=0)
-        if not first_us:
+        if not any(due_us):
             return -1
-        return min(max(first_us - now_us(), 0), _SUSPEND_US) / 1_000_000
+        return min(max(min(filter(None, due_us)) - now_us(), 0), _SUSPEND_US) / 1_000_000
 
     def _over(self) -> bool:
         """End, unless somebody is there, may yet come, or something is still to be done."""
@@ -119,15 +118,10 @@ class Executor:
 
     def _accept(self) -> None:
         """Take the newest scheduler. There is only one (it holds the spool's lock), so any before it is dead."""
-        with contextlib.suppress(OSError):
-            while True:
-                sock, _ = self._listener.accept()
-                if peer_uid(sock) not in (0, os.geteuid()):
-                    sock.close()
-                    continue
-                self._let_go()
-                self._link = Link(sock)
-                self._epoll.register(sock, select.EPOLLIN)
+        while sock := accept(self._listener):
+            self._let_go()
+            self._link = Link(sock)
+            self._epoll.register(sock, select.EPOLLIN)
 
     def _converse(self, link: Link, mask: int) -> None:
         if mask & select.EPOLLOUT:
@@ -135,10 +129,14 @@ class Executor:
             self._watch_link(link)
         if not mask & ~select.EPOLLOUT:
             return
-        messages = link.receive()
-        for message in messages or ():
-            self._orders[message[0]](*message[1:])
-        if messages is None and link is self._link:
+        try:
+            messages = link.receive()
+            for message in messages or ():
+                self._orders[message[0]](*message[1:])
+        except (ValueError, TypeError, LookupError):  # no scheduler of ours: jobs must not suffer from that
+            complain(self.spool_fd, traceback.format_exc())
+            messages = None
+        if messages is None:
             self._let_go()
 
     def _let_go(self) -> None:
@@ -307,8 +305,7 @@ class Executor:
             failed = failure
         self._retry_us = self._retry_delay_us = 0
         del self._waiting[order.key]
-        if not pids:
-            assert failed
+        if failed and not pids:
             self._keep((*order.key, failed.status, str(failed), 0, 0, False))
             return True
         run = Run.of_order(order, pids)
@@ -415,9 +412,10 @@ class Executor:
             run.wake_us = min(run.wake_us, run.kill_us)
 
     def _signal_all(self, run: Run, signum: int) -> None:
+        members = self._members(run)  # first: what loses its parent by the signal may not be known by anything else
         self._signal_groups(run, signum)
         groups = set() if run.adopted else run.mains
-        procfs.send((process for process in self._members(run) if process.pgrp not in groups), signum)
+        procfs.send((process for process in members if process.pgrp not in groups), signum)
 
     def _signal_groups(self, run: Run, signum: int) -> None:
         """Signal whole groups at once, where nothing can slip through: those whose leader is a child of ours, which

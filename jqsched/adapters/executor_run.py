@@ -66,9 +66,10 @@ class Run:
             self.wake_us = 0 if limit_us is None else self.start_us + limit_us
 
     def ended(self, status: int) -> None:
-        """One of its tasks ended with this wait status; that of the attempt is the largest."""
+        """One of its tasks ended with this wait status; that of the attempt is the largest, or why it did not start."""
         code = os.waitstatus_to_exitcode(status)
-        self.status = max(self.status or 0, (code if code >= 0 else 128 - code) << 8)
+        if self.error is None:
+            self.status = max(self.status or 0, (code if code >= 0 else 128 - code) << 8)
 
     def look_up_start(self) -> None:
         """Learn the start time while the pid is still held: of a child that was not reaped."""

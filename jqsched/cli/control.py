@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Protocol, cast
+from typing import Protocol
 
 from attrs import frozen
 
@@ -21,7 +21,6 @@ from jqsched.cli.failure import (
     USAGE,
     WAIT_TIMEOUT,
     Failure,
-    printable,
     refusal,
     tell,
 )

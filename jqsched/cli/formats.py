@@ -28,7 +28,9 @@ def clock(time_us: int) -> str:
 
 
 def duration(time_us: int) -> str:
-    """A duration in the two units that matter: `1.23s`, `12m05s`, `3h07m`, `2d03h`."""
+    """A duration in the one or two units that matter: `15ms`, `1.23s`, `12m05s`, `3h07m`, `2d03h`."""
+    if time_us < 1_000_000:
+        return f"{time_us // 1000}ms"
     if time_us < 60_000_000:
         return f"{time_us / 1_000_000:.2f}s"
     minutes, seconds = divmod(time_us // 1_000_000, 60)

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import BinaryIO
+from typing import IO
 
 from jqsched.adapters.store.reader import StoreReader
 from jqsched.cli import formats
@@ -56,17 +56,18 @@ def journal(where: Place, *, since_us: int, since_seq: int, follow: bool, as_jso
     """Print the events of all jobs, those after a time and a seq; with `follow` for ever."""
     last, write = since_seq, _in_json() if as_json else _for_people(with_id=True)
     for _ in moments(where.root, follow=follow):
-        for reader, portion in _portions(where, lambda: last, since_us):
+        for reader, portion in _portions(where, last, since_us):
             sys.stdout.write("".join(write(reader, seq, event) for seq, event in portion))
             last = portion[-1][0]
         sys.stdout.flush()
     return OK
 
 
-def _portions(where: Place, last: Callable[[], int], since_us: int) -> Iterator[tuple[StoreReader, list[Numbered]]]:
+def _portions(where: Place, last: int, since_us: int) -> Iterator[tuple[StoreReader, list[Numbered]]]:
     with reading(where) as reader:
-        while portion := list(islice(reader.journal(after_seq=last(), since_us=since_us), PORTION)):
+        while portion := list(islice(reader.journal(after_seq=last, since_us=since_us), PORTION)):
             yield reader, portion
+            last = portion[-1][0]
 
 
 def _for_people(*, with_id: bool) -> Write:
@@ -140,7 +141,7 @@ def _print_from(path: str, offset: int) -> int:
         raise
 
 
-def _copy(file: BinaryIO, offset: int) -> int:
+def _copy(file: IO[bytes], offset: int) -> int:
     file.seek(offset)
     while data := file.read(_COPY_BYTES):
         sys.stdout.buffer.write(data)

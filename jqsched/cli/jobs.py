@@ -7,6 +7,7 @@ before finished ones, and one that ended in between is shown once.
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from itertools import islice
 from typing import NamedTuple
 
@@ -120,7 +121,7 @@ def jobs(where: Place, query: Query, *, only_ids: bool, template: str | None, as
         elif template is not None:
             _write_formatted(choice, where, template)
         elif as_json:
-            _write_json(documents(choice, where))
+            _write_json(choice, where)
         else:
             _write_table(choice, query)
         for id_ in choice.unknown:
@@ -135,11 +136,10 @@ def _write(lines: Iterator[str]) -> None:
 
 def documents(choice: Choice, where: Place) -> Iterator[dict[str, Json]]:
     """The documents of the chosen jobs."""
-    here, now_us, users = hostname(), time.time_ns() // 1000, dict[int, str]()
+    here, now_us, user = hostname(), time.time_ns() // 1000, cache(username)
     why = reasons_from(where, lambda: choice.active)
     for job in choice.jobs():
-        user = users.get(job.userid) or users.setdefault(job.userid, username(job.userid))
-        yield job_info(job, username=user, now_us=now_us, reasons=why(job), hostname=here)
+        yield job_info(job, username=user(job.userid), now_us=now_us, reasons=why(job), hostname=here)
 
 
 def reasons_from(where: Place, active: Callable[[], Iterable[Job]]) -> Why:
@@ -165,14 +165,16 @@ def _ask(where: Place, active: Iterable[Job]) -> Callable[[Job], list[str]]:
     return lambda job: reasons(queue, job, limits)
 
 
-def _write_json(shown: Iterator[dict[str, Json]]) -> None:
-    import json
+def _write_json(choice: Choice, where: Place) -> None:
+    from jqsched.cli.fastjson import writer
 
-    encode = json.JSONEncoder(separators=(",", ":")).encode
+    line = writer(cache(username), time.time_ns() // 1000, hostname())
+    why = reasons_from(where, lambda: choice.active)
+    lines = (line(job, why(job)) for job in choice.jobs())
     sys.stdout.write(f'{{"schema":"{SCHEMA}","jobs":[')
     between = "\n"
-    while portion := list(islice(shown, PORTION)):
-        sys.stdout.write(between + ",\n".join(map(encode, portion)))
+    while portion := list(islice(lines, PORTION)):
+        sys.stdout.write(between + ",\n".join(portion))
         between = ",\n"
     sys.stdout.write("\n]}\n")
 

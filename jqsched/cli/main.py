@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output has enough of it
         _silence_stdout()
         return 0
-    except Exception as error:  # noqa: BLE001 # the last line of defence: the user gets one line, not a traceback
+    except Exception as error:  # the last line of defence: the user gets one line, not a traceback
         if os.environ.get("JQSCHED_DEBUG"):
             traceback.print_exc()
         failure = explained(error)

@@ -22,12 +22,6 @@ PENDING = State.DEPEND | State.PRIORITY | State.SCHED
 RUNNING = State.RUN | State.CLEANUP
 ACTIVE = PENDING | RUNNING
 
-INFO_KEYS = tuple(
-    "t_depend t_priority t_sched t_run t_cleanup t_inactive duration expiration name cwd queue project bank ntasks "
-    "ncores nnodes priority ranks nodelist success result waitstatus id t_submit t_remaining state username userid "
-    "urgency runtime status returncode dependencies jobid annotations exception attempt reasons".split()
-)
-
 _HERE = "localhost"  # the name of the one node where the caller knows no better
 
 JobDocument: TypeAlias = dict[str, Json]
@@ -82,7 +76,7 @@ def job_info(job: Job, *, username: str, now_us: int, reasons: Sequence[str], ho
         "returncode": returncode(job),
         "dependencies": list(job.waits),
         "jobid": str(job.id),
-        "annotations": {},
+        "annotations": {"sched": {"resource_summary": cores_text(spec.cores)}} if ran else {},
         "exception": _exception(job),
         "attempt": job.attempt,
         "reasons": list(reasons),
@@ -132,6 +126,11 @@ def _exception(job: Job) -> Json:
     return {"occurred": True, "severity": told.severity, "type": told.type, "note": told.note}
 
 
+def cores_text(cores: int) -> str:
+    """Say how many cores a job got, as the annotation of its `alloc` does."""
+    return "1 core" if cores == 1 else f"{cores} cores"
+
+
 def _accounting(spec: Spec) -> tuple[Json, Json, Json]:
     """Read queue, project and bank of a job that was given as a jobspec; the short form has none of them."""
     attributes = (spec.jobspec or {}).get("attributes")
@@ -139,6 +138,10 @@ def _accounting(spec: Spec) -> tuple[Json, Json, Json]:
     if not isinstance(system, Mapping):
         return None, None, None
     return system.get("queue"), system.get("project"), system.get("bank")
+
+
+_SAMPLE = Job(1, Spec(("true",), "true", "/"), 0)
+INFO_KEYS = tuple(job_info(_SAMPLE, username="", now_us=0, reasons=()))
 
 
 # ---- events -------------------------------------------------------------------------------------------------------

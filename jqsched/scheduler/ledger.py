@@ -43,7 +43,7 @@ class Ledger:
         self._events: list[Event] = []
         self._finished: dict[int, Job] = {}
         self._attempts: dict[int, Attempt] = {}
-        self._over: list[tuple[int, int]] = []
+        self._over: dict[tuple[int, int], None] = {}
         self._files: dict[int, str] = {}
         self._settings: dict[str, str] = {}
         self._purged: list[int] = []
@@ -67,13 +67,14 @@ class Ledger:
         self._events += events
 
     def record(self, attempt: Attempt) -> None:
-        """Note an attempt: a permit, or a process."""
+        """Note an attempt: a permit, or a process. It stands even if it was forgotten earlier in the same batch."""
         self._attempts[attempt.id] = attempt
+        self._over.pop((attempt.id, attempt.attempt), None)
 
     def forget(self, id_: int, attempt: int) -> None:
         """An attempt is over, or will never be."""
         self._attempts.pop(id_, None)
-        self._over.append((id_, attempt))
+        self._over[id_, attempt] = None
 
     def file(self, id_: int, text: str) -> None:
         """Note a job file as accepted; its folder is to be synced first."""

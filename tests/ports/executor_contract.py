@@ -38,6 +38,7 @@ class Rig(Protocol):
     def end(self, id_: int, code: int = 0) -> None: ...
     def wait(self, condition: Callable[[], object]) -> None: ...
     def wait_until_ended(self, start: Started) -> None: ...
+    def wait_until_ready(self, id_: int) -> None: ...
 
 
 def of(news: Iterable[News], kind: type, id_: int | None = None) -> list[Any]:
@@ -170,6 +171,7 @@ def stop_kills_after_the_grace(rig: Rig) -> None:
     rig.executor.limit(2, 2, GRACE_US)
     rig.executor.start([rig.stubborn(1)])
     started(rig, 1)
+    rig.wait_until_ready(1)
     rig.executor.stop(1, 1)
     assert finished(rig, 1)[0].status == (128 + signal.SIGKILL) << 8
 
@@ -274,6 +276,20 @@ def a_limit_ends_a_job_while_nobody_is_there(rig: Rig) -> None:
     assert [end.status for end in found.finished] == [(128 + signal.SIGTERM) << 8]
 
 
+def what_has_outrun_its_limit_does_not_outrun_its_scheduler(rig: Rig) -> None:
+    """The limit was told, and the scheduler died before it could act on it."""
+    rig.connect()
+    rig.executor.limit(2, 2, GRACE_US)
+    rig.executor.start([rig.open(1, time_limit_us=30_000)])
+    begin = started(rig, 1)[0]
+    rig.wait(lambda: of(rig.news, Expired, 1))
+    rig.crash_scheduler()
+    rig.wait_until_ended(begin)
+    found = rig.connect([attempt(begin)])
+    assert [end.status for end in found.finished] == [(128 + signal.SIGTERM) << 8]
+    assert len(of(rig.news, Expired, 1)) == 2
+
+
 def the_death_of_the_executor_is_told(rig: Rig) -> None:
     """What went on is adopted, and its status is unknowable; what nobody can know is lost."""
     rig.connect()
@@ -338,6 +354,7 @@ CLAUSES = [
     a_status_is_kept_until_acknowledged,
     ended_while_nobody_was_there,
     a_limit_ends_a_job_while_nobody_is_there,
+    what_has_outrun_its_limit_does_not_outrun_its_scheduler,
     the_death_of_the_executor_is_told,
     an_adopted_one_takes_a_slot_and_can_be_stopped,
     another_boot_is_another_world,
@@ -392,6 +409,9 @@ class FakeRig:
             assert next_us is not None, f"nothing will ever happen; so far {self.news}"
             self.executor.advance(next_us)
 
+    def wait_until_ready(self, id_: int) -> None:
+        """Plans are ready when they start."""
+
     def wait_until_ended(self, start: Started) -> None:
         while (start.id, start.attempt) in self.executor.running():
             next_us = self.executor.next_us
@@ -415,7 +435,9 @@ class LocalRig:
         link = self.executor._link
         assert link
         link.close()  # no goodbye: what it had not sent is gone
-        self.executor._link = None
+        child = self.executor._child
+        self.executor = LocalExecutor(str(self.spool), self.log.append)
+        self.executor._child = child  # in truth it would be init's to reap
 
     def crash_executor(self) -> None:
         pid = self.executor._child
@@ -450,6 +472,10 @@ class LocalRig:
 
     def wait(self, condition: Callable[[], object]) -> None:
         until(condition, self.executor, self.news)
+
+    def wait_until_ready(self, id_: int) -> None:
+        """Wait until a job has written a line."""
+        until(lambda: "ready\n" in self.output(id_).read_text())
 
     def wait_until_ended(self, start: Started) -> None:
         until(lambda: not alive(start.pid))

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 ID_MAX = 2**63 - 1
 NAME_MAX = 100
-SECONDS_MAX = 9_000_000_000  # the year 2255; up to here a float tells microseconds apart
+SECONDS_MAX = 8_500_000_000  # the year 2239; up to here a float tells microseconds apart
 PATH_BYTES_MAX = 4095
 COUNT_MAX = 2**31 - 1
 
@@ -232,9 +232,15 @@ def duration_us(value: object) -> int:
             seconds = number(value)
         except Wrong:
             raise _must("seconds, or a duration like 90s, 10m, 1.5h, 2d, 100ms", value) from None
-    if not 0 < seconds <= SECONDS_MAX or round(seconds * 1_000_000) < 1:
+    if not 0 < seconds <= SECONDS_MAX or _microseconds(seconds) < 1:
         raise _must(f"more than 0 and at most {SECONDS_MAX} seconds", value)
-    return round(seconds * 1_000_000)
+    return _microseconds(seconds)
+
+
+def _microseconds(seconds: float) -> int:
+    """Convert so that n / 1_000_000 comes back as n: the product alone would be rounded once too often."""
+    whole = int(seconds)
+    return whole * 1_000_000 + round((seconds - whole) * 1_000_000)
 
 
 def begin_us(value: object) -> int:
@@ -245,7 +251,7 @@ def begin_us(value: object) -> int:
         seconds = number(value)
     if not 0 <= seconds <= SECONDS_MAX:
         raise _must(f"0…{SECONDS_MAX} seconds since 1970", value)
-    return round(seconds * 1_000_000)
+    return _microseconds(seconds)
 
 
 def _rfc3339(text: str) -> float:

@@ -1,0 +1,388 @@
+"""The commands as typer sees them: names, options, help. What they do is imported when they run.
+
+Rule: declarations only; a function here hands over what it was given.
+"""
+
+import sys
+import time
+from typing import Annotated, Any
+
+import typer
+
+from jqsched.cli.failure import USAGE, Failure, of_wait
+
+# Of the click that typer brings: what it raises when arguments make no sense.
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+app = typer.Typer(
+    help="A job scheduler for one machine: drop a job file into the spool, and it runs.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def command() -> Any:  # whatever click is inside typer
+    """Make the command of all commands."""
+    return typer.main.get_command(app)
+
+
+Spool = Annotated[
+    str | None, typer.Option("--spool", envvar="JQSCHED_SPOOL", metavar="DIR", help="The spool directory.")
+]
+Store = Annotated[
+    str | None,
+    typer.Option("--store", envvar="JQSCHED_STORE", metavar="DIR", help="Where the store is, if not in the spool."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+Follow = Annotated[bool, typer.Option("-f", "--follow", help="Go on with what comes.")]
+Id = Annotated[str, typer.Argument(metavar="ID")]
+Ids = Annotated[list[str], typer.Argument(metavar="ID...")]
+OptionalIds = Annotated[list[str] | None, typer.Argument(metavar="[ID...]")]
+OlderThan = Annotated[
+    str | None, typer.Option(metavar="DURATION", help="Only jobs that ended so long ago (seconds, or 90m, 12h, 30d).")
+]
+
+
+@app.callback()
+def top(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    """A job scheduler for one machine: drop a job file into the spool, and it runs."""
+    if version:
+        from jqsched import __version__
+
+        sys.stdout.write(f"jqsched {__version__}\n")
+        raise typer.Exit
+
+
+# ---- running ------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def run(
+    spool: Spool = None,
+    max_running: Annotated[int | None, typer.Option(min=1, metavar="N", help="Jobs that run at a time.")] = None,
+    cores: Annotated[int | None, typer.Option(min=1, metavar="N", help="Cores that jobs share.")] = None,
+    exit_when_idle: Annotated[bool, typer.Option("--exit-when-idle", help="End when nothing is left to do.")] = False,
+    plugin: Annotated[list[str] | None, typer.Option(metavar="P", help="Load a plugin (may be repeated).")] = None,
+    executor: Annotated[str | None, typer.Option(metavar="NAME", help="What runs the jobs.")] = None,
+    store: Store = None,
+) -> int:
+    """Run the scheduler of a spool."""
+    import gc
+
+    from jqsched.cli.monitor import monitor
+    from jqsched.cli.place import place
+    from jqsched.wiring import RunOptions, run_daemon
+
+    gc.enable()
+    root = place(spool, store, may_be_missing=True).root
+    options = RunOptions(
+        spool=root,
+        max_running=max_running,
+        cores=cores,
+        exit_when_idle=exit_when_idle,
+        plugins=tuple(plugin or ()),
+        executor=executor,
+        store=store,
+    )
+    shown = monitor()
+    try:
+        return run_daemon(options, shown)
+    finally:
+        shown.close()
+
+
+@app.command(context_settings={"allow_interspersed_args": False})
+def submit(
+    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="What to run, with its arguments.")],
+    spool: Spool = None,
+    name: Annotated[str | None, typer.Option(help="The job's name.")] = None,
+    urgency: Annotated[int | None, typer.Option(metavar="N", help="0 (hold) to 31, default 16.")] = None,
+    priority: Annotated[int | None, typer.Option(metavar="N", help="Pin the priority.")] = None,
+    after: Annotated[
+        list[str] | None, typer.Option(metavar="JOB", help="Run when this job (id or name) has succeeded.")
+    ] = None,
+    cores: Annotated[int | None, typer.Option(metavar="N", help="How many cores it takes.")] = None,
+    time_limit: Annotated[str | None, typer.Option(metavar="DURATION", help="Seconds, or 10m, 1.5h, 2d.")] = None,
+    cwd: Annotated[str | None, typer.Option(metavar="DIR", help="Where it runs; default: here.")] = None,
+    env: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="A variable for it.")] = None,
+    output: Annotated[str | None, typer.Option(metavar="PATH", help="Its output; may contain {id} and {name}.")] = None,
+    error: Annotated[str | None, typer.Option(metavar="PATH", help="Its stderr, if not with the output.")] = None,
+    on_interrupt: Annotated[str | None, typer.Option(metavar="requeue|fail", help="If the machine goes down.")] = None,
+    as_json: AsJson = False,
+    store: Store = None,
+) -> int:
+    """Submit a job; prints its id and nothing else."""
+    from jqsched.cli import control
+    from jqsched.cli.place import place
+
+    given = control.Submission(
+        command,
+        name=name,
+        urgency=urgency,
+        priority=priority,
+        after=after or (),
+        cores=cores,
+        time_limit=time_limit,
+        cwd=cwd,
+        env=env or (),
+        output=output,
+        error=error,
+        on_interrupt=on_interrupt,
+    )
+    return control.submit(place(spool, store), given, as_json=as_json)
+
+
+@app.command()
+def check(files: Annotated[list[str], typer.Argument(metavar="FILE...")]) -> int:
+    """Check job files: all errors, with their place."""
+    from jqsched.cli import upkeep
+
+    return upkeep.check(files)
+
+
+# ---- looking ------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def jobs(
+    ids: OptionalIds = None,
+    spool: Spool = None,
+    everything: Annotated[bool, typer.Option("-a", "--all", help="Finished jobs too.")] = False,
+    filter_: Annotated[
+        str | None, typer.Option("--filter", metavar="F", help="States and results, such as pending,failed.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Only jobs of this name.")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Of finished jobs those that ended after it.")
+    ] = None,
+    count: Annotated[int | None, typer.Option(min=1, metavar="N", help="At most so many.")] = None,
+    only_ids: Annotated[bool, typer.Option("--ids", help="Print ids only.")] = False,
+    template: Annotated[
+        str | None, typer.Option("--format", metavar="FORMAT", help="Such as '{id:>6} {name}', keys as in --json.")
+    ] = None,
+    as_json: AsJson = False,
+    store: Store = None,
+) -> int:
+    """List jobs: the active ones, or those asked for."""
+    from jqsched.cli import jobs as lists
+    from jqsched.cli.place import job_ids, place, time_us
+
+    if only_ids + as_json + (template is not None) > 1:
+        raise Failure("--ids, --format and --json: only one of them", USAGE)
+    query = lists.Query(
+        ids=job_ids(ids),
+        everything=everything,
+        filter=filter_,
+        name=name,
+        since_us=time_us(since) if since is not None else None,
+        count=count,
+    )
+    return lists.jobs(place(spool, store), query, only_ids=only_ids, template=template, as_json=as_json)
+
+
+@app.command()
+def show(id_: Id, spool: Spool = None, as_json: AsJson = False, store: Store = None) -> int:
+    """Show all about one job."""
+    from jqsched.cli import show as details
+    from jqsched.cli.place import job_id, place
+
+    return details.show(place(spool, store), job_id(id_), as_json=as_json)
+
+
+@app.command()
+def events(id_: Id, spool: Spool = None, follow: Follow = False, as_json: AsJson = False, store: Store = None) -> int:
+    """Print the event log of a job."""
+    from jqsched.cli import history
+    from jqsched.cli.place import job_id, place
+
+    return history.events(place(spool, store), job_id(id_), follow=follow, as_json=as_json)
+
+
+@app.command()
+def journal(
+    spool: Spool = None,
+    follow: Follow = False,
+    since: Annotated[str | None, typer.Option(metavar="TIME", help="Only what happened after it.")] = None,
+    since_seq: Annotated[int, typer.Option(min=0, metavar="N", help="Only events with a higher seq.")] = 0,
+    as_json: AsJson = False,
+    store: Store = None,
+) -> int:
+    """Print the events of all jobs."""
+    from jqsched.cli import history
+    from jqsched.cli.place import place, time_us
+
+    since_us = time_us(since) if since is not None else 0
+    return history.journal(place(spool, store), since_us=since_us, since_seq=since_seq, follow=follow, as_json=as_json)
+
+
+@app.command()
+def log(
+    id_: Id,
+    spool: Spool = None,
+    follow: Follow = False,
+    error: Annotated[bool, typer.Option("-e", "--error", help="Its stderr, where that is a file of its own.")] = False,
+    store: Store = None,
+) -> int:
+    """Print what a job wrote."""
+    from jqsched.cli import history
+    from jqsched.cli.place import job_id, place
+
+    return history.log(place(spool, store), job_id(id_), follow=follow, error=error)
+
+
+@app.command()
+def status(spool: Spool = None, as_json: AsJson = False, store: Store = None) -> int:
+    """Show the spool and its scheduler; exit code 6 when there is none."""
+    from jqsched.cli import show as details
+    from jqsched.cli.place import place
+
+    return details.status(place(spool, store), as_json=as_json)
+
+
+@app.command()
+def wait(
+    ids: OptionalIds = None,
+    spool: Spool = None,
+    count: Annotated[int | None, typer.Option(min=0, metavar="N", help="Until so many jobs in all are done.")] = None,
+    timeout: Annotated[float | None, typer.Option(min=0, metavar="S", help="At most so many seconds.")] = None,
+    store: Store = None,
+) -> int:
+    """Wait for jobs (default: all active ones); ends with their exit status."""
+    from jqsched.cli import control
+    from jqsched.cli.place import job_ids, place
+
+    try:
+        if ids and count is not None:
+            raise Failure("wait: ids or --count, not both", USAGE)
+        return control.wait(place(spool, store), job_ids(ids), count, timeout)
+    except Failure as failure:
+        raise of_wait(failure) from None
+
+
+# ---- changing -----------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def cancel(
+    ids: Ids,
+    spool: Spool = None,
+    note: Annotated[str, typer.Option("-m", "--note", help="Why; kept in the job's events.")] = "",
+    store: Store = None,
+) -> int:
+    """Cancel jobs."""
+    from jqsched.cli import control
+    from jqsched.cli.place import job_ids, place
+
+    return control.cancel(place(spool, store), job_ids(ids), note)
+
+
+@app.command()
+def hold(ids: Ids, spool: Spool = None, store: Store = None) -> int:
+    """Keep queued jobs from starting."""
+    from jqsched.cli import control
+    from jqsched.cli.place import job_ids, place
+
+    return control.change(place(spool, store), job_ids(ids), "hold", told=lambda _: "is held")
+
+
+@app.command()
+def release(ids: Ids, spool: Spool = None, store: Store = None) -> int:
+    """Let held jobs start."""
+    from jqsched.cli import control
+    from jqsched.cli.place import job_ids, place
+
+    return control.change(place(spool, store), job_ids(ids), "release", told=lambda _: "is released")
+
+
+@app.command()
+def requeue(ids: Ids, spool: Spool = None, store: Store = None) -> int:
+    """Have jobs run again; of finished ones a new job is made, and its id is printed."""
+    from jqsched.cli import control
+    from jqsched.cli.place import job_ids, place
+
+    return control.requeue(place(spool, store), job_ids(ids))
+
+
+@app.command()
+def urgency(
+    id_: Id, value: Annotated[int, typer.Argument(metavar="N")], spool: Spool = None, store: Store = None
+) -> int:
+    """Set how urgent a job is: 0 (hold) to 31 (before all others)."""
+    from jqsched.cli import control
+    from jqsched.cli.place import job_id, place
+
+    return control.urgency(place(spool, store), job_id(id_), value)
+
+
+@app.command()
+def priority(
+    id_: Id, value: Annotated[str, typer.Argument(metavar="N|auto")], spool: Spool = None, store: Store = None
+) -> int:
+    """Pin the priority of a job, or have it computed again."""
+    from jqsched.cli import control
+    from jqsched.cli.place import job_id, place
+
+    return control.priority(place(spool, store), job_id(id_), value)
+
+
+@app.command()
+def drain(spool: Spool = None, store: Store = None) -> int:
+    """Start no more jobs; those that run go on."""
+    from jqsched.cli import control
+    from jqsched.cli.place import place
+
+    return control.simple(place(spool, store), "drain", "drained: no more jobs are started (`jqsched resume`)")
+
+
+@app.command()
+def resume(spool: Spool = None, store: Store = None) -> int:
+    """Start jobs again."""
+    from jqsched.cli import control
+    from jqsched.cli.place import place
+
+    return control.simple(place(spool, store), "resume", "jobs are started again")
+
+
+# ---- upkeep -------------------------------------------------------------------------------------------------------
+
+
+def _before_us(older_than: str | None) -> int:
+    from jqsched.cli.place import duration_us
+
+    return time.time_ns() // 1000 - (duration_us(older_than) if older_than is not None else 0)
+
+
+@app.command()
+def archive(ids: OptionalIds = None, spool: Spool = None, older_than: OlderThan = None, store: Store = None) -> int:
+    """Write what the store knows of finished jobs to SPOOL/archive."""
+    from jqsched.cli import upkeep
+    from jqsched.cli.place import job_ids, place
+
+    return upkeep.archive(place(spool, store), job_ids(ids), _before_us(older_than))
+
+
+@app.command()
+def purge(ids: OptionalIds = None, spool: Spool = None, older_than: OlderThan = None, store: Store = None) -> int:
+    """Forget finished jobs."""
+    from jqsched.cli import control
+    from jqsched.cli.place import job_ids, place
+
+    if not ids and older_than is None:
+        raise Failure("purge: say which jobs: ids, or --older-than DURATION", USAGE)
+    return control.purge(place(spool, store), job_ids(ids), _before_us(older_than))
+
+
+@app.command()
+def check_spool(
+    spool: Spool = None,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Write the job table anew from the events.")] = False,
+    store: Store = None,
+) -> int:
+    """Check the store: is the job table what the events say?"""
+    from jqsched.cli import upkeep
+    from jqsched.cli.place import place
+
+    return upkeep.check_spool(place(spool, store), rebuild=rebuild)

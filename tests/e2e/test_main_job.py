@@ -1,0 +1,182 @@
+"""The main job: drop a file, it runs, once, and all of it is kept."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+from tests.e2e.conftest import Daemon, until
+
+TEN = ["submit", "validate", "depend", "priority", "alloc", "start", "finish", "release", "free", "clean"]
+
+
+def test_a_dropped_file_runs_and_all_of_it_is_kept(daemon: Daemon) -> None:
+    """Output, status, the ten events; the job file is gone when the job has ended."""
+    daemon.start()
+    daemon.drop("hello.json", {"command": ["echo", "hello"]})
+    daemon.wait(1)
+    job = daemon.jobs()["echo"]
+    assert (job.status, job.success) == (0, True)
+    assert daemon.events(job.id) == TEN
+    assert (daemon.spool / "output" / f"{job.id}.log").read_text() == "hello\n"
+    assert list((daemon.spool / "jobs").iterdir()) == []
+
+
+def test_files_dropped_while_it_was_down_run_when_it_starts(daemon: Daemon) -> None:
+    """Submission by rename needs no scheduler; TOML counts as well."""
+    daemon.drop("a.json", {"name": "a", "command": ["true"]})
+    daemon.drop("b.toml", 'name = "b"\nscript = "exit 3"\n')
+    daemon.start()
+    daemon.wait(2)
+    assert daemon.jobs()["a"].status == 0
+    assert daemon.jobs()["b"].status == 3 << 8
+
+
+def test_higher_priority_runs_first(daemon: Daemon) -> None:
+    """By priority, then by id: not by the order of arrival."""
+    ran = daemon.elsewhere / "ran"
+    for name, urgency in (("a", 3), ("b", 30), ("c", 16), ("d", 30)):
+        daemon.drop(f"{name}.json", {"name": name, "urgency": urgency, "script": f"echo {name} >> {ran}"})
+    daemon.start("--max-running", "1", "--exit-when-idle", wait=False)
+    assert daemon.process is not None
+    assert daemon.process.wait(30) == 0
+    assert ran.read_text().split() == ["b", "d", "c", "a"]
+
+
+def test_a_dependency_on_a_name_that_is_dropped_later(daemon: Daemon) -> None:
+    """`after` a name waits for it, and shows why; it is bound when the job of that name comes."""
+    daemon.start()
+    daemon.drop("second.json", {"name": "second", "command": ["true"], "after": ["first"]})
+    until(lambda: "second" in daemon.jobs())
+    assert daemon.jobs()["second"].waits == ("after-success=first",)
+    daemon.drop("first.json", {"name": "first", "command": ["true"]})
+    daemon.wait(2)
+    jobs = daemon.jobs()
+    assert jobs["first"].t_cleanup_us < jobs["second"].t_run_us
+
+
+def test_what_cannot_be_a_job_is_set_aside_with_all_reasons(daemon: Daemon) -> None:
+    """The file is kept unchanged, every error is told, and the good jobs are unharmed."""
+    daemon.start()
+    bad = json.dumps({"comand": ["true"], "urgency": 99})
+    daemon.drop("bad.json", bad)
+    daemon.drop("good.json", {"command": ["true"]})
+    daemon.wait(1)
+    reason = daemon.spool / "rejected" / "bad.json.reason"
+    until(reason.exists)
+    assert "command" in reason.read_text()
+    assert "urgency" in reason.read_text()
+    assert (daemon.spool / "rejected" / "bad.json").read_text() == bad
+
+
+def test_cancel_of_a_running_job_ends_its_whole_tree(daemon: Daemon) -> None:
+    """TERM, then KILL to what ignores it; the result is CANCELED and the slot is free again."""
+    (daemon.spool / "jqsched.toml").write_text("grace_s = 0.2\n")
+    daemon.start("--max-running", "1")
+    pids = daemon.elsewhere / "pids"
+    script = f"trap '' TERM; (trap '' TERM; echo $$ >> {pids}; sleep 100) & echo $$ >> {pids}; sleep 100"
+    daemon.drop("stubborn.json", {"name": "stubborn", "script": script})
+    until(lambda: pids.exists() and len(pids.read_text().split()) == 2)
+    assert daemon.command("cancel", str(daemon.jobs()["stubborn"].id)).returncode == 0
+    daemon.drop("next.json", {"name": "next", "command": ["true"]})
+    daemon.wait(2)
+    job = daemon.jobs()["stubborn"]
+    assert job.exception is not None
+    assert job.exception.type == "cancel"
+    assert daemon.jobs()["next"].success
+
+
+def test_a_time_limit_ends_a_job(daemon: Daemon) -> None:
+    """The exception is `timeout`, and so is the result."""
+    daemon.start()
+    daemon.drop("long.json", {"name": "long", "command": ["sleep", "100"], "time_limit": 0.2})
+    daemon.wait(1)
+    job = daemon.jobs()["long"]
+    assert job.result is not None
+    assert job.result.name == "TIMEOUT"
+
+
+def test_what_cannot_be_run_fails_at_once(daemon: Daemon) -> None:
+    """Not found: 127, with the reason in an `exec` exception."""
+    daemon.start()
+    daemon.drop("nosuch.json", {"name": "nosuch", "command": ["/nonexistent/program"]})
+    daemon.wait(1)
+    job = daemon.jobs()["nosuch"]
+    assert job.status == 127 << 8
+    assert job.exception is not None
+    assert "No such file" in job.exception.note
+
+
+def test_a_running_job_outlives_the_scheduler_and_is_adopted(daemon: Daemon) -> None:
+    """kill -9 of the scheduler does not touch it; its status and output are recorded by the next one."""
+    daemon.start()
+    go = daemon.elsewhere / "go"
+    script = f"echo begun; while ! test -e {go}; do sleep 0.02; done; echo ended; exit 7"
+    daemon.drop("long.json", {"name": "long", "script": script})
+    until(lambda: "long" in daemon.jobs() and daemon.jobs()["long"].started)
+    daemon.kill()
+    go.touch()
+    daemon.start()
+    daemon.wait(1)
+    job = daemon.jobs()["long"]
+    assert (job.status, job.attempt) == (7 << 8, 1)
+    assert (daemon.spool / "output" / f"{job.id}.log").read_text() == "begun\nended\n"
+
+
+def test_sigterm_leaves_running_jobs_alone(daemon: Daemon) -> None:
+    """A clean stop starts nothing more, ends with 0, and the job goes on."""
+    daemon.start("--max-running", "1")
+    go = daemon.elsewhere / "go"
+    daemon.drop("a.json", {"name": "a", "script": f"while ! test -e {go}; do sleep 0.02; done"})
+    daemon.drop("b.json", {"name": "b", "command": ["true"]})
+    until(lambda: len(daemon.jobs()) == 2 and daemon.jobs()["a"].started)
+    assert daemon.stop() == 0
+    assert not daemon.jobs()["b"].started
+    go.touch()
+    daemon.start()
+    daemon.wait(2)
+    assert [job.attempt for job in daemon.jobs().values()] == [1, 1]
+
+
+def test_a_second_scheduler_is_refused(daemon: Daemon) -> None:
+    """Exit 8, with the pid of the first."""
+    daemon.start()
+    assert daemon.process is not None
+    second = daemon.command("run")
+    assert second.returncode == 8
+    assert str(daemon.process.pid) in second.stderr
+    assert "Traceback" not in second.stderr
+
+
+def test_exit_when_idle_names_what_is_left(daemon: Daemon) -> None:
+    """Held and waiting jobs do not keep it; they are named on stderr, with the reason."""
+    daemon.drop("held.json", {"name": "held", "urgency": 0, "command": ["true"]})
+    daemon.drop("waits.json", {"name": "waits", "after": ["nobody"], "command": ["true"]})
+    ended = daemon.command("run", "--exit-when-idle")
+    assert ended.returncode == 0
+    assert "held" in ended.stderr
+    assert "nobody" in ended.stderr
+
+
+def test_an_executor_that_is_killed_is_replaced(daemon: Daemon) -> None:
+    """The scheduler stays up; a job whose status cannot be known any more is run again."""
+    daemon.start()
+    go = daemon.elsewhere / "go"
+    daemon.drop("long.json", {"name": "long", "script": f"test $JQSCHED_ATTEMPT = 1 && touch {go}.1 && sleep 0.4"})
+    until(lambda: Path(f"{go}.1").exists() and daemon.jobs()["long"].started)
+    os.kill(_executor_of(daemon.spool), signal.SIGKILL)
+    daemon.wait(1)
+    job = daemon.jobs()["long"]
+    assert (job.attempt, job.interruptions) == (2, 1)
+    assert "requeue" in daemon.events(job.id)
+
+
+def _executor_of(spool: Path) -> int:
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if os.fsencode(spool) in words and any(b"executor_process" in word for word in words):
+            return int(pid)
+    raise AssertionError("no executor")
