@@ -111,7 +111,7 @@ News = Started | Finished | Withdrawn | Expired | ExecutorLost
 class Attempt:
     """The durable record of an attempt that may exist: a permit, or a process. pid 0: not known to have started.
 
-    `boot_id` is of the boot in which it was permitted.
+    `boot_id` is of the boot in which it was permitted. `cores` is what its job asks for (not stored: the job tells).
     """
 
     id: int
@@ -119,6 +119,7 @@ class Attempt:
     pid: int = 0
     start_ticks: int = 0
     boot_id: str = ""
+    cores: int = 1
 
 
 @frozen
@@ -285,8 +286,9 @@ class Spool(Protocol):
     def refuse(self, id_: int, name: str, errors: str) -> None:
         """Set a taken file aside after all: to `rejected/NAME` with `NAME.reason`."""
 
-    def parse(self, text: str) -> Draft | str:
-        """Check the text of a job file (JSON): the draft, or all errors in one text."""
+    def parse(self, text: str, name: str = "") -> Draft | str:
+        """Check the text of a job file (JSON): the draft, or all errors in one text. `name` is the job's, if it has
+        one already and the file does not say."""
 
     def write_out(self, draft: Draft) -> str:
         """The text of a job file (JSON) that reads back as this draft."""

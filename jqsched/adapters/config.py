@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping
 
 from attrs import asdict, frozen
 
-from jqsched.adapters.jobfile import BadFile, Strict, bad, read_document
-from jqsched.adapters.jobfile.trusted import Refusal, read_trusted
+from jqsched.adapters.jobfile import BadFile, Refusal, Strict, bad, read_document, read_trusted
 from jqsched.core.jobspec import Wrong, values
 from jqsched.ports import PortError
 

@@ -5,7 +5,7 @@ Rule: declarations only; a function here hands over what it was given.
 
 import sys
 import time
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -22,9 +22,18 @@ app = typer.Typer(
 )
 
 
-def command() -> Any:  # whatever click is inside typer
-    """Make the command of all commands."""
-    return typer.main.get_command(app)
+def call(arguments: list[str]) -> int:
+    """Call the command that the arguments name. Raises UsageError, and whatever the command lets through.
+
+    Not through click's `main`, which would take Ctrl-C and broken pipes for its own.
+    """
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context("jqsched", arguments) as context:
+            code = command.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
+    return code if isinstance(code, int) else 0
 
 
 Spool = Annotated[
@@ -44,7 +53,7 @@ OlderThan = Annotated[
 ]
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def top(
     version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
 ) -> None:
@@ -235,7 +244,7 @@ def log(
 
 @app.command()
 def status(spool: Spool = None, as_json: AsJson = False, store: Store = None) -> int:
-    """Show the spool and its scheduler; exit code 6 when there is none."""
+    """Show the spool and its scheduler; ends with 6 without one."""
     from jqsched.cli import show as details
     from jqsched.cli.place import place
 
@@ -250,7 +259,7 @@ def wait(
     timeout: Annotated[float | None, typer.Option(min=0, metavar="S", help="At most so many seconds.")] = None,
     store: Store = None,
 ) -> int:
-    """Wait for jobs (default: all active ones); ends with their exit status."""
+    """Wait for jobs (all active ones); ends with their status."""
     from jqsched.cli import control
     from jqsched.cli.place import job_ids, place
 
@@ -299,7 +308,7 @@ def release(ids: Ids, spool: Spool = None, store: Store = None) -> int:
 
 @app.command()
 def requeue(ids: Ids, spool: Spool = None, store: Store = None) -> int:
-    """Have jobs run again; of finished ones a new job is made, and its id is printed."""
+    """Run jobs again; a finished one as a new job (prints its id)."""
     from jqsched.cli import control
     from jqsched.cli.place import job_ids, place
 

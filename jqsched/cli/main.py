@@ -3,6 +3,7 @@
 Rule: nothing gets past `main`: not a traceback, not a Ctrl-C, not a reader that closed its end of the pipe.
 """
 
+import errno
 import gc
 import os
 import sys
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get("JQSCHED_DEBUG"):
             traceback.print_exc()
         failure = explained(error)
-        if isinstance(error, OSError) and error.errno == _no_space():
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             _silence_stdout()  # what is buffered cannot be written: the interpreter would complain at its end
         tell(str(failure))
         return failure.code
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: list[str]) -> int:
-    from jqsched.cli.app import UsageError, command
+    from jqsched.cli.app import UsageError, call
 
     # Commands are short, and the cyclic collector would walk 100,000 jobs again and again; `run` turns it on.
     gc.disable()
@@ -43,12 +44,10 @@ def _run(given: list[str]) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks
     try:
-        code = command()(given or ["--help"], prog_name="jqsched", standalone_mode=False)
+        code = call(list(given) or ["--help"])  # click empties the list that it gets
     except UsageError as error:
         raise _usage(error, given) from None
-    if not given:
-        return USAGE
-    return code if isinstance(code, int) else 0
+    return code if given else USAGE
 
 
 def _usage(error: Exception, given: list[str]) -> Failure:
@@ -58,12 +57,6 @@ def _usage(error: Exception, given: list[str]) -> Failure:
     text = getattr(error, "format_message", error.__str__)().strip().rstrip(".").replace("\n", " ")
     failure = Failure(f"{text} (see `{path} --help`)", USAGE)
     return of_wait(failure) if given[:1] == ["wait"] else failure
-
-
-def _no_space() -> int:
-    import errno
-
-    return errno.ENOSPC
 
 
 def _silence_stdout() -> None:

@@ -142,9 +142,9 @@ class PlainMonitor:
         """Write the lines of a batch."""
         at = time.strftime("%H:%M:%S")
         news = self._teller.news(events, queue)
-        text = "".join([f"{at} job {jobid} {name}: {text}\n" for jobid, name, text, _ in news])
+        text = "".join([f"{at} job {jobid} {name}: {printable(text)}\n" for jobid, name, text, _ in news])
         if text:
-            self._write(text if text.isascii() and "\x1b" not in text else printable_lines(text))
+            self._write(text)
 
     def log(self, text: str) -> None:
         """Write a message."""
@@ -160,11 +160,6 @@ class PlainMonitor:
             sys.stderr.flush()
         except (OSError, ValueError):  # nobody reads it, or the disk is full: the scheduler goes on
             return
-
-
-def printable_lines(text: str) -> str:
-    """Escape what is unprintable, but not the ends of lines."""
-    return "".join(f"{printable(line)}\n" for line in text.split("\n")[:-1])
 
 
 # ---- a terminal ---------------------------------------------------------------------------------------------------

@@ -93,6 +93,10 @@ def accept(queue: Queue, arrivals: Sequence[Arrival], known: Known, limits: Limi
         _enter(fold, arrival, binding.bound[arrival.id])
     for arrival in accepted:
         _bind_waiting(fold, arrival)
+    for arrival in accepted:  # only now: those that wait for one of them are there
+        job = find(fold.queue, arrival.id)
+        if job is not None:
+            end_if_infeasible(fold, job)
     return Accepted(fold.step(), refused)
 
 
@@ -105,9 +109,7 @@ def _enter(fold: Fold, arrival: Arrival, bounds: Sequence[Bound]) -> None:
     if all(bound.met for bound in bounds):
         urgency, pin = arrival.draft.urgency, arrival.draft.pin
         facts += ["depend", ("priority", {"priority": effective_priority(urgency, pin, urgency)})]
-    job = fold.post(arrival.id, *facts)
-    assert job is not None
-    end_if_infeasible(fold, job)
+    fold.post(arrival.id, *facts)
 
 
 def _submit_context(arrival: Arrival) -> dict[str, Json]:
@@ -344,6 +346,7 @@ def _settle(fold: Fold, id_: int, was: Draft, now: Draft) -> None:
             context["priority"] = effective_priority(job.urgency, now.pin, job.urgency)
         job = fold.post(id_, ("priority", context))
         assert job is not None
+        end_if_infeasible(fold, job)
     satisfy(fold, job, ())
 
 

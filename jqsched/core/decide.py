@@ -27,10 +27,10 @@ from jqsched.core.step import (
     Stop,
     UnknownJob,
     advance_to_sched,
+    end_if_infeasible,
     end_unstarted,
     ended,
     exception,
-    infeasible,
     satisfy,
     waits_on,
 )
@@ -256,13 +256,12 @@ def tick(queue: Queue, limits: Limits, now_us: int) -> Step:
     return fold.step()
 
 
-def weed(queue: Queue, limits: Limits, now_us: int) -> Step:
-    """After the limits were lowered: end the queued jobs that could never run any more. O(n), once a change."""
+def weed(queue: Queue, id_: int, limits: Limits, now_us: int) -> Step:
+    """End a queued job that could never run under these limits; all others are left alone (`policy.infeasible`)."""
     fold = Fold(queue, limits, now_us)
-    for id_ in sorted(queue.enqueued):
-        job = find(fold.queue, id_)
-        if job is not None and job.state is State.SCHED and not policy.is_feasible(job, limits):
-            end_unstarted(fold, job, "alloc", infeasible(job, limits))
+    job = find(queue, id_)
+    if job is not None:
+        end_if_infeasible(fold, job)
     return fold.step()
 
 

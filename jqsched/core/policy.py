@@ -12,7 +12,7 @@ from attrs import frozen
 
 from jqsched.core import order
 from jqsched.core.job import Dependency, Job, OnInterrupt, Outcome, Scheme, State, Wait, read_wait
-from jqsched.core.queue import Queue, find, namesakes
+from jqsched.core.queue import Queue, find, live, namesakes
 
 
 @frozen
@@ -83,6 +83,13 @@ def overtaken(queue: Queue, limits: Limits) -> tuple[int, ...]:
 def is_feasible(job: Job, limits: Limits) -> bool:
     """Whether the job could run here at all: on one node, with the cores that there are."""
     return job.spec.cores <= limits.cores and job.spec.nodes <= 1
+
+
+def infeasible(queue: Queue, limits: Limits) -> list[int]:
+    """The scheduled jobs that could never run with these limits, permitted and claimed ones too. O(n log n): only
+    asked at start and when limits are lowered.
+    """
+    return [job.id for job in live(queue) if job.state is State.SCHED and not is_feasible(job, limits)]
 
 
 # ---- dependencies -------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ Indexes are derived: `_place` keeps them, `check` proves them. Source: Ganeti JQ
 """
 
 from collections.abc import Iterable, Iterator
+from functools import reduce
 from itertools import groupby
 from operator import attrgetter
 from typing import TypeAlias, TypedDict
@@ -169,6 +170,8 @@ def _evolve_run(queue: Queue, jobid: int, run: tuple[Event, ...]) -> Queue:
         new = advance(new, event)
     if new is not None and new.state is State.INACTIVE:
         new = None
+    if len(run) > 1 and jobid in queue.permits and new is not None and _is_ready(new):
+        return reduce(evolve, run, queue)  # on the way it may have lost its permit
     fields: _Fields = {"seq": queue.seq + len(run), "last_us": last_us, "last_id": max(queue.last_id, jobid)}
     if claim is not None:
         _reclaim(queue, claim, new, fields)

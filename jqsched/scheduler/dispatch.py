@@ -5,10 +5,11 @@ permitted job waits until the executor has given the permit back or the job has 
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from attrs import evolve
 
-from jqsched.core import decide
+from jqsched.core import decide, policy
 from jqsched.core import queue as queues
 from jqsched.core.job import Job, State, output_paths
 from jqsched.core.policy import Limits
@@ -189,12 +190,10 @@ class Dispatch:
 
     def news(self, news: Sequence[News]) -> None:
         """Take in what the executor tells."""
-        ended = {(item.id, item.attempt) for item in news if isinstance(item, Finished)}
         for item in news:
             match item:
                 case Started():
-                    if (item.id, item.attempt) not in ended:  # a Finished tells that it started, too
-                        self._started(item)
+                    self._started(item)
                 case Finished():
                     self._finished(item)
                 case Withdrawn(id_, attempt):
@@ -247,6 +246,8 @@ class Dispatch:
         self._ledger.after(lambda: self._order([id_]), urgent=True)
 
     def _expired(self, id_: int, attempt: int) -> None:
+        # What has run for its time did start, even if that was not told yet.
+        self.take(lambda queue, limits, now_us: decide.started(queue, id_, attempt, limits, now_us))
         self.take(lambda queue, limits, now_us: decide.expired(queue, id_, attempt, limits, now_us))
 
     # -- recovery
@@ -255,10 +256,14 @@ class Dispatch:
         """Connect to an executor, and learn what became of the attempts. Raises PortError."""
         assert self._executor is not None
         self._attempts = {attempt.id: attempt for attempt in attempts}
-        asked = [attempt for attempt in self._attempts.values() if attempt.id not in self._unsent]
+        asked = [self._with_cores(attempt) for attempt in self._attempts.values() if attempt.id not in self._unsent]
         found = self._executor.recover(asked, deliver)
         self.executor_lost = None
         self.apply_recovery(found)
+
+    def _with_cores(self, attempt: Attempt) -> Attempt:
+        job = find(self._ledger.head, attempt.id)
+        return attempt if job is None else evolve(attempt, cores=job.spec.cores)
 
     def reconnect(self, deliver: Callable[[Sequence[News]], None]) -> None:
         """The executor was lost: get another and settle what the old one had."""
@@ -268,7 +273,7 @@ class Dispatch:
 
     def apply_recovery(self, found: Recovery) -> None:
         """Bring the queue in line with what the executor knows."""
-        self.news([*found.running, *found.finished])
+        self.news([*found.finished, *found.running])  # ends first: they make room for what runs
         for id_, attempt in found.never:
             self._never(id_, attempt)
         for id_, attempt in found.lost:
@@ -301,9 +306,18 @@ class Dispatch:
         if self._executor is not None:
             self._executor.limit(limits.max_running, limits.cores, grace_us)
         if shrunk:
-            self.take(decide.weed)
+            self.weed()
+
+    def weed(self) -> None:
+        """End the queued jobs that could never run under these limits; one with a permit is asked back first."""
+        for id_ in policy.infeasible(self._ledger.head, self.limits):
+            self.change(id_, partial(_weed, id_), lambda _: None)
 
     @property
     def at_executor(self) -> int:
         """How many permits the executor holds, or may get, that have not started."""
         return len(self._ledger.head.permits) + len(self._changes)
+
+
+def _weed(id_: int, queue: Queue, limits: Limits, now_us: int) -> Step:
+    return decide.weed(queue, id_, limits, now_us)

@@ -159,7 +159,9 @@ class Intake:
 
     def _update(self, id_: int, draft: Draft, text: str) -> None:
         was_text = self._ledger.file_text(id_) or self._store.file(id_)
-        was = self._spool.parse(was_text) if was_text is not None else "unknown"
+        job = find(self._ledger.head, id_)
+        name = job.spec.name if job is not None else ""
+        was = self._spool.parse(was_text, name) if was_text is not None else "unknown"
         if isinstance(was, str):
             self._complain(id_, f"the file as last accepted is not known: {was}")
             return

@@ -94,6 +94,7 @@ class Scheduler:
             self.around.executor.limit(self._limits.max_running, self._limits.cores, self._grace_us)
             self.dispatch.recover(self._stored.attempts, self.deliver_news)
             self.around.executor.limit(self._limits.max_running, self._limits.cores, self._grace_us)
+            self.dispatch.weed()  # there may be fewer cores than when these jobs were accepted
 
     def deliver_news(self, news: Sequence[News]) -> None:
         """The executor's news, on the loop's thread."""

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from jqsched.adapters.config import Config
-from jqsched.adapters.executor import LocalExecutor
+from jqsched.adapters.executor.local import LocalExecutor
 from jqsched.adapters.spool import FileSpool, Known
 from jqsched.adapters.store.writer import SqliteStore, boot_id
 from jqsched.core.event import Event

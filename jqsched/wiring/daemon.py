@@ -205,6 +205,8 @@ class _Daemon:
             executor.on_writable()
         if mask & selectors.EVENT_READ:
             executor.on_readable()
+        # Now, not before the next wait: a lost executor's descriptor is closed, and the next one's may be the same number.
+        self._watch_executor()
 
     # -- configuration
 

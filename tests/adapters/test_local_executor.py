@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from jqsched.adapters.executor import LocalExecutor
-from jqsched.adapters.executor_wire import LOCK, LOG, SOCKET, STATE, boot_id
+from jqsched.adapters.executor.local import LocalExecutor
+from jqsched.adapters.executor.wire import LOCK, LOG, SOCKET, STATE, boot_id
 from jqsched.ports import Attempt, ExecutorLost, Finished, PortError, Started, Withdrawn
 from tests.ports.executor_contract import GRACE_US, LocalRig, alive, attempt, finished, of, started, until
 

@@ -139,11 +139,11 @@ def test_a_bell_that_fails_does_not_end_the_watcher(case, monkeypatch, caplog):
 def test_a_dead_thread_is_noticed_and_started_again(case, monkeypatch, caplog):
     open_before = len(os.listdir("/proc/self/fd"))
 
-    def broken(self: inotify_c.InotifyFD) -> list[inotify_c.InotifyEvent]:
+    def broken(self: inotify_c.InotifyFD) -> bool:
         raise OSError(errno.EIO, "Input/output error")
 
     dead = reader(case)
-    monkeypatch.setattr(inotify_c.InotifyFD, "read_events", broken)
+    monkeypatch.setattr(inotify_c.InotifyFD, "_check_inotify_fd", broken)
     case.write(".a").rename(case.root / "a.json")  # wakes it, if it is reading already; then this rings
     dead.join(BOUND_S)
     assert not case.watcher.alive()
@@ -176,6 +176,12 @@ def test_a_replaced_folder_is_watched_again(case, caplog):
     assert case.rung(3) == ALL
     case.write(".a").rename(case.root / "a.json")
     assert case.rung() == [("drop", "a.json", True)]
+
+
+def test_a_folder_replaced_unnoticed_is_found_by_its_inode(case):
+    case.watcher._watched = ((0, 0), (0, 0))
+    assert case.watcher.ensure()
+    assert case.rung(3) == ALL
 
 
 def test_a_replaced_jobs_folder_is_watched_again(case):

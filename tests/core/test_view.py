@@ -25,44 +25,12 @@ from jqsched.core.view import (
 
 T_US = 1_795_247_114_859_576
 SPEC = Spec(("true",), "true", "/tmp", env=(("SECRET", "x"),))
-FLUX_KEYS = [
-    "t_depend",
-    "t_priority",
-    "t_sched",
-    "t_run",
-    "t_cleanup",
-    "t_inactive",
-    "duration",
-    "expiration",
-    "name",
-    "cwd",
-    "queue",
-    "project",
-    "bank",
-    "ntasks",
-    "ncores",
-    "nnodes",
-    "priority",
-    "ranks",
-    "nodelist",
-    "success",
-    "result",
-    "waitstatus",
-    "id",
-    "t_submit",
-    "t_remaining",
-    "state",
-    "username",
-    "userid",
-    "urgency",
-    "runtime",
-    "status",
-    "returncode",
-    "dependencies",
-    "jobid",
-    "annotations",
-    "exception",
-]
+AS_CAPTURED = """
+t_depend t_priority t_sched t_run t_cleanup t_inactive duration expiration name cwd queue project bank ntasks ncores
+nnodes priority ranks nodelist success result waitstatus id t_submit t_remaining state username userid urgency runtime
+status returncode dependencies jobid annotations exception
+"""
+FLUX_KEYS = AS_CAPTURED.split()
 
 SUBMIT = ("submit", {"userid": 7, "urgency": 16, "flags": 0, "version": 1})
 QUEUED = (SUBMIT, "validate", "depend", ("priority", {"priority": 16}))

@@ -5,6 +5,7 @@ import os
 import signal
 from pathlib import Path
 
+from jqsched.adapters.store.reader import StoreReader
 from tests.e2e.conftest import Daemon, until
 
 TEN = ["submit", "validate", "depend", "priority", "alloc", "start", "finish", "release", "free", "clean"]
@@ -177,6 +178,28 @@ def _executor_of(spool: Path) -> int:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if os.fsencode(spool) in words and any(b"executor_process" in word for word in words):
+        if os.fsencode(spool) in words and any(b"executor.process" in word for word in words):
             return int(pid)
     raise AssertionError("no executor")
+
+
+def test_the_journal_tells_it_in_the_order_in_which_it_happened(daemon: Daemon) -> None:
+    """At every prefix of the journal no more run than may, and of equal age the higher rank started first.
+
+    Seen to fail: an executor that told starts before the ends that made room for them.
+    """
+    for number in range(120):
+        job = {"name": f"j{number:03}", "command": ["true"], "urgency": 1 + number * 7 % 30}
+        daemon.drop(f"j{number:03}.json", job)
+    assert daemon.command("run", "--max-running", "2", "--exit-when-idle").returncode == 0
+    reader = StoreReader(str(daemon.spool))
+    journal = [event for _, event in reader.journal()]
+    running, most, ranks = 0, 0, []
+    for event in journal:
+        running += (event.name == "alloc") - (event.name == "free")
+        most = max(most, running)
+        if event.name == "start":
+            ranks.append((-reader.jobs([event.jobid])[event.jobid].priority, event.jobid))
+    assert most == 2
+    assert ranks == sorted(ranks)
+    reader.close()

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from jqsched.adapters.executor import LocalExecutor
-from jqsched.adapters.executor_wire import boot_id
+from jqsched.adapters.executor.local import LocalExecutor
+from jqsched.adapters.executor.wire import boot_id
 from jqsched.core.job import Spec
 from jqsched.ports import Attempt, Executor, ExecutorLost, Expired, Finished, News, Recovery, Start, Started, Withdrawn
 from jqsched.testing.fake_executor import FakeExecutor

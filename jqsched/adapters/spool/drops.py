@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator
 
 from attrs import frozen
 
-from jqsched.adapters.jobfile import BadFile, as_json, read_job
-from jqsched.adapters.jobfile.trusted import Content, Refusal, distrust
+from jqsched.adapters.jobfile import BadFile, Content, Refusal, as_json, distrust, read_job
 from jqsched.adapters.spool.folder import Folder, escaped, is_same, signature
 from jqsched.adapters.spool.quiet import Quiet
 from jqsched.adapters.spool.rejects import Rejects

@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterable
 
 from attrs import frozen
 
-from jqsched.adapters.jobfile import read_job
-from jqsched.adapters.jobfile.trusted import Content, Refusal
+from jqsched.adapters.jobfile import Content, Refusal, read_job
 from jqsched.adapters.spool.folder import Folder, signature
 from jqsched.adapters.spool.quiet import Quiet
 from jqsched.core.job import Draft
@@ -60,7 +59,8 @@ class Edits:
         """Look at up to `most` files, going on where the last call stopped: the ids of those that changed."""
         if not self._round:
             self._round = list(self._signatures)
-        part, self._round = self._round[-most:], self._round[:-most]
+        part = self._round[-most:]
+        del self._round[-most:]
         return [id_ for id_ in part if not self.is_ours(id_)]
 
     @property

@@ -11,8 +11,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from jqsched.adapters.jobfile import read_job, write_job
-from jqsched.adapters.jobfile.trusted import open_to_others
+from jqsched.adapters.jobfile import open_to_others, read_job, write_job
 from jqsched.adapters.spool.drops import Drops
 from jqsched.adapters.spool.edits import Edits, Known
 from jqsched.adapters.spool.folder import Folder, escaped

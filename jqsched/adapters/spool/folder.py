@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from jqsched.adapters.jobfile.trusted import Content, Refusal, read_trusted
+from jqsched.adapters.jobfile import Content, Refusal, read_trusted
 
 _RENAME_NOREPLACE = 1
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -1,7 +1,7 @@
 """How an order becomes processes: environment, command lookup, folder, output files, posix_spawn.
 
 Rule: a process gets exactly what is documented and nothing else: no descriptor but 0, 1 and 2, no signal ignored or
-blocked, no variable of the scheduler's environment. Standard library only (see `executor_wire`).
+blocked, no variable of the scheduler's environment. Standard library only (see `wire`).
 """
 
 import errno
@@ -10,7 +10,7 @@ import pwd
 import signal
 import stat
 
-from jqsched.adapters.executor_wire import Key
+from jqsched.adapters.executor.wire import Key
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NOT_FOUND, NOT_STARTED = 127 << 8, 126 << 8

@@ -1,15 +1,15 @@
 """One attempt as the executor process knows it, and which processes belong to it.
 
-Rule: values and looks at /proc; nothing is started or signalled here. Standard library only (see `executor_wire`).
+Rule: values and looks at /proc; nothing is started or signalled here. Standard library only (see `wire`).
 """
 
 import contextlib
 import os
 import time
 
-from jqsched.adapters import procfs
-from jqsched.adapters.executor_spawn import Order
-from jqsched.adapters.executor_wire import Key
+from jqsched.adapters.executor import procfs
+from jqsched.adapters.executor.spawn import Order
+from jqsched.adapters.executor.wire import Key
 
 _TICK_US = 1_000_000 // os.sysconf("SC_CLK_TCK")
 

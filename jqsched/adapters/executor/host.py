@@ -1,7 +1,7 @@
 """What the executor process asks of the kernel and of its spool before it can serve.
 
 Rule: each function does one thing that Python has no word for; nothing is remembered. Standard library only (see
-`executor_wire`).
+`wire`).
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import struct
 import sys
 import time
 
-from jqsched.adapters.executor_wire import LOG, SOCKET, address
+from jqsched.adapters.executor.wire import LOG, SOCKET, address
 
 _PR_SET_CHILD_SUBREAPER = 36
 

@@ -14,12 +14,12 @@ import signal
 import traceback
 from collections.abc import Callable
 
-from jqsched.adapters import procfs
-from jqsched.adapters.executor_host import accept, child_signal_fd, complain, listen
-from jqsched.adapters.executor_record import Ended, Record
-from jqsched.adapters.executor_run import Run, Snapshot, now_us
-from jqsched.adapters.executor_spawn import Launcher, NotNow, Order, StartFailed
-from jqsched.adapters.executor_wire import READY, SOCKET, VERSION, Key, Link, Message, boot_id, open_spool
+from jqsched.adapters.executor import procfs
+from jqsched.adapters.executor.host import accept, child_signal_fd, complain, listen
+from jqsched.adapters.executor.record import Ended, Record
+from jqsched.adapters.executor.run import Run, Snapshot, now_us
+from jqsched.adapters.executor.spawn import Launcher, NotNow, Order, StartFailed
+from jqsched.adapters.executor.wire import READY, SOCKET, VERSION, Key, Link, Message, boot_id, open_spool
 
 _NEWS_DELAY_US = 3_000  # how long news may wait for company while no slot wants orders
 _PATIENCE_US = 10_000_000  # how long it waits for the scheduler that started it
@@ -48,8 +48,7 @@ class Executor:
         self._cores_used = 0
         self._retry_us = self._retry_delay_us = 0
         self._wake_us = 0  # not later than the first `Run.wake_us`; 0: never
-        self._untold: list[Run] = []  # started, and not told yet
-        self._news: list[Message] = []
+        self._news: list[Message | Run] = []  # in the order in which it happened; a Run: it started
         self._news_since_us = 0
         self._snapshot: Snapshot | None = None
         self._epoll = select.epoll()
@@ -72,7 +71,7 @@ class Executor:
                 self._tend_all(now_us())
             if self._waiting:
                 self._launch_waiting()
-            if self._news or self._untold:
+            if self._news:
                 self._tell()
 
     # ---- the loop -------------------------------------------------------------------------------------------------
@@ -149,7 +148,6 @@ class Executor:
         self._alone_until_us = 0
         self._waiting.clear()
         self._news.clear()
-        self._untold.clear()
         for run in list(self._running.values()):
             if run.expired:
                 self._begin_stop(run, self._grace_us)
@@ -169,26 +167,30 @@ class Executor:
 
     def _news_due_us(self) -> int:
         """Say when news are due; 0: there are none."""
-        if not (self._news or self._untold):
+        if not self._news:
             return 0
         if not self._news_since_us:
             self._news_since_us = now_us()
         return self._news_since_us + (_NEWS_DELAY_US if self._content() else 0)
 
     def _tell(self) -> None:
-        """Tell the news that are due. A start whose end is told in the same breath goes without saying, and saves a
-        look at /proc; so the latest starts wait for their ends a little."""
+        """Tell the news that are due, in the order in which they happened. A start whose end is told in its place goes
+        without saying, and saves a look at /proc; so the latest starts wait for their ends a little."""
         now = now_us()
         if self._news_due_us() > now:
             return
         latest_us = now - _NEWS_DELAY_US if self._content() else now
-        untold = [run for run in self._untold if run.key in self._running]
-        started: list[Message] = [self._started(run) for run in untold if run.start_us <= latest_us]
-        self._untold = [run for run in untold if run.start_us > latest_us]
-        if started or self._news:
-            self._send(started + self._news)
-        self._news = []
-        self._news_since_us = now if self._untold else 0
+        told = len(self._news)
+        while told and isinstance(run := self._news[told - 1], Run) and run.start_us > latest_us:
+            told -= 1
+        if told:
+            self._send([self._started(item) if isinstance(item, Run) else item for item in self._news[:told]])
+        del self._news[:told]
+        self._news_since_us = now if self._news else 0
+
+    def _tell_start(self, run: Run) -> None:
+        """Put the news of a start in words, so that what comes behind it is told with it."""
+        self._news[self._news.index(run)] = self._started(run)
 
     def _started(self, run: Run) -> Message:
         run.look_up_start()
@@ -215,7 +217,6 @@ class Executor:
             self._record.begin(self._boot_id)
             self._begun = True
         self._news.clear()
-        self._untold.clear()
         running = [[*self._started(run)[1:], run.expired] for run in self._running.values()]
         self._send([["state", running, list(self._finished.values()), never]])
 
@@ -247,7 +248,7 @@ class Executor:
         for id_, attempt in attempts:
             key = (id_, attempt)
             if run := self._running.get(key):
-                self._news.append(self._started(run))
+                self._news.append(self._started(run))  # again, if it was told: it is the answer
             elif ended := self._finished.get(key):
                 self._news.append(["finished", *ended])
             else:
@@ -311,7 +312,7 @@ class Executor:
         run = Run.of_order(order, pids)
         self._children.update((pid, run) for pid in pids)
         self._begin(run)
-        self._untold.append(run)
+        self._news.append(run)
         if failed:  # one of several tasks: the others are not left alone
             run.status, run.error = failed.status, str(failed)
             self._begin_stop(run, 0)
@@ -353,11 +354,14 @@ class Executor:
     def _finish(self, run: Run) -> None:
         del self._running[run.key]
         self._cores_used -= run.cores
-        self._keep((*run.key, run.status, run.error, run.pid, run.start_ticks, run.expired))
+        self._keep((*run.key, run.status, run.error, run.pid, run.start_ticks, run.expired), run)
 
-    def _keep(self, ended: Ended) -> None:
+    def _keep(self, ended: Ended, run: Run | None = None) -> None:
+        """Keep a status until it is acknowledged; an end whose start was not told yet is told in the start's place."""
         self._finished[ended[0], ended[1]] = ended
-        if self._link:
+        if run is not None and run in self._news:
+            self._news[self._news.index(run)] = ["finished", *ended]
+        elif self._link:
             self._news.append(["finished", *ended])
 
     # ---- time limits and stopping ---------------------------------------------------------------------------------
@@ -381,9 +385,8 @@ class Executor:
         elif not run.expired:
             run.expired = True
             if self._link:
-                if run in self._untold:
-                    self._untold.remove(run)
-                    self._news.append(self._started(run))
+                if run in self._news:
+                    self._tell_start(run)
                 self._news.append(["expired", *run.key])
             else:
                 self._begin_stop(run, self._grace_us)

@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from jqsched.adapters import executor_wire as wire
-from jqsched.adapters.executor_wire import Link, Message
+from jqsched.adapters.executor import wire
+from jqsched.adapters.executor.wire import Link, Message
 from jqsched.ports import (
     Attempt,
     ExecutorLost,
@@ -31,15 +31,14 @@ from jqsched.ports import (
 
 _PATIENCE_S = 10.0
 _ACKNOWLEDGED_MOST = 64
-_CORES_UNKNOWN = 1  # an `Attempt` does not tell how many cores it takes
-_PACKAGES = Path(__file__).resolve().parents[2]
+_PACKAGES = Path(__file__).resolve().parents[3]
 # The packages' own __init__ would import what an executor has no use for, at each start: bare packages stand in.
 _BOOT = """
 import sys, types
-for name in ("jqsched", "jqsched.adapters"):
+for name in ("jqsched", "jqsched.adapters", "jqsched.adapters.executor"):
     package = sys.modules[name] = types.ModuleType(name)
     package.__path__ = [sys.argv[1] + "/" + name.replace(".", "/")]
-from jqsched.adapters.executor_process import main
+from jqsched.adapters.executor.process import main
 main(sys.argv[2])
 """
 
@@ -65,7 +64,7 @@ class LocalExecutor:
         self.close()
         self._deliver = deliver
         deadline_s = time.monotonic() + _PATIENCE_S
-        asked = [[a.id, a.attempt, a.pid, a.start_ticks, a.boot_id, _CORES_UNKNOWN] for a in attempts]
+        asked = [[a.id, a.attempt, a.pid, a.start_ticks, a.boot_id, a.cores] for a in attempts]
         hello: Message = ["hello", wire.VERSION, asked]
         try:
             spool_fd = wire.open_spool(self._spool)

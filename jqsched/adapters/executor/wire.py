@@ -8,7 +8,7 @@ A line is a JSON list of messages, so one write carries many; a message is a lis
 |-----------------------------------------------------------------|----------------------------------------|
 | hello, version, [[id, attempt, pid, start_ticks, boot_id, cores]] | state, or refused and the end          |
 | limits, max_running, cores, grace_us                             |                                        |
-| start, id, attempt, and the fields of `executor_spawn.Order`     | started, finished                      |
+| start, id, attempt, and the fields of `spawn.Order`     | started, finished                      |
 | withdraw, [[id, attempt]]                                        | withdrawn, or started/finished again   |
 | stop, id, attempt; signal, id, attempt, signum; relimit, id, attempt, time_limit_us | finished; nothing; expired |
 | ack, [[id, attempt]]                                             | nothing: these are forgotten           |

@@ -9,7 +9,7 @@ import fcntl
 import json
 import os
 
-from jqsched.adapters.executor_wire import LOCK, STATE, Key
+from jqsched.adapters.executor.wire import LOCK, STATE, Key
 
 # A finished attempt as it goes over the wire and into the file: id, attempt, status (None: unknowable), error, pid,
 # start_ticks, expired.

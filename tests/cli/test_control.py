@@ -1,0 +1,253 @@
+"""Commands that change something: what is asked, what is printed, and the exit codes of every answer."""
+
+import errno
+import json
+
+import pytest
+
+from jqsched.cli import control
+from tests.cli.conftest import CANCELED, COMPLETED, QUEUED, STARTED, TIMED_OUT, FakeScheduler, SpoolMaker, failed
+
+# --- submit ------------------------------------------------------------------------------------------------------
+
+
+def test_submit_prints_the_id_and_nothing_else(spool: SpoolMaker, scheduler: FakeScheduler, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scheduler.answers["submit"] = {"id": 17}
+    assert spool.run("submit", "--", "echo", "--spool", "-x") == (0, "17\n", "")
+    ((topic, payload),) = scheduler.asked
+    assert topic == "submit"
+    assert json.loads(payload["text"]) == {"command": ["echo", "--spool", "-x"], "cwd": str(tmp_path)}
+
+
+def test_submit_hands_over_every_option(spool: SpoolMaker, scheduler: FakeScheduler):
+    scheduler.answers["submit"] = {"id": 1}
+    options = "--name n --urgency 20 --priority 7 --after 3 --after build --cores 2 --time-limit 10m --cwd /x"
+    options += " --env A=1 --env B=x=y --output o --error e --on-interrupt fail"
+    assert spool.run("submit", *options.split(), "true", "-v")[0] == 0
+    assert json.loads(scheduler.asked[0][1]["text"]) == {
+        "command": ["true", "-v"],
+        "cwd": "/x",
+        "name": "n",
+        "urgency": 20,
+        "priority": 7,
+        "cores": 2,
+        "output": "o",
+        "error": "e",
+        "on_interrupt": "fail",
+        "after": [3, "build"],
+        "time_limit": "10m",
+        "env": {"A": "1", "B": "x=y"},
+    }
+
+
+@pytest.mark.parametrize(("word", "wanted"), [("90", 90), ("1.5", 1.5), ("10m", "10m"), ("soon", "soon")])
+def test_a_time_limit_is_a_number_or_a_text(word: str, wanted: object):
+    given = control.Submission(("true",), time_limit=word)
+    assert json.loads(control.job_text(given))["time_limit"] == wanted
+
+
+def test_submit_as_json(spool: SpoolMaker, scheduler: FakeScheduler):
+    scheduler.answers["submit"] = {"id": 17}
+    assert json.loads(spool.run("submit", "--json", "true")[1]) == {"schema": "jqsched.submit/1", "id": 17}
+
+
+def test_a_rejected_job_is_3_with_every_error(spool: SpoolMaker, scheduler: FakeScheduler):
+    scheduler.answers["submit"] = OSError(errno.EINVAL, "name: bad\nurgency: bad")
+    assert spool.run("submit", "true") == (3, "", "jqsched: submit: name: bad\njqsched: submit: urgency: bad\n")
+
+
+def test_bytes_that_are_no_text_are_refused(spool: SpoolMaker):
+    code, out, err = spool.run("submit", "echo", "\udcff")
+    assert (code, out) == (3, "")
+    assert "UTF-8" in err
+
+
+def test_without_a_scheduler_it_is_done_all_the_same(spool: SpoolMaker):
+    code, out, err = spool.run("submit", "--name", "x", "true")
+    assert (code, out, err) == (0, "1\n", "")
+    assert spool.run("jobs", "--format", "{id} {name} {state}")[1] == "1 x SCHED\n"
+    assert spool.run("cancel", "1") == (0, "", "jqsched: job 1: canceled before it started\n")
+    assert spool.run("jobs", "-a", "--format", "{id} {result}")[1] == "1 CANCELED\n"
+
+
+def test_a_spool_in_use_without_a_socket_is_8(spool: SpoolMaker, monkeypatch: pytest.MonkeyPatch):
+    from jqsched.wiring import spool_lock
+
+    monkeypatch.setattr(control, "LOCK_PATIENCE_S", 0.0)
+    with spool_lock(str(spool.root)):
+        code, out, err = spool.run("submit", "true")
+    assert (code, out) == (8, "")
+    assert "in use" in err
+
+
+# --- changes -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer", "asked", "said"),
+    [
+        (["cancel", "3"], {"outcome": "dequeued"}, ("cancel", {"id": 3, "note": ""}), "canceled before"),
+        (["cancel", "3", "-m", "x"], {"outcome": "stopping"}, ("cancel", {"id": 3, "note": "x"}), "being stopped"),
+        (["hold", "3"], {"outcome": "changed"}, ("hold", {"id": 3}), "held"),
+        (["release", "3"], {"outcome": "changed"}, ("release", {"id": 3}), "released"),
+        (
+            ["urgency", "3", "20"],
+            {"outcome": "changed", "old_urgency": 16},
+            ("urgency", {"id": 3, "urgency": 20}),
+            "16 → 20",
+        ),
+        (["priority", "3", "9"], {"outcome": "changed"}, ("priority", {"id": 3, "priority": 9}), "9 now"),
+        (["priority", "3", "auto"], {"outcome": "changed"}, ("priority", {"id": 3, "priority": None}), "computed"),
+        (["requeue", "3"], {"outcome": "stopping"}, ("requeue", {"id": 3}), "stopped"),
+        (["requeue", "3"], {"outcome": "queued"}, ("requeue", {"id": 3}), "queued already"),
+    ],
+)
+def test_what_is_asked_and_said(spool: SpoolMaker, scheduler: FakeScheduler, arguments, answer, asked, said):
+    scheduler.answers[arguments[0]] = answer
+    code, out, err = spool.run(*arguments)
+    assert (code, out) == (0, "")
+    assert scheduler.asked == [asked]
+    assert err.startswith("jqsched: job 3: ")
+    assert said in err
+
+
+def test_a_requeued_finished_jobs_new_id_is_data(spool: SpoolMaker, scheduler: FakeScheduler):
+    scheduler.answers["requeue"] = {"outcome": "resubmitted", "id": 9}
+    code, out, _ = spool.run("requeue", "3")
+    assert (code, out) == (0, "9\n")
+
+
+@pytest.mark.parametrize(
+    ("errnum", "code"),
+    [
+        (errno.ENOENT, 4),
+        (errno.EBUSY, 5),
+        (errno.EALREADY, 5),
+        (errno.EHOSTDOWN, 6),
+        (errno.ENOTCONN, 6),
+        (errno.EINVAL, 2),
+        (errno.EPERM, 1),
+        (errno.ENOSYS, 1),
+    ],
+)
+def test_the_exit_code_of_each_refusal(spool: SpoolMaker, scheduler: FakeScheduler, errnum: int, code: int):
+    scheduler.answers["urgency"] = OSError(errnum, "no")
+    got, out, err = spool.run("urgency", "3", "5")
+    assert (got, out) == (code, "")
+    assert err.startswith("jqsched: job 3: no")
+
+
+def test_each_of_several_jobs_is_answered_for(spool: SpoolMaker, scheduler: FakeScheduler):
+    scheduler.answers["cancel"] = [
+        OSError(errno.ENOENT, "unknown job id"),
+        {"outcome": "dequeued"},
+        OSError(errno.EALREADY, "job is finished"),
+    ]
+    code, _, err = spool.run("cancel", "1", "2", "3", "2")
+    assert code == 5
+    assert [line.split(":")[1] for line in err.splitlines()] == [" job 1", " job 2", " job 3"]
+
+
+@pytest.mark.parametrize("topic", ["drain", "resume"])
+def test_drain_and_resume(spool: SpoolMaker, scheduler: FakeScheduler, topic: str):
+    scheduler.answers[topic] = {}
+    code, out, err = spool.run(topic)
+    assert (code, out, scheduler.asked) == (0, "", [(topic, {})])
+    assert "started" in err
+
+
+def test_purge(spool: SpoolMaker, scheduler: FakeScheduler):
+    scheduler.answers["purge"] = {"purged": 2}
+    assert spool.run("purge", "1", "2") == (0, "", "jqsched: purged 2 job(s)\n")
+    assert scheduler.asked[0][1]["ids"] == [1, 2]
+    assert spool.run("purge", "--older-than", "1d")[0] == 0
+    assert "ids" not in scheduler.asked[1][1]
+    assert scheduler.asked[0][1]["before_us"] - scheduler.asked[1][1]["before_us"] == pytest.approx(
+        86_400_000_000, 1e-3
+    )
+
+
+def test_a_scheduler_that_does_not_answer_is_said(spool: SpoolMaker, scheduler: FakeScheduler, monkeypatch):
+    monkeypatch.setattr(control, "ANSWER_TIMEOUT_S", 0.05)
+    scheduler.answers["drain"] = lambda request: None
+    code, _, err = spool.run("drain")
+    assert code == 1
+    assert "does not answer" in err
+
+
+# --- wait --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("facts", "status"),
+    [
+        (COMPLETED, 0),
+        (failed(42 << 8), 42),
+        (failed((128 + 15) << 8), 143),
+        (TIMED_OUT, 124),
+        (CANCELED, 125),
+        ((*QUEUED, ("exception", {"type": "alloc", "severity": 0, "note": "", "userid": 0}), "clean"), 1),
+    ],
+)
+def test_wait_ends_with_the_jobs_status(spool: SpoolMaker, facts, status: int):
+    spool.add(*facts)
+    assert spool.run("wait", "1") == (status, "", "")
+
+
+def test_wait_takes_the_largest_of_several(spool: SpoolMaker):
+    for facts in (COMPLETED, failed(3 << 8), CANCELED):
+        spool.add(*facts)
+    assert spool.run("wait", "1", "2")[0] == 3
+    assert spool.run("wait", "1", "2", "3")[0] == 125
+
+
+def test_wait_asks_for_what_is_open(spool: SpoolMaker, scheduler: FakeScheduler):
+    spool.add(*COMPLETED)
+    spool.add(*STARTED)
+
+    def finish(request) -> None:
+        spool.add(("finish", {"status": 7 << 8}), "release", "free", "clean", id_=2)
+        request.respond({})
+
+    scheduler.answers["wait"] = finish
+    assert spool.run("wait", "1", "2") == (7, "", "")
+    assert scheduler.asked == [("wait", {"ids": [2]})]
+
+
+def test_wait_without_ids_is_for_all_that_are_active(spool: SpoolMaker, scheduler: FakeScheduler):
+    scheduler.answers["wait"] = {}
+    assert spool.run("wait") == (0, "", "")
+    assert scheduler.asked == []
+    spool.add(*STARTED)
+    spool.add(*QUEUED)
+    spool.run("wait")
+    assert scheduler.asked == [("wait", {"ids": [1, 2]})]
+
+
+def test_wait_for_a_number_in_all(spool: SpoolMaker, scheduler: FakeScheduler):
+    scheduler.answers["wait"] = {}
+    spool.add(*failed(256))
+    assert spool.run("wait", "--count", "1") == (0, "", "")
+    assert scheduler.asked == []
+    assert spool.run("wait", "--count", "5") == (0, "", "")
+    assert scheduler.asked == [("wait", {"count": 5})]
+
+
+def test_waits_own_failures(spool: SpoolMaker, scheduler: FakeScheduler):
+    spool.add(*QUEUED)
+    assert spool.run("wait", "9")[0] == 66
+    scheduler.answers["wait"] = lambda request: None
+    assert spool.run("wait", "1", "--timeout", "0.05")[0] == 75
+    scheduler.answers["wait"] = OSError(errno.ENOENT, "unknown job id")
+    assert spool.run("wait", "1")[0] == 66
+    scheduler.answers["wait"] = OSError(errno.EIO, "oh")
+    assert spool.run("wait", "1")[0] == 70
+
+
+def test_wait_without_a_scheduler_is_69(spool: SpoolMaker):
+    spool.add(*QUEUED)
+    code, out, err = spool.run("wait", "1")
+    assert (code, out) == (69, "")
+    assert "jqsched run" in err
+    assert spool.run("wait", "--count", "3")[0] == 69

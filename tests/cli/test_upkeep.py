@@ -1,0 +1,88 @@
+"""`check`, `archive` and `check-spool`."""
+
+import json
+import sqlite3
+import stat
+
+import pytest
+
+from tests.cli.conftest import COMPLETED, QUEUED, SpoolMaker
+
+
+def test_check_tells_good_from_bad(spool: SpoolMaker, tmp_path):
+    good, bad = tmp_path / "good.json", tmp_path / "bad.toml"
+    good.write_text('{"command": ["true"]}')
+    bad.write_text("urgency = 99\ncores = 0\n")
+    code, out, err = spool.run("check", str(good), str(bad), spool=False)
+    assert (code, out) == (3, f"{good}: ok, a job named true\n")
+    assert len(err.splitlines()) == 3
+    assert all(line.startswith(f"{bad}: ") for line in err.splitlines())
+
+
+@pytest.mark.parametrize("name", ["absent.json", "folder.json", "script.sh"])
+def test_what_is_no_job_file_is_said(spool: SpoolMaker, tmp_path, name: str):
+    (tmp_path / "folder.json").mkdir()
+    (tmp_path / "script.sh").write_text("true")
+    code, out, err = spool.run("check", str(tmp_path / name), spool=False)
+    assert (code, out) == (3, "")
+    assert err.startswith(f"{tmp_path / name}: ")
+
+
+def test_archive_keeps_all_that_is_known_of_finished_jobs(spool: SpoolMaker):
+    spool.add(*COMPLETED, env=(("A", "1"),))
+    spool.add(*QUEUED)
+    code, out, err = spool.run("archive")
+    assert (code, out) == (0, "")
+    assert "archived 1 job(s)" in err
+    (file,) = (spool.root / "archive").iterdir()
+    assert file.name == "1.json"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    document = json.loads(file.read_text())
+    assert document["job"]["result"] == "COMPLETED"
+    assert len(document["events"]) == 10
+    assert document["jobspec"]["attributes"]["system"]["environment"] == {"A": "1"}
+    before = file.stat().st_mtime_ns
+    assert "archived 0 job(s)" in spool.run("archive")[2]
+    assert file.stat().st_mtime_ns == before
+
+
+def test_archive_of_some(spool: SpoolMaker):
+    for _ in range(3):
+        spool.add(*COMPLETED)
+    spool.add(*QUEUED)
+    code, _, err = spool.run("archive", "2", "4", "9")
+    assert code == 4
+    assert "job 4: is not finished" in err
+    assert "job 9: unknown" in err
+    assert [file.name for file in (spool.root / "archive").iterdir()] == ["2.json"]
+    assert "archived 0" in spool.run("archive", "--older-than", "90000d")[2]
+
+
+def test_check_spool_finds_what_is_wrong_and_rebuild_mends_it(spool: SpoolMaker):
+    spool.add(*COMPLETED)
+    assert spool.run("check-spool")[:2] == (0, "")
+    with sqlite3.connect(spool.root / "jqsched.db") as database:
+        database.execute("UPDATE jobs SET urgency = 3")
+    database.close()
+    code, out, err = spool.run("check-spool")
+    assert code == 1
+    assert "job 1 is not in the job table as its events say" in out
+    assert "--rebuild" in err
+    code, out, err = spool.run("check-spool", "--rebuild")
+    assert (code, out) == (0, "")
+    assert spool.run("check-spool")[0] == 0
+
+
+def test_rebuild_needs_the_spool_for_itself(spool: SpoolMaker):
+    from jqsched.wiring import spool_lock
+
+    spool.add(*COMPLETED)
+    with spool_lock(str(spool.root)):
+        code, _, err = spool.run("check-spool", "--rebuild")
+    assert code == 8
+    assert "in use" in err
+
+
+def test_there_must_be_a_store(spool: SpoolMaker):
+    assert spool.run("check-spool")[0] == 1
+    assert spool.run("check-spool", "--rebuild")[0] == 1
