@@ -13,6 +13,7 @@ from attrs import evolve, frozen
 from jqsched.core import order
 from jqsched.core.event import effective_priority
 from jqsched.core.job import (
+    ARROW,
     Dependency,
     Draft,
     Job,
@@ -26,7 +27,7 @@ from jqsched.core.job import (
 )
 from jqsched.core.json import Json
 from jqsched.core.policy import Limits, Verdict, antecedents, judge_live, judge_outcome
-from jqsched.core.queue import Queue, find, namesakes, waiters
+from jqsched.core.queue import Queue, find, namesakes, singleton_key, waiters
 from jqsched.core.step import (
     AlreadyStarted,
     Changed,
@@ -196,7 +197,7 @@ class _Binding:
         beside = [other for other in self.named.get(name, ()) if other != id_]
         if beside:
             return Bound(describe(scheme, name, beside[-1]), beside[-1])
-        newest = order.last(namesakes(self.queue, name))
+        newest = order.last(order.discard(namesakes(self.queue, name), (id_,)))
         if newest is not None:
             job = find(self.queue, newest[0])
             assert job is not None
@@ -240,7 +241,7 @@ class _Binding:
     def is_awaited(self, id_: int) -> bool:
         """Whether anyone can wait for this arrival: only then can it close a cycle."""
         name = self.arrivals[id_].draft.spec.name
-        if self.queue.dependents.get(name) is not None or len(self.named[name]) > 1:
+        if any(key in self.queue.dependents for key in (id_, name, singleton_key(name))) or len(self.named[name]) > 1:
             return True
         return any(bound.antecedent == id_ for bounds in self.bound.values() for bound in bounds)
 
@@ -301,12 +302,16 @@ def update(
     fold = Fold(queue, limits, now_us)
     if job.state >= State.RUN:
         return _update_running(fold, job, was, now)
-    rebound = _Binding(queue, [Arrival(id_, now, userid)], known, now_us)
     if was.spec.dependencies != now.spec.dependencies:
-        refusal = rebound.errors or rebound.cycle()
+        added = tuple(new for new in now.spec.dependencies if new not in was.spec.dependencies)
+        binding = _Binding(
+            queue, [Arrival(id_, evolve(now, spec=evolve(now.spec, dependencies=added)), userid)], known, now_us
+        )
+        refusal = binding.errors or binding.cycle()
         if refusal:
             return Step(queue, answer=Refused(refusal[id_]))
-        _update_dependencies(fold, job, rebound.bound[id_])
+        kept = [old for old in now.spec.dependencies if old in was.spec.dependencies]
+        _update_dependencies(fold, job, kept, binding.bound[id_])
     if was.urgency != now.urgency:
         fold.post(id_, ("urgency", {"userid": userid, "urgency": now.urgency}))
     if was.spec != now.spec:
@@ -318,7 +323,7 @@ def update(
 
 def _update_running(fold: Fold, job: Job, was: Draft, now: Draft) -> Step:
     limited = evolve(was, spec=evolve(was.spec, time_limit_us=now.spec.time_limit_us, jobspec=now.spec.jobspec))
-    if now != limited:
+    if now != limited or (now != was and job.state is State.CLEANUP):
         return fold.step(AlreadyStarted(job.id))
     if now.spec != was.spec:
         changed = fold.post(job.id, ("jobspec-update", spec_changes(was.spec, now.spec), now.spec))
@@ -327,13 +332,26 @@ def _update_running(fold: Fold, job: Job, was: Draft, now: Draft) -> Step:
     return fold.step(Changed(job))
 
 
-def _update_dependencies(fold: Fold, job: Job, bounds: Iterable[Bound]) -> None:
+def _update_dependencies(fold: Fold, job: Job, kept: Iterable[Dependency], bounds: Iterable[Bound]) -> None:
+    """Wait for what was added, and no longer for what is not asked for any more; what stays in the file stays bound."""
     wanted = [bound.description for bound in bounds if not bound.met]
     facts: list[Fact] = [("dependency-add", {"description": new}) for new in wanted if new not in job.waits]
-    gone = [old for old in job.waits if old not in wanted and read_wait(old) is not None]
+    asked = {_asked(dependency) for dependency in kept}
+    ours = [wait for wait in job.waits if read_wait(wait) is not None]
+    gone = [wait for wait in ours if wait.partition(ARROW)[0] not in asked and wait not in wanted]
     facts += [("dependency-remove", {"description": old}) for old in gone]
     if facts:
         fold.post(job.id, *facts)
+
+
+def _asked(dependency: Dependency) -> str:
+    """The description of a dependency before it is bound."""
+    scheme, value = Scheme(dependency.scheme), dependency.value
+    if scheme is Scheme.SINGLETON or value is None:
+        return "singleton"
+    if scheme is Scheme.BEGIN_TIME and isinstance(value, int):
+        return describe_begin_time(value)
+    return describe(scheme, value)
 
 
 def _settle(fold: Fold, id_: int, was: Draft, now: Draft) -> None:

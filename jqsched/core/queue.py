@@ -390,11 +390,16 @@ def load(jobs: Iterable[Job], *, seq: int, last_us: int, last_id: int) -> Queue:
         enqueued=pmap(enqueued),
         running=pmap(running),
         ready=order.build(ready),
-        names=pmap({name: order.build(ids) for name, ids in names.items()}),
-        dependents=pmap({key: order.build(ids) for key, ids in dependents.items()}),
+        names=pmap({name: _ids(ids) for name, ids in names.items()}),
+        dependents=pmap({key: _ids(ids) for key, ids in dependents.items()}),
         timers=order.build(timers),
         cores_used=cores_used,
     )
+
+
+def _ids(ids: list[Key]) -> Order:
+    """An order of ids; of one, as most names have, without more ado."""
+    return order.add(None, ids[0]) if len(ids) == 1 else order.build(ids)
 
 
 def same(one: Queue, other: Queue) -> bool:

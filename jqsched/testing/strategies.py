@@ -13,7 +13,7 @@ from jqsched.testing.story import NAMES, START_US, History, Story
 names: SearchStrategy[str] = st.sampled_from(NAMES)
 urgencies: SearchStrategy[int] = st.sampled_from((16, 16, 16, 0, 31)) | st.integers(0, 31)
 pins: SearchStrategy[int | None] = st.none() | st.none() | st.sampled_from((0, 1, 16, 17, PRIORITY_MAX))
-few_cores: SearchStrategy[int] = st.sampled_from((1, 1, 1, 2, 3, 4, 9))
+few_cores: SearchStrategy[int] = st.sampled_from((1, 1, 1, 1, 1, 2, 2, 3, 4, 9))
 begin_times_us: SearchStrategy[int] = st.integers(-10, 100).map(lambda later_us: START_US + later_us)
 schemes: SearchStrategy[str] = st.sampled_from(("afterok", "afterany", "afternotok", "after"))
 

@@ -3,12 +3,13 @@
 Rule: wiring and nothing else; what is decided is decided elsewhere.
 """
 
+import gc
 import logging
 import os
 import socket
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 from jqsched.adapters.config import Config
@@ -71,7 +72,8 @@ class Built:
         self.log.addHandler(_ReportHandler(report))
         self.spool = FileSpool(root, self.log, self.clock, self._known)
         self.store = SqliteStore(store_folder, self.spool.sync, used_before=lock.used_before)
-        stored = self.store.load()
+        with _collector_at_rest():
+            stored = self.store.load()
         self.executor = LocalExecutor(root, report.log) if executor else None
         self.doorbell = Doorbell()
         self.observers: list[Observe] = [report]
@@ -115,6 +117,21 @@ class Built:
             self.executor.close()
         self.spool.close()
         self.doorbell.close()
+
+
+@contextmanager
+def _collector_at_rest() -> Iterator[None]:
+    """Build something large that is to stay: the cyclic collector would walk it again and again, and find nothing.
+
+    What was built is exempt from then on, and the collector runs less often: the values of the queue make no cycles.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 100)
+        gc.enable()
 
 
 class _ReportHandler(logging.Handler):

@@ -1,7 +1,9 @@
 """Commands that change something: what is asked, what is printed, and the exit codes of every answer."""
 
+import contextlib
 import errno
 import json
+import sqlite3
 
 import pytest
 
@@ -243,6 +245,18 @@ def test_waits_own_failures(spool: SpoolMaker, scheduler: FakeScheduler):
     assert spool.run("wait", "1")[0] == 66
     scheduler.answers["wait"] = OSError(errno.EIO, "oh")
     assert spool.run("wait", "1")[0] == 70
+
+
+def test_a_job_purged_while_one_waits_is_no_success(spool: SpoolMaker, scheduler: FakeScheduler):
+    spool.add(*STARTED)
+
+    def finish_and_purge(request) -> None:
+        with contextlib.closing(sqlite3.connect(spool.root / "jqsched.db")) as database, database:
+            database.execute("DELETE FROM jobs")
+        request.respond({})
+
+    scheduler.answers["wait"] = finish_and_purge
+    assert spool.run("wait", "1")[0] == 66
 
 
 def test_wait_without_a_scheduler_is_69(spool: SpoolMaker):

@@ -354,7 +354,7 @@ class NaiveScheduler:
         if was.spec.name != now.spec.name:
             return "refused"
         if job.has_begun:
-            if not _differ_in_limit_only(was, now):
+            if not _differ_in_limit_only(was, now) or (job.state == "CLEANUP" and was != now):
                 return "started"
             job.spec = evolve(job.spec, time_limit_us=now.spec.time_limit_us)
             return "changed"

@@ -84,7 +84,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.pending: dict[int, list[Change]] = {}
         self.next_id = 1
 
-    @initialize(max_running=st.integers(1, 3), cores=st.integers(2, 4), ahead=st.integers(0, 2))
+    @initialize(max_running=st.integers(1, 3), cores=st.integers(3, 4), ahead=st.integers(0, 2))
     def begin(self, max_running, cores, ahead):
         self.limits = Limits(max_running, cores, ahead, interruptions_max=2)
         self.naive = NaiveScheduler(max_running, cores, ahead, interruptions_max=2)
@@ -222,7 +222,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     # -- rules: what users do
 
-    @rule(new=st.runner().flatmap(lambda machine: st.lists(near_drafts(machine), min_size=1, max_size=3)))
+    @rule(new=st.runner().flatmap(lambda machine: st.lists(near_drafts(machine), min_size=1, max_size=4)))
     def drop(self, new):
         arrivals = [accept.Arrival(self.next_id + at, draft, USERID) for at, draft in enumerate(new)]
         self.next_id += len(new)
@@ -312,7 +312,11 @@ class QueueMachine(RuleBasedStateMachine):
         if id_ not in self.pending:
             self.put_back(id_)
 
-    @rule(max_running=st.integers(0, 3), cores=st.integers(1, 4), draining=st.sampled_from((False, False, True)))
+    @rule(
+        max_running=st.sampled_from((3, 2, 1, 0)),
+        cores=st.sampled_from((4, 4, 3, 2)),
+        draining=st.sampled_from((False, False, False, True)),
+    )
     def set_limits(self, max_running, cores, draining):
         """Law 7: lowering a limit stops nobody. What can never run any more ends, once it is not at the executor."""
         self.limits = evolve(self.limits, max_running=max_running, cores=cores, draining=draining)
@@ -352,6 +356,11 @@ class QueueMachine(RuleBasedStateMachine):
         self.orders += [Order(id_, queues.find(self.queue, id_).attempt) for id_ in chosen]
         for _ in range(starts):
             self.start()
+
+    @rule()
+    def turn(self):
+        """The common case: a pass, and all that fits starts."""
+        self.schedule(starts=3)
 
     @rule()
     def start(self):

@@ -83,6 +83,10 @@ class StoreReader:
         """The seq of the newest event, 0 when there is none."""
         return next((row[0] for row in self._rows("SELECT coalesce(max(seq), 0) FROM events")), 0)
 
+    def last_us(self) -> int:
+        """The time of the newest event, 0 when there is none."""
+        return next((row[0] for row in self._rows("SELECT t_us FROM events ORDER BY seq DESC LIMIT 1")), 0)
+
     def setting(self, key: str) -> str | None:
         """One of the scheduler's durable settings."""
         return next((row[0] for row in self._rows("SELECT value FROM meta WHERE key = ?", (key,))), None)
