@@ -7,12 +7,13 @@ watchdog's own observer is not used: it holds events back for 0.5 s to pair move
 first exception. Its inotify reader is, driven by a thread of ours.
 """
 
-import ctypes
 import logging
 import os
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
+
+from jqsched.adapters.filesystem import remote_kind
 
 if TYPE_CHECKING:
     from watchdog.observers.inotify_c import InotifyEvent, InotifyFD
@@ -25,18 +26,6 @@ _LOST = _SELF_DELETED | _SELF_MOVED | _UNMOUNTED
 _DROP_MASK = _MOVED_TO | _MODIFIED_AND_CLOSED | _CREATED | _SELF_DELETED | _SELF_MOVED | _ONLY_DIRECTORY
 _JOBS_MASK = _MOVED_TO | _MODIFIED_AND_CLOSED | _MOVED_FROM | _DELETED | _SELF_DELETED | _SELF_MOVED | _ONLY_DIRECTORY
 _CONFIG = b"jqsched.toml"
-# statfs(2) of file systems where others change files without this kernel's knowing
-_REMOTE = {
-    0x6969: "NFS",
-    0x517B: "SMB",
-    0xFF534D42: "CIFS",
-    0xFE534D42: "SMB2",
-    0x65735546: "FUSE",
-    0x01021997: "9P",
-    0x00C36400: "Ceph",
-    0x0BD00BD0: "Lustre",
-    0x47504653: "GPFS",
-}
 
 
 class RingDrop(Protocol):
@@ -94,7 +83,7 @@ class FolderWatcher:
             if self._reader is not None and not self._reader.is_alive():
                 self._log.warning("the watcher's thread had ended; it is started again")
             self.stop()
-            if kind := _REMOTE.get(_file_system(self._root)):
+            if kind := remote_kind(self._root):
                 self._say(
                     f"{self._root!r} is on {kind}, where changes by others cannot be watched: only scans see them"
                 )
@@ -251,11 +240,3 @@ def _inotify() -> "InotifyFD":
     # watchdog leaves it inheritable, and each job would have it open
     os.set_inheritable(inotify._inotify_fd, False)  # noqa: SLF001  # there is no other way to it
     return inotify
-
-
-def _file_system(path: str) -> int:
-    """Ask statfs(2) for the type; 0 when it does not say. Its first word is the type on all Linux."""
-    buffer = ctypes.create_string_buffer(512)
-    if ctypes.CDLL(None).statfs(os.fsencode(path), buffer) != 0:
-        return 0
-    return ctypes.c_ulong.from_buffer(buffer).value & 0xFFFFFFFF

@@ -169,7 +169,7 @@ class Commands:
     def _purge(self, payload: Payload, reply: Reply) -> None:
         ids = _ids(payload) or self._store.finished_before(_integer(payload, "before_us"), -1)
         finished = [id_ for id_ in ids if self._store.outcomes([id_], ())]
-        self._scheduler.ledger.purge(finished)
+        self._scheduler.purge(finished)
         self._reply_when_durable(reply, {"purged": len(finished)})
 
     # -- waiting

@@ -95,8 +95,12 @@ class Ledger:
         self._settings[key] = value
 
     def purge(self, ids: Sequence[int]) -> None:
-        """Note finished jobs whose history is dropped; their numbers are kept."""
+        """Note finished jobs whose history is dropped; the highest numbers are kept.
+
+        The folders are synced first: a job file that a power cut brought back would be taken for a new drop.
+        """
         self._purged += ids
+        self._sync_spool = True
         for key, value in (("seq", self.head.seq), ("last_us", self.head.last_us), ("last_id", self.head.last_id)):
             self._settings[key] = str(value)
 

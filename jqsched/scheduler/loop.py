@@ -7,6 +7,7 @@ it through `post`.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 
 from attrs import define, evolve
 
@@ -23,6 +24,9 @@ from jqsched.scheduler.ledger import Ledger
 # A commit costs CPU as well as time: where nobody waits, so long may pass between two.
 COMMIT_SPACING_US = 5_000
 DRAINED = "drained"
+PURGED = "purged"
+TRIM_STEP = 1_000  # finished jobs forgotten in one commit, where only so many are kept
+LEFT_OVER_MOST = 20
 
 Observe = Callable[[Sequence[Event], Queue], None]
 Task = Callable[[], None]
@@ -52,6 +56,8 @@ class Scheduler:
         self.around = around
         self.drained = stored.settings.get(DRAINED) == "1"
         self.finished_count = around.store.finished_count()
+        self.keep_finished: int | None = None
+        self._purged = int(stored.settings.get(PURGED, 0))
         self._stored, self._limits, self._grace_us = stored, limits, grace_us
         self._tasks: deque[Task] = deque()
         self._last_flush_us = 0
@@ -108,7 +114,7 @@ class Scheduler:
         if not self._stopping:
             self._bring_in()
             self._verify()
-            self.dispatch.schedule()
+        self.dispatch.schedule()
         return self._flush()
 
     def _bring_in(self) -> None:
@@ -159,13 +165,21 @@ class Scheduler:
         return min(due, default=None)
 
     def stop(self) -> None:
-        """No new starts from now on; what is decided becomes durable; running jobs run on."""
-        self._stopping = True
+        """No new starts from now on: permits are recalled; what is decided becomes durable; running jobs run on."""
+        if not self._stopping:
+            self._stopping = True
+            self._apply_limits()
 
     @property
     def is_settled(self) -> bool:
         """Whether everything decided is durable and done."""
         return self.ledger.is_idle and not self._tasks
+
+    @property
+    def is_stopped(self) -> bool:
+        """After `stop`: whether nothing can start any more, and all is settled."""
+        none_out = not self.dispatch.at_executor or self.dispatch.executor_lost is not None
+        return self._stopping and none_out and self.is_settled
 
     @property
     def is_idle(self) -> bool:
@@ -179,7 +193,7 @@ class Scheduler:
     # -- limits
 
     def _present_limits(self) -> Limits:
-        return evolve(self._limits, draining=self.drained)
+        return evolve(self._limits, draining=self.drained or self._stopping)
 
     def set_limits(self, limits: Limits, grace_us: int) -> None:
         """Other limits from now on."""
@@ -195,6 +209,22 @@ class Scheduler:
     def _apply_limits(self) -> None:
         self.dispatch.set_limits(self._present_limits(), self._grace_us)
 
+    # -- history
+
+    def purge(self, ids: Sequence[int]) -> None:
+        """Forget finished jobs; their ids are not given out again, and they still count."""
+        self._purged += len(ids)
+        self.ledger.purge(ids)
+        self.ledger.setting(PURGED, str(self._purged))
+
+    def trim(self) -> None:
+        """Forget the oldest finished jobs where only so many are kept; a step of many."""
+        if self.keep_finished is None or self.ledger.is_busy:
+            return
+        too_many = self.finished_count - self._purged - self.keep_finished
+        if too_many > 0:
+            self.purge(self.around.store.finished_before(self.around.clock.now_us(), min(too_many, TRIM_STEP)))
+
     # -- what has become durable
 
     def _observe(self, events: Sequence[Event], queue: Queue) -> None:
@@ -207,8 +237,11 @@ class Scheduler:
     # -- what is left when it ends
 
     def left_over(self) -> Iterable[str]:
-        """What is queued and why it does not run, a line a job."""
+        """What is queued and why it does not run, a line a job; of very many only the first."""
         head, limits = self.ledger.head, self._present_limits()
-        for job in queues.live(head):
+        for job in islice(queues.live(head), LEFT_OVER_MOST):
             why = ", ".join(policy.reasons(head, job, limits)) or job.state.name.lower()
             yield f"job {job.id} ({job.spec.name}): {why}"
+        more = len(head.enqueued) + len(head.running) - LEFT_OVER_MOST
+        if more > 0:
+            yield f"and {more} more"

@@ -37,6 +37,7 @@ def specs(
     name: SearchStrategy[str] = names,
     cores: SearchStrategy[int] = few_cores,
     depends_on: SearchStrategy[Dependency] | None = None,
+    dependencies_max: int = 2,
 ) -> Spec:
     """What a job is to run: few cores, most often no dependency, at least or at most once, with or without a limit."""
     on = depends_on if depends_on is not None else dependencies()
@@ -47,7 +48,7 @@ def specs(
         cores=draw(cores),
         time_limit_us=draw(st.sampled_from((None, 1_000_000, 5_000_000))),
         on_interrupt=draw(st.sampled_from((OnInterrupt.REQUEUE, OnInterrupt.REQUEUE, OnInterrupt.FAIL))),
-        dependencies=tuple(draw(st.one_of(st.just([]), st.lists(on, max_size=2)))),
+        dependencies=tuple(draw(st.lists(on, max_size=dependencies_max))),
     )
 
 

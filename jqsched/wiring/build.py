@@ -96,8 +96,16 @@ class Built:
             round(config.grace_s * 1_000_000),
         )
         self.scheduler.intake.queue_max = config.queue_max
+        self.scheduler.keep_finished = config.keep_finished
         self.attempts = {attempt.id for attempt in stored.attempts}
         self.commands = Commands(self.scheduler, os.geteuid())
+
+    def configure(self, config: Config) -> None:
+        """Go on with another configuration."""
+        self.config = config
+        self.scheduler.intake.queue_max = config.queue_max
+        self.scheduler.keep_finished = config.keep_finished
+        self.scheduler.set_limits(limits_of(config), round(config.grace_s * 1_000_000))
 
     def _known(self, id_: int) -> Known | None:
         ledger = self.scheduler.ledger

@@ -76,7 +76,28 @@ def _configured(root: str, options: RunOptions, default: Config) -> Config | Bad
     if isinstance(found, BadFile):
         return found
     given: dict[str, object] = {"max_running": options.max_running, "cores": options.cores}
-    return merge(found, given | {"executor": options.executor, "scan_s": options.scan_s})
+    merged = merge(
+        found,
+        given
+        | {
+            "executor": options.executor,
+            "scan_s": options.scan_s,
+            "plugins": options.plugins or None,
+        },
+    )
+    return _supported(merged) if isinstance(merged, Config) else merged
+
+
+def _supported(config: Config) -> Config | BadFile:
+    """What can be configured before it can be done is refused, not ignored."""
+    errors = []
+    if config.executor != "local":
+        errors.append(f"executor: {config.executor!r} is not known here; there is 'local'")
+    if config.plugins:
+        errors.append("plugins: this version loads none")
+    if config.run_as_owner:
+        errors.append("run_as_owner: this version runs all jobs as the scheduler's user")
+    return BadFile(tuple(errors)) if errors else config
 
 
 class _Daemon:
@@ -143,7 +164,7 @@ class _Daemon:
     def _is_over(self) -> bool:
         if self._signaled:
             self._scheduler.stop()
-            return self._scheduler.is_settled
+            return self._scheduler.is_stopped
         if self._options.exit_when_idle and self._scheduler.is_idle and not self._edited:
             for line in self._scheduler.left_over():
                 self._built.report.log(f"left in the queue: {line}")
@@ -165,6 +186,7 @@ class _Daemon:
         self._watcher.ensure()
         self._built.spool.ring()
         self._more_drops()
+        self._scheduler.trim()
         self._edited.update(self._built.spool.scan_jobs(SCAN_JOBS))
         if self._built.spool.is_scanning_jobs:
             self._next_scan_us = now_us + SCAN_PAUSE_US
@@ -205,7 +227,7 @@ class _Daemon:
             executor.on_writable()
         if mask & selectors.EVENT_READ:
             executor.on_readable()
-        # Now, not before the next wait: a lost executor's descriptor is closed, and the next one's may be the same number.
+        # At once: a lost executor's descriptor is closed, and the next one's may have the same number.
         self._watch_executor()
 
     # -- configuration
@@ -219,9 +241,7 @@ class _Daemon:
             return
         self._warnings = []
         if config != self._built.config:
-            self._built.config = config
-            self._scheduler.intake.queue_max = config.queue_max
-            self._scheduler.set_limits(limits_of(config), round(config.grace_s * 1_000_000))
+            self._built.configure(config)
             self._built.report.log("configuration reloaded")
 
     # -- the socket
@@ -268,8 +288,13 @@ class _Daemon:
             "cores": limits.cores,
             "running": self._scheduler.ledger.visible.get().busy,
             "drained": self._scheduler.drained,
-            "warnings": [*self._warnings],
+            "warnings": [*self._warnings, *self._full()],
         }
+
+    def _full(self) -> list[str]:
+        if not self._scheduler.intake.is_full:
+            return []
+        return [f"the queue is full (queue_max = {self._built.config.queue_max}): dropped files wait in the drop zone"]
 
     def close(self) -> None:
         self._watcher.stop()

@@ -14,6 +14,7 @@ import pytest
 from attrs import define, field
 from watchdog.observers import inotify_c
 
+from jqsched.adapters import filesystem
 from jqsched.adapters import watcher as watchers
 from jqsched.adapters.watcher import FolderWatcher
 
@@ -220,15 +221,16 @@ def test_too_few_watches_leave_no_descriptor_open(tmp_path, monkeypatch):
 
 
 def test_a_network_file_system_is_only_scanned(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(watchers, "_file_system", lambda path: 0x6969)
+    monkeypatch.setattr(filesystem, "_kind", lambda path: 0x6969)
     case = Case(tmp_path / "spool")
     assert not case.watcher.ensure()
     assert "is on NFS" in caplog.text
 
 
 def test_the_file_system_is_known():
-    assert watchers._file_system("/proc") == 0x9FA0
-    assert watchers._file_system("/nonexistent") == 0
+    assert filesystem._kind("/proc") == 0x9FA0
+    assert filesystem._kind("/nonexistent") == 0
+    assert filesystem.remote_kind("/proc") is None
 
 
 def test_jobs_do_not_inherit_it_and_a_crash_does_not_hang(case):

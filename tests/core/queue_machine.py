@@ -28,6 +28,7 @@ from tests.core.naive import NaiveScheduler
 
 USERID = 1000
 PICK = st.integers(0, 11)
+COMMANDS = ("cancel", "hold", "urgency", "urgency", "pin", "release", "requeue", "requeue")
 EDITABLE = ("dependencies", "urgency", "pin", "cores", "time_limit_us", "on_interrupt", "name")
 
 
@@ -212,22 +213,20 @@ class QueueMachine(RuleBasedStateMachine):
         self.queue = queues.release(self.queue, id_)
         self.naive.release(id_)
 
-    def commanded(self, pick: int, decision: Callable[..., Step], naive: Callable[[int], str], *args, **more) -> None:
-        id_ = self.job(pick)
-        self.change(
-            id_,
-            lambda: decision(self.queue, id_, *args, self.limits, self.now_us, **more),
-            lambda _: naive(id_),
-        )
-
     # -- rules: what users do
+
+    @rule(new=st.lists(drafts(specs(dependencies_max=0)), min_size=1, max_size=3))
+    def drop_plain(self, new):
+        self.accept(new)
 
     @rule(new=st.runner().flatmap(lambda machine: st.lists(near_drafts(machine), min_size=1, max_size=4)))
     def drop(self, new):
+        self.accept(new)
+
+    def accept(self, new: list[Draft]) -> None:
         arrivals = [accept.Arrival(self.next_id + at, draft, USERID) for at, draft in enumerate(new)]
         self.next_id += len(new)
-        known = {**self.known()}
-        accepted = accept.accept(self.queue, arrivals, known, self.limits, self.now_us)
+        accepted = accept.accept(self.queue, arrivals, self.known(), self.limits, self.now_us)
         refused = set(accepted.refused)
         self.naive.accept([(arrival.id, arrival.draft) for arrival in arrivals], refused, self.now_us)
         self.accepted |= {arrival.id for arrival in arrivals} - refused
@@ -235,33 +234,37 @@ class QueueMachine(RuleBasedStateMachine):
         self.take(accepted.step)
 
     def known(self) -> dict[int | str, Outcome]:
-        remembered = sorted(policy.outcome_of(job).id for job in self.finished if self.remembers(job.id))
-        outcomes = {job.id: policy.outcome_of(job) for job in self.finished}
-        return {id_: outcomes[id_] for id_ in remembered} | {outcomes[id_].name: outcomes[id_] for id_ in remembered}
+        """What the store says of finished jobs: by id, and the newest of each name."""
+        unpurged = {job.id for job in self.naive.jobs}
+        outcomes = {job.id: policy.outcome_of(job) for job in self.finished if job.id in unpurged}
+        return outcomes | {outcomes[id_].name: outcomes[id_] for id_ in sorted(outcomes)}
 
-    def remembers(self, id_: int) -> bool:
-        return any(job.id == id_ for job in self.naive.jobs)
+    @rule(pick=PICK, command=st.sampled_from(COMMANDS), urgency=urgencies, pin=pins)
+    def command(self, pick, command, urgency, pin):
+        id_ = self.job(pick)
 
-    @rule(pick=PICK)
-    def cancel(self, pick):
-        self.commanded(pick, decide.dequeue, self.naive.cancel, userid=USERID)
+        def real() -> Step:
+            at, then = (self.queue, id_), (self.limits, self.now_us)
+            return {
+                "cancel": lambda: decide.dequeue(*at, *then, userid=USERID),
+                "hold": lambda: decide.set_urgency(*at, 0, *then, userid=USERID),
+                "urgency": lambda: decide.set_urgency(*at, urgency, *then, userid=USERID),
+                "pin": lambda: decide.set_priority(*at, pin, *then),
+                "release": lambda: decide.unhold(*at, *then, userid=USERID),
+                "requeue": lambda: decide.requeue(*at, *then, userid=USERID),
+            }[command]()
 
-    @rule(pick=PICK, urgency=urgencies)
-    def set_urgency(self, pick, urgency):
-        naive = partial(self.naive.set_urgency, urgency=urgency)
-        self.commanded(pick, decide.set_urgency, naive, urgency, userid=USERID)
+        def naive(_: bool) -> str:
+            return {
+                "cancel": lambda: self.naive.cancel(id_),
+                "hold": lambda: self.naive.set_urgency(id_, 0),
+                "urgency": lambda: self.naive.set_urgency(id_, urgency),
+                "pin": lambda: self.naive.pin(id_, pin),
+                "release": lambda: self.naive.unhold(id_),
+                "requeue": lambda: self.naive.requeue(id_),
+            }[command]()
 
-    @rule(pick=PICK, pin=pins)
-    def pin(self, pick, pin):
-        self.commanded(pick, decide.set_priority, partial(self.naive.pin, pin=pin), pin)
-
-    @rule(pick=PICK)
-    def unhold(self, pick):
-        self.commanded(pick, decide.unhold, self.naive.unhold, userid=USERID)
-
-    @rule(pick=PICK)
-    def requeue(self, pick):
-        self.commanded(pick, decide.requeue, self.naive.requeue, userid=USERID)
+        self.change(id_, real, naive)
 
     @rule(pick=PICK)
     def remark(self, pick):
@@ -295,22 +298,18 @@ class QueueMachine(RuleBasedStateMachine):
         self.change(id_, real, naive)
 
     @rule(pick=PICK)
-    def claim(self, pick):
+    def claim_or_release(self, pick):
         """Law 5: any job may be taken out; a permitted one is asked back from the executor."""
         id_ = self.job(pick)
         if id_ in self.queue.manipulated or queues.find(self.queue, id_) is None:
             assert queues.claim(self.queue, id_) is None
+            if id_ not in self.pending:
+                self.put_back(id_)
             return
         if id_ in self.queue.permits:
             self.pending[id_] = []
             self.order_of(id_).asked = True
         self.take_out(id_)
-
-    @rule(pick=PICK)
-    def release(self, pick):
-        id_ = self.job(pick)
-        if id_ not in self.pending:
-            self.put_back(id_)
 
     @rule(
         max_running=st.sampled_from((3, 2, 1, 0)),

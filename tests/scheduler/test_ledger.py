@@ -19,7 +19,7 @@ class OneByOne:
         self.batches.append(batch)
         return len(self.batches)
 
-    def outcomes(self, ids: Iterable[int], names: Iterable[str]) -> dict[int | str, Outcome]:  # noqa: ARG002  # a port
+    def outcomes(self, ids: Iterable[int], names: Iterable[str]) -> dict[int | str, Outcome]:  # a port
         return {}
 
 

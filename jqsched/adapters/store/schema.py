@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from jqsched.adapters.filesystem import remote_kind
 from jqsched.ports import PortError
 
 FILE_NAME = "jqsched.db"
@@ -81,6 +82,9 @@ def open_store(path: str, *, used_before: bool) -> sqlite3.Connection:
 
     Raises: StoreRefused; PortError when the disk fails. `used_before` says that this spool had a store already.
     """
+    kind = remote_kind(str(Path(path).parent))
+    if kind is not None:
+        raise StoreRefused(f"{path}: on {kind}, where SQLite's WAL cannot work: name a local folder with --store")
     exists = Path(path).exists() and Path(path).stat().st_size > 0
     if used_before and not exists:
         raise StoreRefused(

@@ -1,0 +1,164 @@
+"""A spool in memory: what was dropped, the job files, what was set aside, and what their owners do to them.
+
+Rule: it keeps the contract of `ports.Spool` but for time: a file is whole as soon as it is there, and one that is
+missing was deleted.
+"""
+
+from collections.abc import Callable, Iterable
+
+from attrs import define, field
+
+from jqsched.core.job import Draft
+from jqsched.ports import Edit, Harvest, Spool, Taken
+
+Parse = Callable[[str, str], Draft | str]
+
+
+@define
+class Files:
+    """What is in the folder: texts by name or id; `rejected` with the errors; `reasons` beside job files."""
+
+    drops: dict[str, str] = field(factory=dict)
+    jobs: dict[int, str] = field(factory=dict)
+    rejected: dict[str, tuple[str, str]] = field(factory=dict)
+    reasons: dict[int, str] = field(factory=dict)
+
+
+class MemorySpool:
+    """Tests put texts into `files`, and find there what became of them.
+
+    `parse(text, name)` reads a job file as `Spool.parse` does; `known(id)` is the text of a live job's file as last
+    accepted (None: it is not known yet).
+    """
+
+    def __init__(
+        self, parse: Parse, known: Callable[[int], str | None] = lambda _: None, files: Files | None = None
+    ) -> None:
+        self.files = files or Files()
+        self.steps: list[int] = []  # how many files each call of intake took or refused
+        self.syncs = 0
+        self._parse, self._known = parse, known
+        self._written: dict[str, Draft] = {}
+        self._seen: dict[int, str | None] = {}
+        self._next_id = 1
+
+    def reopen(self, known: Callable[[int], str | None] = lambda _: None) -> "MemorySpool":
+        """The folder as the next scheduler finds it: the files are there, what was seen of them is forgotten."""
+        again = MemorySpool(self._parse, known, self.files)
+        again._written = self._written
+        return again
+
+    # ---- the drop zone --------------------------------------------------------------------------------------------
+
+    def intake(self, next_id: int, most: int) -> Harvest:
+        """Take up to `most` dropped files, in the order of their names."""
+        self._next_id = max(self._next_id, next_id)
+        taken: list[Taken] = []
+        refused: list[tuple[str, str]] = []
+        for name in sorted(self.files.drops)[:most]:
+            text = self.files.drops.pop(name)
+            draft = self.parse(text)
+            if isinstance(draft, str):
+                self._set_aside(name, text, draft)
+                refused.append((name, draft))
+            else:
+                taken.append(self._take(self._new_id(), name, draft, text))
+        self.steps.append(len(taken) + len(refused))
+        return Harvest(tuple(taken), tuple(refused), more=bool(self.files.drops))
+
+    def leftovers(self, live: Callable[[int], bool], finished: Callable[[int], bool], next_id: int) -> Harvest:
+        """Take the job files that no job is known for, and remove those of finished jobs."""
+        self.remove([id_ for id_ in self.files.jobs if finished(id_)])
+        self._next_id = max(self._next_id, next_id)
+        taken: list[Taken] = []
+        refused: list[tuple[str, str]] = []
+        for id_, text in sorted(self.files.jobs.items()):
+            if live(id_):
+                continue
+            draft = self.parse(text)
+            if isinstance(draft, str):
+                self.refuse(id_, f"{id_}.json", draft)
+                refused.append((f"{id_}.json", draft))
+            else:
+                taken.append(self._take(id_, f"{id_}.json", draft, text))
+        return Harvest(tuple(taken), tuple(refused), more=bool(self.files.drops))
+
+    def _new_id(self) -> int:
+        while self._next_id in self.files.jobs:
+            self._next_id += 1
+        return self._next_id
+
+    def _take(self, id_: int, name: str, draft: Draft, text: str) -> Taken:
+        self._next_id = max(self._next_id, id_ + 1)
+        self.files.jobs[id_] = self._seen[id_] = text
+        return Taken(id_, name, draft, text)
+
+    def refuse(self, id_: int, name: str, errors: str) -> None:
+        """Set a taken file aside after all."""
+        self._seen.pop(id_, None)
+        self._set_aside(name, self.files.jobs.pop(id_), errors)
+
+    def _set_aside(self, name: str, text: str, errors: str) -> None:
+        kept, nth = name, 1
+        while kept in self.files.rejected:
+            nth += 1
+            kept = f"{name}.{nth}"
+        self.files.rejected[kept] = (text, errors)
+
+    # ---- texts ----------------------------------------------------------------------------------------------------
+
+    def parse(self, text: str, name: str = "") -> Draft | str:
+        """Check the text of a job file: the draft, or all errors."""
+        return self._written.get(text) or self._parse(text, name)
+
+    def write_out(self, draft: Draft) -> str:
+        """A text that reads back as this draft."""
+        text = f"written out: {draft!r}"
+        self._written[text] = draft
+        return text
+
+    # ---- job files ------------------------------------------------------------------------------------------------
+
+    def write(self, id_: int, text: str) -> None:
+        """Make a job's file."""
+        self._next_id = max(self._next_id, id_ + 1)
+        self.files.jobs[id_] = self._seen[id_] = text
+
+    def edits(self, ids: Iterable[int], *, at_start: bool = False) -> list[Edit]:  # noqa: ARG002  # nothing is given time
+        """Tell which of these differ from what was last accepted or told."""
+        found: list[Edit] = []
+        for id_ in ids:
+            present = self.files.jobs.get(id_)
+            last = self._seen[id_] if id_ in self._seen else self._known(id_)
+            self._seen[id_] = present
+            if present is None and last is not None:
+                found.append(Edit(id_))
+            elif present is not None and present != last:
+                found.append(self._read_edit(id_, present))
+        return found
+
+    def _read_edit(self, id_: int, text: str) -> Edit:
+        draft = self.parse(text)
+        return Edit(id_, errors=draft) if isinstance(draft, str) else Edit(id_, draft, text)
+
+    def accepted(self, id_: int, text: str) -> None:  # noqa: ARG002  # the text is kept by the store; `known` asks it
+        """The file was accepted as it is: a reason beside it is removed."""
+        self.files.reasons.pop(id_, None)
+
+    def complain(self, id_: int, errors: str) -> None:
+        """Write why an edit was refused beside the file."""
+        self.files.reasons[id_] = errors
+
+    def remove(self, ids: Iterable[int]) -> None:
+        """The jobs are over: remove their files and reasons."""
+        for id_ in list(ids):
+            self.files.jobs.pop(id_, None)
+            self.files.reasons.pop(id_, None)
+            self._seen.pop(id_, None)
+
+    def sync(self) -> None:
+        """Count."""
+        self.syncs += 1
+
+
+_PORT: type[Spool] = MemorySpool  # for mypy: it has the port's methods

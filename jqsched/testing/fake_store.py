@@ -1,0 +1,179 @@
+"""A store in memory, whose commits come when a test wants them, and whose disk outlives a crash.
+
+Rule: it keeps the contract of `ports.Store` as the real one does (`tests/ports/store_contract.py`): what was handed
+over is nowhere to be seen until it is durable, and all batches of one commit are durable or none.
+"""
+
+from collections.abc import Callable, Iterable
+
+from attrs import define, evolve, field
+
+from jqsched.core.event import Event
+from jqsched.core.job import Draft, Job, Outcome, State
+from jqsched.core.policy import outcome_of
+from jqsched.core.queue import load
+from jqsched.ports import Attempt, Batch, PortError, Store, Stored
+
+Deliver = Callable[[int | PortError], None]
+
+
+@define
+class Disk:
+    """What is durable: events by seq, jobs (finished ones too), attempts by job, files, settings."""
+
+    events: dict[int, Event] = field(factory=dict)
+    jobs: dict[int, Job] = field(factory=dict)
+    attempts: dict[int, Attempt] = field(factory=dict)
+    files: dict[int, str] = field(factory=dict)
+    settings: dict[str, str] = field(factory=dict)
+    purged: int = 0
+
+    def copy(self) -> "Disk":
+        """What a crash at this moment leaves."""
+        copies = (dict(self.events), dict(self.jobs), dict(self.attempts), dict(self.files), dict(self.settings))
+        return Disk(*copies, self.purged)
+
+    def write(self, batch: Batch) -> None:
+        """Make one batch durable."""
+        self.events |= dict(enumerate(batch.events, batch.first_seq))
+        self.jobs |= {job.id: job for job in batch.jobs}
+        self.attempts |= {attempt.id: evolve(attempt, cores=1) for attempt in batch.attempts}
+        for id_, attempt_number in batch.over:
+            if id_ in self.attempts and self.attempts[id_].attempt == attempt_number:
+                del self.attempts[id_]
+        self.files |= dict(batch.files)
+        for job in batch.jobs:
+            if job.state is State.INACTIVE:
+                self.files.pop(job.id, None)
+        for id_ in batch.purged:
+            self.purged += self.jobs.pop(id_, None) is not None
+        self.events = {seq: event for seq, event in self.events.items() if event.jobid not in batch.purged}
+        self.settings |= dict(batch.settings)
+
+
+class MemoryStore:
+    """Batches become durable at `commit`, or (`automatic`) as soon as they are handed over and it was started.
+
+    A commit that holds batch number `fails_at` fails: it delivers a PortError, and nothing is ever written again.
+    """
+
+    def __init__(
+        self,
+        sync_spool: Callable[[], None] = lambda: None,
+        *,
+        automatic: bool = False,
+        fails_at: int | None = None,
+        disk: Disk | None = None,
+    ) -> None:
+        self.disk = disk or Disk()
+        self.fails_at, self.automatic = fails_at, automatic
+        self.batches: list[Batch] = []  # all that were handed over
+        self.has_failed = False
+        self._sync_spool = sync_spool
+        self._durable = 0
+        self._deliver: Deliver | None = None
+
+    # ---- for tests and simulations --------------------------------------------------------------------------------
+
+    @property
+    def pending(self) -> int:
+        """How many batches were handed over and are not durable."""
+        return len(self.batches) - self._durable
+
+    def commit(self) -> None:
+        """Make durable what was handed over, in one commit, and tell. Nothing to do: nothing is told."""
+        if self._deliver is None or self.has_failed or not self.pending:
+            return
+        todo = self.batches[self._durable :]
+        try:
+            self._write(todo)
+        except PortError as error:
+            self.has_failed = True
+            self._deliver(error)
+            return
+        self._durable = len(self.batches)
+        self._deliver(self._durable)
+
+    def _write(self, todo: list[Batch]) -> None:
+        if any(batch.sync_spool for batch in todo):
+            self._sync_spool()
+        if self.fails_at is not None and self.fails_at <= len(self.batches):
+            raise PortError("commit to the store", "memory", None, "SQLITE_FULL: as the test wanted it")
+        for batch in todo:
+            self.disk.write(batch)
+
+    def crash(self, sync_spool: Callable[[], None] = lambda: None) -> "MemoryStore":
+        """The store as the next scheduler finds it: with what was durable at this moment, and nothing else."""
+        return MemoryStore(sync_spool, automatic=self.automatic, disk=self.disk.copy())
+
+    # ---- the port -------------------------------------------------------------------------------------------------
+
+    def load(self) -> Stored:
+        """Return the live jobs, their attempts and files, and the settings."""
+        disk, settings = self.disk, self.disk.settings
+        queue = load(
+            [job for _, job in sorted(disk.jobs.items()) if job.state is not State.INACTIVE],
+            seq=max([*disk.events, int(settings.get("seq", 0))]),
+            last_us=max([int(settings.get("last_us", 0)), *(event.t_us for event in disk.events.values())]),
+            last_id=max([int(settings.get("last_id", 0)), *disk.jobs]),
+        )
+        attempts = tuple(attempt for _, attempt in sorted(disk.attempts.items()))
+        return Stored(queue, attempts, dict(disk.files), dict(settings))
+
+    def start(self, deliver: Deliver) -> None:
+        """Begin to write; until then batches wait."""
+        self._deliver = deliver
+        if self.automatic:
+            self.commit()
+
+    def submit(self, batch: Batch) -> int:
+        """Hand over a batch; returns its number."""
+        self.batches.append(batch)
+        number = len(self.batches)
+        if self.automatic:
+            self.commit()
+        return number
+
+    def outcomes(self, ids: Iterable[int], names: Iterable[str]) -> dict[int | str, Outcome]:
+        """What is known of finished jobs: by id, and for each name the newest."""
+        finished = [job for _, job in sorted(self.disk.jobs.items()) if job.state is State.INACTIVE]
+        by_id = {job.id: outcome_of(job) for job in finished}
+        by_name = {job.spec.name: outcome_of(job) for job in finished}  # the highest id comes last and stays
+        found: dict[int | str, Outcome] = {id_: by_id[id_] for id_ in ids if id_ in by_id}
+        return found | {name: by_name[name] for name in names if name in by_name}
+
+    def spec(self, id_: int) -> Draft | None:
+        """What a job is, with the urgency and pin that it was submitted with."""
+        submits = (e for _, e in sorted(self.disk.events.items()) if e.jobid == id_ and e.name == "submit")
+        submit, job = next(submits, None), self.disk.jobs.get(id_)
+        if submit is None or job is None:
+            return None
+        urgency, pin = submit.context.get("urgency"), submit.context.get("pin")
+        assert isinstance(urgency, int)
+        return Draft(job.spec, urgency, pin if isinstance(pin, int) else None, requeue_of=id_)
+
+    def file(self, id_: int) -> str | None:
+        """The text of a live job's file as last accepted."""
+        return self.disk.files.get(id_)
+
+    def is_finished(self, id_: int) -> bool:
+        """Whether the store knows this job as finished."""
+        return id_ in self.disk.jobs and self.disk.jobs[id_].state is State.INACTIVE
+
+    def finished_count(self) -> int:
+        """How many jobs are finished, purged ones included."""
+        return sum(self.is_finished(id_) for id_ in self.disk.jobs) + self.disk.purged
+
+    def finished_before(self, before_us: int, most: int) -> list[int]:
+        """The ids of jobs that ended before this time, oldest first; negative `most`: all."""
+        ended = sorted((job.t_inactive_us, id_) for id_, job in self.disk.jobs.items() if self.is_finished(id_))
+        ids = [id_ for t_us, id_ in ended if t_us < before_us]
+        return ids if most < 0 else ids[:most]
+
+    def close(self) -> None:
+        """Make durable what was handed over, and end."""
+        self.commit()
+        self._deliver = None
+
+
+_PORT: type[Store] = MemoryStore  # for mypy: it has the port's methods
