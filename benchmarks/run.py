@@ -2,9 +2,9 @@
 
     python benchmarks/run.py [--only rate,latency,burst,queued,idle] [--blocks 3] [--work FOLDER] [--json FILE]
 
-Rates are ratios to `limit.c` (posix_spawn and wait, as many at a time), measured before and after each run; CPU is that of
-all processes of a run by getrusage of those that ended plus /proc of the others. A rate counts only in a folder where
-creating a file is cheap (the column says; some file systems make it 30 times dearer from one minute to the next).
+Rates are ratios to `limit.c` (posix_spawn and wait, as many at a time), measured before and after each run; CPU is of
+scheduler, executor and the jobs they reaped, from /proc. A rate counts only in a folder where creating a file is cheap
+(some file systems make it 30 times dearer from one minute to the next).
 Read ratios, not rates: the machine is never quiet.
 """
 
@@ -204,8 +204,8 @@ def latency(options: argparse.Namespace) -> list[Row]:
         stamper = it.folder / "stamp"
         source = it.folder / "stamp.c"
         source.write_text(
-            "#include <stdio.h>\n#include <time.h>\nint main(void) { struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t);"
-            ' printf("%lld\\n", t.tv_sec * 1000000000LL + t.tv_nsec); return 0; }\n'
+            "#include <stdio.h>\n#include <time.h>\nint main(void) { struct timespec t;"
+            ' clock_gettime(CLOCK_MONOTONIC, &t); printf("%lld\\n", t.tv_sec * 1000000000LL + t.tv_nsec); return 0; }\n'
         )
         subprocess.run(["gcc", "-O2", "-static", "-o", stamper, source], check=True)
         took_ms: list[float] = []

@@ -21,7 +21,8 @@ cksum < "$RESULTS/$JQSCHED_NAME.gz" > "$RESULTS/$JQSCHED_NAME.sum"
 SUM = """\
 set -e
 echo "$JQSCHED_NAME $JQSCHED_ATTEMPT" >> "$RAN"
-cat "$RESULTS"/*.sum | awk '{ files += 1; bytes += $2; checks += $1 } END { printf "%d %d %.0f\\n", files, bytes, checks }'
+cat "$RESULTS"/*.sum |
+awk '{ files += 1; bytes += $2; checks += $1 } END { printf "%d %d %.0f\\n", files, bytes, checks }'
 """
 
 

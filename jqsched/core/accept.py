@@ -6,6 +6,8 @@ RFC 26.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import chain
 from typing import TypeAlias
 
 from attrs import evolve, frozen
@@ -150,6 +152,7 @@ class _Binding:
         self.named: dict[str, list[int]] = {}
         for arrival in arrivals:
             self.named.setdefault(arrival.draft.spec.name, []).append(arrival.id)
+        self.is_edit = any(find(queue, arrival.id) is not None for arrival in arrivals)
         self.errors: dict[int, str] = {}
         self.bound: dict[int, list[Bound]] = {}
         for arrival in arrivals:
@@ -239,18 +242,18 @@ class _Binding:
         return None
 
     def is_awaited(self, id_: int) -> bool:
-        """Whether anyone can wait for this arrival: only then can it close a cycle."""
+        """Whether anyone can wait for this arrival (or, at an edit, live job): only then can it close a cycle."""
         name = self.arrivals[id_].draft.spec.name
-        if any(key in self.queue.dependents for key in (id_, name, singleton_key(name))) or len(self.named[name]) > 1:
+        if name in self.queue.dependents or len(self.named[name]) > 1:
+            return True
+        if self.is_edit and (id_ in self.queue.dependents or singleton_key(name) in self.queue.dependents):
             return True
         return any(bound.antecedent == id_ for bounds in self.bound.values() for bound in bounds)
 
     def antecedents(self, id_: int) -> Iterator[int]:
-        arrival = self.arrivals.get(id_)
-        if arrival is not None:
-            yield from (b.antecedent for b in self.bound[id_] if b.antecedent is not None and not b.met)
-            if any(bound.description == "singleton" for bound in self.bound[id_]):
-                yield from self.elders(id_, arrival.draft.spec.name)
+        if id_ in self.arrivals:
+            awaited = self.awaited_by_arrival(id_)
+            yield from awaited if self.is_awaited_outside else (other for other in awaited if other in self.arrivals)
             return
         job = find(self.queue, id_)
         if job is None:
@@ -259,6 +262,19 @@ class _Binding:
         for wait in filter(None, map(read_wait, job.waits)):
             if isinstance(wait.target, str) and wait.target in self.named:
                 yield self.named[wait.target][0]
+
+    def awaited_by_arrival(self, id_: int) -> Iterator[int]:
+        yield from (b.antecedent for b in self.bound[id_] if b.antecedent is not None and not b.met)
+        if any(bound.description == "singleton" for bound in self.bound[id_]):
+            name = self.arrivals[id_].draft.spec.name
+            same_name = chain(self.named[name], (other for (other,) in order.ascending(namesakes(self.queue, name))))
+            yield from (other for other in same_name if other < id_)
+
+    @cached_property
+    def is_awaited_outside(self) -> bool:
+        """Whether a live job can wait for any of these: if not, no cycle leads through live jobs."""
+        names_and_ids = chain(self.named, self.arrivals, map(singleton_key, self.named) if self.is_edit else ())
+        return any(key in self.queue.dependents for key in names_and_ids)
 
     def name_of(self, id_: int) -> str:
         arrival, job = self.arrivals.get(id_), find(self.queue, id_)
@@ -364,7 +380,6 @@ def _settle(fold: Fold, id_: int, was: Draft, now: Draft) -> None:
             context["priority"] = effective_priority(job.urgency, now.pin, job.urgency)
         job = fold.post(id_, ("priority", context))
         assert job is not None
-        end_if_infeasible(fold, job)
     satisfy(fold, job, ())
 
 

@@ -12,7 +12,7 @@ from attrs import frozen
 
 from jqsched.core import order
 from jqsched.core.job import Dependency, Job, OnInterrupt, Outcome, Scheme, State, Wait, read_wait
-from jqsched.core.queue import Queue, find, live, namesakes
+from jqsched.core.queue import Queue, find, live, namesakes, rank_key
 
 
 @frozen
@@ -181,9 +181,10 @@ def reasons(queue: Queue, job: Job, limits: Limits) -> list[str]:
         why.append(f"slots: {queue.busy} of {limits.max_running} taken")
     if queue.cores_used + job.spec.cores > limits.cores:
         why.append(f"cores: {job.spec.cores} wanted, {max(0, limits.cores - queue.cores_used)} of {limits.cores} free")
-    ahead = order.rank(queue.ready, (-job.priority, job.id)) + order.rank(queue.permitted, (-job.priority, job.id))
-    if not why and ahead:
-        why.append(f"{ahead} ahead of it")
+    if not why:
+        key = rank_key(job)
+        ahead = order.rank(queue.ready, key) + order.rank(queue.permitted, key)
+        why += [f"{ahead} ahead of it"] if ahead else []
     return why
 
 

@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from attrs import frozen
 
+from jqsched.core import order
 from jqsched.core import queue as queues
 from jqsched.core.event import Event, advance, effective_priority
 from jqsched.core.job import Job, Outcome, Scheme, Spec, State, Wait, read_wait
@@ -133,21 +134,32 @@ class Fold:
 
 def advance_to_sched(fold: Fold, job: Job) -> None:
     """Take a job without open dependencies on to SCHED, and end one that could never run here."""
+    end_if_infeasible(fold, _advance(fold, job))
+
+
+def _advance(fold: Fold, job: Job) -> Job:
     if job.state is State.DEPEND and not job.waits:
         facts: list[Fact] = ["depend", ("priority", {"priority": default_priority(job)})]
     elif job.state is State.PRIORITY:
         facts = [("priority", {"priority": default_priority(job)})]
     else:
-        return
+        return job
     scheduled = fold.post(job.id, *facts)
     assert scheduled is not None
-    end_if_infeasible(fold, scheduled)
+    return scheduled
 
 
 def end_if_infeasible(fold: Fold, job: Job) -> None:
     """End a job in SCHED that could never run here, as Flux does."""
-    if job.state is State.SCHED and not is_feasible(job, fold.limits):
-        end_unstarted(fold, job, "alloc", infeasible(job, fold.limits))
+    last = _if_infeasible(fold, job)
+    if last:
+        ended(fold, job, last)
+
+
+def _if_infeasible(fold: Fold, job: Job) -> tuple[Fact, ...]:
+    if job.state is not State.SCHED or is_feasible(job, fold.limits):
+        return ()
+    return (exception(job, "alloc", 0, infeasible(job, fold.limits)), "clean")
 
 
 def default_priority(job: Job) -> int:
@@ -184,8 +196,18 @@ def ended(fold: Fold, job: Job, facts: Iterable[Fact]) -> None:
 
 
 def _resolve(fold: Fold, outcome: Outcome) -> list[tuple[Job, tuple[Fact, ...]]]:
-    """Tell everyone who waits for a finished job; returns those that can never run, with their last events."""
+    """Tell everyone who waits for a finished job; returns those that can never run, with their last events.
+
+    Nobody ends here, so that whoever waits is still there when he is told.
+    """
     doomed: list[tuple[Job, tuple[Fact, ...]]] = []
+
+    def move_on(job: Job, met: Iterable[str]) -> None:
+        moved = _satisfy(fold, job, met)
+        last = _if_infeasible(fold, moved)
+        if last:  # not ended at once: the chain of those behind it may be long
+            doomed.append((moved, last))
+
     for id_ in waiters(fold.queue, outcome.id):
         job = find(fold.queue, id_)
         assert job is not None
@@ -195,12 +217,12 @@ def _resolve(fold: Fold, outcome: Outcome) -> list[tuple[Job, tuple[Fact, ...]]]
             note = f"dependency {never.description} can never be satisfied"
             doomed.append((job, (exception(job, "dependency", 0, note), "clean")))
         else:
-            satisfy(fold, job, [wait.description for wait, _ in verdicts])
-    for id_ in waiters(fold.queue, singleton_key(outcome.name)):
-        job = find(fold.queue, id_)
-        if job is not None and not singleton_waits(fold.queue, outcome.name, id_):
-            satisfy(fold, job, ["singleton"])
-            break
+            move_on(job, [wait.description for wait, _ in verdicts])
+    eldest = order.first(fold.queue.dependents.get(singleton_key(outcome.name)))
+    if eldest is not None and not singleton_waits(fold.queue, outcome.name, eldest[0]):
+        job = find(fold.queue, eldest[0])
+        assert job is not None
+        move_on(job, ["singleton"])
     return doomed
 
 
@@ -215,7 +237,11 @@ def _is_on(wait: Wait, antecedent: int) -> bool:
 
 def satisfy(fold: Fold, job: Job, descriptions: Iterable[str]) -> None:
     """Remove met dependencies from a job, and move it on when none is left."""
+    end_if_infeasible(fold, _satisfy(fold, job, descriptions))
+
+
+def _satisfy(fold: Fold, job: Job, descriptions: Iterable[str]) -> Job:
     facts: list[Fact] = [("dependency-remove", {"description": description}) for description in descriptions]
     freed = fold.post(job.id, *facts) if facts else job
     assert freed is not None
-    advance_to_sched(fold, freed)
+    return _advance(fold, freed)

@@ -5,11 +5,12 @@ whose errno says which kind of no it is. Source: flux.md sections 4 and 8.5 (err
 """
 
 import errno
-from collections.abc import Callable, Iterable, Mapping
-from typing import TypeAlias
+from collections.abc import Callable, Mapping
+from typing import TypeAlias, TypeGuard
 
 from jqsched.core import decide
 from jqsched.core.job import PRIORITY_MAX, URGENCY_EXPEDITE, URGENCY_HOLD
+from jqsched.core.jobspec import values
 from jqsched.core.json import Json
 from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue, find
@@ -169,15 +170,14 @@ class Commands:
     def _purge(self, payload: Payload, reply: Reply) -> None:
         ids = _ids(payload) or self._store.finished_before(_integer(payload, "before_us"), -1)
         finished = [id_ for id_ in ids if self._store.outcomes([id_], ())]
-        self._scheduler.purge(finished)
-        self._reply_when_durable(reply, {"purged": len(finished)})
+        self._reply_when_durable(reply, {"purged": self._scheduler.purge(finished)})
 
     # -- waiting
 
     def _wait(self, payload: Payload, reply: Reply) -> None:
-        count, ids = payload.get("count"), _ids(payload)
-        if isinstance(count, int) and not isinstance(count, bool):
-            wanted = count
+        ids = _ids(payload)
+        if payload.get("count") is not None:
+            wanted = _integer(payload, "count")
             self._waiting.append((lambda: self._scheduler.finished_count >= wanted, reply))
         else:
             unknown = [id_ for id_ in ids if not self._is_known(id_)]
@@ -220,20 +220,28 @@ class _BadPayload(Exception):
 
 def _integer(payload: Payload, key: str) -> int:
     value = payload.get(key)
-    if isinstance(value, bool) or not isinstance(value, int):
+    if not _is_integer(value):
         raise _BadPayload(f"invalid payload: {key} must be an integer")
     return value
+
+
+def _is_integer(value: Json) -> TypeGuard[int]:
+    """Whether this is an integer that the store can hold."""
+    return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
 
 
 def _text(payload: Payload, key: str) -> str:
     value = payload.get(key)
     if not isinstance(value, str):
         raise _BadPayload(f"invalid payload: {key} must be a string")
+    if not values.is_unicode(value):
+        raise _BadPayload(f"invalid payload: {key} must be valid Unicode")
     return value
 
 
 def _ids(payload: Payload) -> list[int]:
     value = payload.get("ids") or []
-    if not isinstance(value, Iterable) or not all(isinstance(id_, int) for id_ in value):
+    ids = [id_ for id_ in value if _is_integer(id_)] if isinstance(value, list) else []
+    if not isinstance(value, list) or len(ids) < len(value):
         raise _BadPayload("invalid payload: ids must be an array of integers")
-    return [id_ for id_ in value if isinstance(id_, int)]
+    return ids

@@ -6,6 +6,7 @@ permitted job waits until the executor has given the permit back or the job has 
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import count
 
 from attrs import evolve
 
@@ -32,6 +33,7 @@ from jqsched.scheduler.ledger import Ledger
 
 Apply = Callable[[Queue, Limits, int], Step]
 Answered = Callable[[Answer | None], None]
+Unsent = tuple[int, int]  # a job's id, and the number of the permit whose order is to leave
 
 # So many orders may wait unstarted at the executor before a permit is no longer urgent.
 _LOW_WATER = 2
@@ -48,9 +50,10 @@ class Dispatch:
         self._ledger, self._executor, self._clock = ledger, executor, clock
         self._boot_id, self._output_folder = boot_id, output_folder
         self._attempts: dict[int, Attempt] = {}
-        self._unsent: set[int] = set()
+        self._unsent: dict[int, int] = {}
+        self._numbers = count(1)
         self._changes: dict[int, list[tuple[Apply, Answered]]] = {}
-        self._resend: list[int] = []
+        self._resend: list[Unsent] = []
 
     # -- changes of jobs
 
@@ -124,49 +127,52 @@ class Dispatch:
         at_executor = [id_ for id_ in decided.recalled if id_ not in self._unsent]
         for id_ in set(decided.recalled).difference(at_executor):
             self._take_back(id_)
-        if at_executor:
-            self._ledger.after(lambda: self._recall(at_executor), urgent=True)
+        if at_executor:  # at once: it needs no commit, and a change that comes before one relies on it
+            permits = self._ledger.head.permits
+            self._executor.withdraw([(id_, permits[id_].attempt) for id_ in at_executor])
         for id_ in decided.permits:
             job = find(self._ledger.head, id_)
             assert job is not None
             self._remember(Attempt(id_, job.attempt, boot_id=self._boot_id))
-        self._unsent.update(decided.permits)
         if decided.permits:
+            unsent = self._note_unsent(decided.permits)
             waiting = len(self._ledger.head.permits) + self._ledger.head.busy - self.limits.max_running
             short = waiting - len(decided.permits) < _LOW_WATER
-            self._ledger.after(lambda: self._order(decided.permits), urgent=short)
+            self._ledger.after(lambda: self._order(unsent), urgent=short)
+
+    def _note_unsent(self, ids: Iterable[int]) -> list[Unsent]:
+        """Number these permits: a job may lose its permit and get another before an order for the first one left."""
+        unsent = [(id_, next(self._numbers)) for id_ in ids]
+        self._unsent.update(unsent)
+        return unsent
 
     def _remember(self, attempt: Attempt) -> None:
         self._attempts[attempt.id] = attempt
         self._ledger.record(attempt)
 
     def _forget(self, id_: int, attempt: int) -> None:
-        self._attempts.pop(id_, None)
+        known = self._attempts.get(id_)
+        if known is not None and known.attempt == attempt:
+            del self._attempts[id_]
         self._ledger.forget(id_, attempt)
 
     def _take_back(self, id_: int) -> None:
         """A permit whose order has not left yet is simply dropped."""
-        self._unsent.discard(id_)
+        self._unsent.pop(id_, None)
         attempt = self._ledger.head.permits[id_].attempt
         self._ledger.head = queues.withdraw(self._ledger.head, id_)
         self._forget(id_, attempt)
 
-    def _recall(self, ids: Sequence[int]) -> None:
-        permits = self._ledger.head.permits
-        asked = [(id_, permits[id_].attempt) for id_ in ids if id_ in permits]
-        if asked and self._executor is not None:
-            self._executor.withdraw(asked)
-
-    def _order(self, ids: Iterable[int]) -> None:
+    def _order(self, unsent: Iterable[Unsent]) -> None:
         """Send the orders of permits that are durable now and still hold."""
         if self.executor_lost is not None:
-            self._resend += ids
+            self._resend += unsent
             return
         orders: list[Start] = []
-        for id_ in ids:
-            if id_ not in self._unsent:
+        for id_, number in unsent:
+            if self._unsent.get(id_) != number:
                 continue
-            self._unsent.discard(id_)
+            del self._unsent[id_]
             job = find(self._ledger.head, id_)
             if job is None:
                 continue
@@ -191,6 +197,9 @@ class Dispatch:
     def news(self, news: Sequence[News]) -> None:
         """Take in what the executor tells."""
         for item in news:
+            if not isinstance(item, ExecutorLost) and self._is_late(item):
+                self._take_late(item)
+                continue
             match item:
                 case Started():
                     self._started(item)
@@ -203,8 +212,19 @@ class Dispatch:
                 case ExecutorLost(reason):
                     self.executor_lost = reason
 
+    def _is_late(self, item: Started | Finished | Withdrawn | Expired) -> bool:
+        """Whether this is about an attempt before the job's present one: told again, as ends are."""
+        job = find(self._ledger.head, item.id)
+        return job is not None and job.attempt != item.attempt
+
+    def _take_late(self, item: News) -> None:
+        """It changes nothing, and answers nothing that was asked about the present attempt."""
+        if isinstance(item, Finished):
+            self._forget(item.id, item.attempt)
+            self._ledger.after(lambda: self._acknowledge(item.id, item.attempt))
+
     def _started(self, item: Started) -> None:
-        self._unsent.discard(item.id)
+        self._unsent.pop(item.id, None)
         self.take(lambda queue, limits, now_us: decide.started(queue, item.id, item.attempt, limits, now_us))
         if find(self._ledger.head, item.id) is not None:
             known = self._attempts.get(item.id) or Attempt(item.id, item.attempt, boot_id=self._boot_id)
@@ -242,8 +262,8 @@ class Dispatch:
         self._finish_changes(id_)
 
     def _send_again(self, id_: int) -> None:
-        self._unsent.add(id_)
-        self._ledger.after(lambda: self._order([id_]), urgent=True)
+        unsent = self._note_unsent([id_])
+        self._ledger.after(lambda: self._order(unsent), urgent=True)
 
     def _expired(self, id_: int, attempt: int) -> None:
         # What has run for its time did start, even if that was not told yet.

@@ -46,9 +46,10 @@ class Intake:
         return self.queue_max is not None and len(self._ledger.head.enqueued) >= self.queue_max
 
     def step(self) -> None:
-        """Take what was dropped, up to STEP files."""
-        if not self.is_full:
-            self.take_in(self._spool.intake(self.next_id, STEP))
+        """Take what was dropped, up to STEP files, and no more than may be queued."""
+        room = STEP if self.queue_max is None else self.queue_max - len(self._ledger.head.enqueued)
+        if room > 0:
+            self.take_in(self._spool.intake(self.next_id, min(room, STEP)))
 
     def leftovers(self, is_finished: Callable[[int], bool]) -> None:
         """At start: take the files that were moved but not accepted, and remove those of finished jobs."""
@@ -72,7 +73,7 @@ class Intake:
 
     def _set_aside(self, taken: Taken, errors: str) -> None:
         self._spool.refuse(taken.id, taken.name, errors)
-        self._ledger.setting("last_id", str(taken.id))
+        self._ledger.spend(taken.id)
         self._log(f"rejected {taken.name}: {errors}")
 
     def accept(self, drafts: list[tuple[int, Draft, str]]) -> dict[int, str]:
@@ -113,7 +114,7 @@ class Intake:
         refused = self.accept([(id_, draft, text)])
         if id_ in refused:
             self._spool.remove([id_])
-            self._ledger.setting("last_id", str(id_))
+            self._ledger.spend(id_)
             return refused[id_]
         return id_
 
@@ -158,15 +159,10 @@ class Intake:
         self._dispatch.change(id_, cancel, lambda _: None)
 
     def _update(self, id_: int, draft: Draft, text: str) -> None:
-        was_text = self._ledger.file_text(id_) or self._store.file(id_)
-        job = find(self._ledger.head, id_)
-        name = job.spec.name if job is not None else ""
-        was = self._spool.parse(was_text, name) if was_text is not None else "unknown"
-        if isinstance(was, str):
-            self._complain(id_, f"the file as last accepted is not known: {was}")
-            return
-
         def apply(queue: Queue, limits: Limits, now_us: int) -> Step:
+            was = self._last_accepted(id_)  # now: another edit may have waited before this one
+            if isinstance(was, str):
+                return Step(queue, answer=Refused(f"the file as last accepted is not known: {was}"))
             known = self._known([draft])
             return accept.update(queue, id_, was, draft, known, limits, now_us, userid=self._userid)
 
@@ -181,6 +177,11 @@ class Intake:
                     self._spool.accepted(id_, text)
 
         self._dispatch.change(id_, apply, answered)
+
+    def _last_accepted(self, id_: int) -> Draft | str:
+        text = self._ledger.file_text(id_) or self._store.file(id_)
+        job = find(self._ledger.head, id_)
+        return self._spool.parse(text, job.spec.name if job is not None else "") if text is not None else "unknown"
 
     def _complain(self, id_: int, errors: str) -> None:
         """Keep the last good form; say why beside the file, in the job's log, and here."""

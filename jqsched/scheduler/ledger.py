@@ -37,6 +37,7 @@ class Ledger:
         self._store, self._observe = store, observe
         self._under_way: _UnderWay | None = None
         self._settling: dict[int, Outcome] = {}
+        self._spent = queue.last_id
         self._begin()
 
     def _begin(self) -> None:
@@ -73,7 +74,9 @@ class Ledger:
 
     def forget(self, id_: int, attempt: int) -> None:
         """An attempt is over, or will never be."""
-        self._attempts.pop(id_, None)
+        noted = self._attempts.get(id_)
+        if noted is not None and noted.attempt == attempt:
+            del self._attempts[id_]
         self._over[id_, attempt] = None
 
     def file(self, id_: int, text: str) -> None:
@@ -101,8 +104,18 @@ class Ledger:
         """
         self._purged += ids
         self._sync_spool = True
-        for key, value in (("seq", self.head.seq), ("last_us", self.head.last_us), ("last_id", self.head.last_id)):
+        last_id = max(self.head.last_id, self._spent)
+        for key, value in (("seq", self.head.seq), ("last_us", self.head.last_us), ("last_id", last_id)):
             self._settings[key] = str(value)
+
+    def is_purging(self, id_: int) -> bool:
+        """Whether this job is to be purged, and may be in the store yet."""
+        return id_ in self._purged or (self._under_way is not None and id_ in self._under_way.batch.purged)
+
+    def spend(self, id_: int) -> None:
+        """Note an id that was given to what was refused then: it is not given again."""
+        self._spent = max(self._spent, id_)
+        self._settings["last_id"] = str(max(self.head.last_id, self._spent))
 
     def after(self, act: Act, *, urgent: bool = False) -> None:
         """Do this when all that was decided so far is durable; urgent: somebody waits for it."""
@@ -115,7 +128,8 @@ class Ledger:
         for outcome in self._settling.values():
             if outcome.id in ids:
                 known[outcome.id] = outcome
-            if outcome.name in names:
+            newest = known.get(outcome.name)
+            if outcome.name in names and (newest is None or newest.id < outcome.id):
                 known[outcome.name] = outcome
         return known
 

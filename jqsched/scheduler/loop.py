@@ -211,11 +211,13 @@ class Scheduler:
 
     # -- history
 
-    def purge(self, ids: Sequence[int]) -> None:
-        """Forget finished jobs; their ids are not given out again, and they still count."""
-        self._purged += len(ids)
-        self.ledger.purge(ids)
+    def purge(self, ids: Iterable[int]) -> int:
+        """Forget finished jobs; their ids are not given out again, and they still count. Returns how many."""
+        gone = [id_ for id_ in dict.fromkeys(ids) if not self.ledger.is_purging(id_)]
+        self._purged += len(gone)
+        self.ledger.purge(gone)
         self.ledger.setting(PURGED, str(self._purged))
+        return len(gone)
 
     def trim(self) -> None:
         """Forget the oldest finished jobs where only so many are kept; a step of many."""

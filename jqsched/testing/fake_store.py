@@ -26,15 +26,16 @@ class Disk:
     attempts: dict[int, Attempt] = field(factory=dict)
     files: dict[int, str] = field(factory=dict)
     settings: dict[str, str] = field(factory=dict)
-    purged: int = 0
 
     def copy(self) -> "Disk":
         """What a crash at this moment leaves."""
-        copies = (dict(self.events), dict(self.jobs), dict(self.attempts), dict(self.files), dict(self.settings))
-        return Disk(*copies, self.purged)
+        return Disk(dict(self.events), dict(self.jobs), dict(self.attempts), dict(self.files), dict(self.settings))
 
     def write(self, batch: Batch) -> None:
         """Make one batch durable."""
+        assert not self.events or not batch.events or batch.first_seq > max(self.events), (
+            "an event of this seq is there"
+        )
         self.events |= dict(enumerate(batch.events, batch.first_seq))
         self.jobs |= {job.id: job for job in batch.jobs}
         self.attempts |= {attempt.id: evolve(attempt, cores=1) for attempt in batch.attempts}
@@ -45,9 +46,9 @@ class Disk:
         for job in batch.jobs:
             if job.state is State.INACTIVE:
                 self.files.pop(job.id, None)
-        for id_ in batch.purged:
-            self.purged += self.jobs.pop(id_, None) is not None
-        self.events = {seq: event for seq, event in self.events.items() if event.jobid not in batch.purged}
+        gone = {id_ for id_ in batch.purged if id_ in self.jobs and self.jobs[id_].state is State.INACTIVE}
+        self.jobs = {id_: job for id_, job in self.jobs.items() if id_ not in gone}
+        self.events = {seq: event for seq, event in self.events.items() if event.jobid not in gone}
         self.settings |= dict(batch.settings)
 
 
@@ -162,7 +163,7 @@ class MemoryStore:
 
     def finished_count(self) -> int:
         """How many jobs are finished, purged ones included."""
-        return sum(self.is_finished(id_) for id_ in self.disk.jobs) + self.disk.purged
+        return sum(self.is_finished(id_) for id_ in self.disk.jobs) + int(self.disk.settings.get("purged", 0))
 
     def finished_before(self, before_us: int, most: int) -> list[int]:
         """The ids of jobs that ended before this time, oldest first; negative `most`: all."""

@@ -28,6 +28,7 @@ LIMITS = Limits(max_running=2, cores=4, interruptions_max=2)
 NAMES = ("a", "b", "c")
 URGENCIES = (16, 16, 16, 0, 31, 1, 20)
 PINS = (None, None, None, 0, 5, 1000)
+CORES = (1, 1, 1, 1, 2, 2, 3, 9)
 STATUSES = (0, 0, 0, 1 << 8, (128 + 9) << 8)
 SCHEMES = ("afterok", "afterok", "afterany", "afternotok", "after", "begin-time", "singleton")
 
@@ -72,7 +73,10 @@ class Story:
     def drop(self) -> None:
         """One to three files are dropped; what is refused is forgotten."""
         first = self.queue.last_id + 1
-        arrivals = [Arrival(id_, self._draft(id_), USERID) for id_ in range(first, first + 1 + self._choose(3))]
+        arrivals = [
+            Arrival(id_, draft(self._choose, id_, self.now_us), USERID)
+            for id_ in range(first, first + 1 + self._choose(3))
+        ]
         self._files |= {arrival.id: arrival.draft for arrival in arrivals}
         known: dict[int | str, Outcome] = {}
         for job in self.finished:
@@ -132,12 +136,12 @@ class Story:
         job = self._any()
         if job is None or job.state >= State.RUN:
             return
-        now = self._draft(job.id, job.spec.name)
+        edited = draft(self._choose, job.id, self.now_us, job.spec.name)
         dependencies = tuple(
-            dependency for dependency in now.spec.dependencies if dependency.scheme in ("begin-time", "singleton")
+            dependency for dependency in edited.spec.dependencies if dependency.scheme in ("begin-time", "singleton")
         )
-        spec = _spec(job.spec.name, now.spec.cores, now.spec.on_interrupt, dependencies)
-        was, now = self._files[job.id], Draft(spec, now.urgency, now.pin)
+        spec = _spec(job.spec.name, edited.spec.cores, edited.spec.on_interrupt, dependencies)
+        was, now = self._files[job.id], Draft(spec, edited.urgency, edited.pin)
         step = update(self.queue, job.id, was, now, {}, self.limits, self.now_us, userid=USERID)
         self._files[job.id] = now
         self._take(step)
@@ -150,7 +154,7 @@ class Story:
     # -- choices
 
     def _of(self, options: Sequence[T]) -> T:
-        return options[self._choose(len(options))]
+        return _of(self._choose, options)
 
     def _any(self) -> Job | None:
         jobs = list(queues.live(self.queue))
@@ -163,26 +167,32 @@ class Story:
     def _namesakes(self, name: str) -> list[Job]:
         return [job for job in self.finished if job.spec.name == name]
 
-    def _draft(self, id_: int, name: str | None = None) -> Draft:
-        dependencies = tuple(self._dependency(id_) for _ in range(self._of((0, 0, 1, 2))))
-        on_interrupt = self._of((OnInterrupt.REQUEUE, OnInterrupt.REQUEUE, OnInterrupt.FAIL))
-        spec = _spec(name or self._of(NAMES), self._of((1, 1, 2, 4, 9)), on_interrupt, dependencies)
-        return Draft(spec, self._of(URGENCIES), self._of(PINS))
-
-    def _dependency(self, id_: int) -> Dependency:
-        scheme = self._of(SCHEMES)
-        if scheme == "singleton":
-            return Dependency(scheme)
-        if scheme == "begin-time":
-            return Dependency(scheme, self.now_us + self._of((-1, 0, 10, 40)))
-        if self._of((True, False)):
-            return Dependency(scheme, self._of(NAMES), next_only=self._of((False, True)))
-        return Dependency(scheme, max(1, id_ + self._of((-1, -2, -3, 1))))
-
     def _take(self, step: Step) -> None:
         self.queue = step.queue
         self.events += step.events
         self.finished += step.finished
+
+
+def draft(choose: Choose, id_: int, now_us: int, name: str | None = None) -> Draft:
+    """A job file, for a job that would get this id: now and then with dependencies, on jobs near it or on a time."""
+    dependencies = tuple(_dependency(choose, id_, now_us) for _ in range(_of(choose, (0, 0, 1, 2))))
+    spec = _spec(name or _of(choose, NAMES), _of(choose, CORES), _of(choose, tuple(OnInterrupt)), dependencies)
+    return Draft(spec, _of(choose, URGENCIES), _of(choose, PINS))
+
+
+def _dependency(choose: Choose, id_: int, now_us: int) -> Dependency:
+    scheme = _of(choose, SCHEMES)
+    if scheme == "singleton":
+        return Dependency(scheme)
+    if scheme == "begin-time":
+        return Dependency(scheme, now_us + _of(choose, (-1, 0, 10, 40)))
+    if choose(2):
+        return Dependency(scheme, _of(choose, NAMES), next_only=choose(2) == 1)
+    return Dependency(scheme, max(1, id_ + _of(choose, (-1, -2, -3, 1))))
+
+
+def _of(choose: Choose, options: Sequence[T]) -> T:
+    return options[choose(len(options))]
 
 
 def _spec(name: str, cores: int, on_interrupt: OnInterrupt, dependencies: tuple[Dependency, ...]) -> Spec:

@@ -11,9 +11,9 @@ from jqsched.core.job import PRIORITY_MAX, Dependency, Draft, OnInterrupt, Spec
 from jqsched.testing.story import NAMES, START_US, History, Story
 
 names: SearchStrategy[str] = st.sampled_from(NAMES)
-urgencies: SearchStrategy[int] = st.sampled_from((16, 16, 16, 0, 31)) | st.integers(0, 31)
+urgencies: SearchStrategy[int] = st.sampled_from((16, 16, 16, 16, 15, 17, 0, 31)) | st.integers(0, 31)
 pins: SearchStrategy[int | None] = st.none() | st.none() | st.sampled_from((0, 1, 16, 17, PRIORITY_MAX))
-few_cores: SearchStrategy[int] = st.sampled_from((1, 1, 1, 1, 1, 2, 2, 3, 4, 9))
+few_cores: SearchStrategy[int] = st.sampled_from((1, 1, 1, 1, 1, 1, 2, 2, 3, 9))
 begin_times_us: SearchStrategy[int] = st.integers(-10, 100).map(lambda later_us: START_US + later_us)
 schemes: SearchStrategy[str] = st.sampled_from(("afterok", "afterany", "afternotok", "after"))
 
@@ -47,7 +47,7 @@ def specs(
         cwd="/",
         cores=draw(cores),
         time_limit_us=draw(st.sampled_from((None, 1_000_000, 5_000_000))),
-        on_interrupt=draw(st.sampled_from((OnInterrupt.REQUEUE, OnInterrupt.REQUEUE, OnInterrupt.FAIL))),
+        on_interrupt=draw(st.sampled_from(OnInterrupt)),
         dependencies=tuple(draw(st.lists(on, max_size=dependencies_max))),
     )
 

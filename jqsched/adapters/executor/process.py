@@ -188,10 +188,6 @@ class Executor:
         del self._news[:told]
         self._news_since_us = now if self._news else 0
 
-    def _tell_start(self, run: Run) -> None:
-        """Put the news of a start in words, so that what comes behind it is told with it."""
-        self._news[self._news.index(run)] = self._started(run)
-
     def _started(self, run: Run) -> Message:
         run.look_up_start()
         return ["started", *run.key, run.pid, run.start_ticks]
@@ -386,7 +382,7 @@ class Executor:
             run.expired = True
             if self._link:
                 if run in self._news:
-                    self._tell_start(run)
+                    self._news[self._news.index(run)] = self._started(run)  # so that this comes behind it
                 self._news.append(["expired", *run.key])
             else:
                 self._begin_stop(run, self._grace_us)

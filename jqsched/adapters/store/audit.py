@@ -1,18 +1,19 @@
 """The audit behind `jqsched check-spool`: is the job table what the events say, and is the database whole?
 
-Rule: findings are texts for a person; `rebuild` writes the job table anew from the events and nothing else.
+Rule: findings are texts for a person; `rebuild` writes the job table anew from the events, and no other table.
 """
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
 from jqsched.adapters.store import codec
 from jqsched.adapters.store.schema import connect, port_errors, store_path
-from jqsched.adapters.store.writer import SELECT_EVENTS, SELECT_JOBS, UPSERT_JOB
-from jqsched.core.event import IllegalEvent, advance
+from jqsched.adapters.store.writer import PURGED_EVENTS, SELECT_EVENTS, SELECT_JOBS, UPSERT_JOB
+from jqsched.core.event import advance
 from jqsched.core.job import Job
 
 
@@ -22,8 +23,9 @@ def audit(folder: str) -> list[str]:
     if not Path(path).exists():
         return [f"{path}: there is no store"]
     try:
-        connection = connect(path, read_only=True)
-        return [*_integrity(connection, path), *_projection(connection, path)]
+        with closing(connect(path, read_only=True)) as connection:
+            connection.execute("BEGIN")  # one snapshot for all that follows: the daemon may be writing
+            return [*_integrity(connection, path), *_count(connection, path), *_projection(connection, path)]
     except sqlite3.DatabaseError as error:
         return [f"{path}: cannot be read: {error}"]
 
@@ -32,6 +34,15 @@ def _integrity(connection: sqlite3.Connection, path: str) -> Iterator[str]:
     for (finding,) in connection.execute("PRAGMA integrity_check(20)"):
         if finding != "ok":
             yield f"{path}: {finding}"
+
+
+def _count(connection: sqlite3.Connection, path: str) -> Iterator[str]:
+    """Seqs are dense: those that are not there were purged, or are missing."""
+    there, last = connection.execute("SELECT count(*), coalesce(max(seq), 0) FROM events").fetchone()
+    noted = dict(connection.execute("SELECT key, value FROM meta WHERE key IN ('seq', ?)", (PURGED_EVENTS,)))
+    missing = max(last, int(noted.get("seq", 0))) - there - int(noted.get(PURGED_EVENTS, 0))
+    if missing:
+        yield f"{path}: {missing} event(s) are missing"
 
 
 def _projection(connection: sqlite3.Connection, path: str) -> Iterator[str]:
@@ -61,7 +72,7 @@ def fold_all(connection: sqlite3.Connection) -> Iterator[tuple[int, Job | str | 
         try:
             for row in log:
                 job = advance(job, codec.event_from_row(row)[1])
-        except (IllegalEvent, ValueError, KeyError, TypeError) as error:
+        except (AssertionError, AttributeError, ValueError, KeyError, TypeError) as error:
             yield jobid, f"the event log of job {jobid} does not fold: {error}"
         else:
             yield jobid, job
@@ -70,15 +81,16 @@ def fold_all(connection: sqlite3.Connection) -> Iterator[tuple[int, Job | str | 
 def rebuild(folder: str) -> int:
     """Write the job table anew from the events, in one transaction; returns the number of jobs.
 
+    The row of a job whose events do not fold is left as it is: without one its file would be taken for a new job's.
     Raises: PortError. Only when no scheduler runs (the caller holds the spool's lock).
     """
     path = store_path(folder)
-    connection = connect(path)
-    with port_errors("rebuild the job table", path):
+    with port_errors("rebuild the job table", path), closing(connect(path)) as connection:
         connection.execute("BEGIN IMMEDIATE")
-        jobs = [folded for _, folded in fold_all(connection) if isinstance(folded, Job)]
-        connection.execute("DELETE FROM jobs")
+        folded = dict(fold_all(connection))
+        rows = [(id_,) for (id_,) in connection.execute("SELECT id FROM jobs") if not isinstance(folded.get(id_), str)]
+        connection.executemany("DELETE FROM jobs WHERE id = ?", rows)
+        jobs = [job for job in folded.values() if isinstance(job, Job)]
         connection.executemany(UPSERT_JOB, map(codec.job_to_row, jobs))
         connection.execute("COMMIT")
-    connection.close()
     return len(jobs)

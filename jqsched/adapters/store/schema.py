@@ -4,6 +4,7 @@ Rule: everything that depends on the format's version is here. A store that is n
 there must be one is refused with the way out named; never is an empty one started in its place.
 """
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -63,14 +64,44 @@ def port_errors(doing: str, path: str) -> Iterator[None]:
         raise PortError(doing, path, None, f"{name}: {error}") from error
 
 
+@contextmanager
+def damage_refused(doing: str, path: str) -> Iterator[None]:
+    """As `port_errors`; but what a database holds that no scheduler wrote is refused, with the way out named."""
+    try:
+        with port_errors(doing, path):
+            yield
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreRefused(f"{path}: damaged ({type(error).__name__}: {error}): {_way_out(path)}") from error
+    except PortError as error:
+        if not isinstance(error.__cause__, sqlite3.OperationalError):
+            raise StoreRefused(f"{path}: damaged ({error.text}): {_way_out(path)}") from error
+        raise
+
+
 def connect(path: str, *, read_only: bool = False) -> sqlite3.Connection:
     """Open a database with the settings that the guarantees rest on. Transactions are begun and ended by hand."""
-    uri = f"file:{_quoted(path)}?mode={'ro' if read_only else 'rwc'}"
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
+    connection = _open(path, "ro" if read_only else "rwc")
     if not read_only:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
+        _settle(connection)
     return connection
+
+
+def _open(path: str, mode: str) -> sqlite3.Connection:
+    uri = f"file:{_quoted(path)}?mode={mode}"
+    return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
+
+
+def _settle(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+
+
+def _make_private(path: str) -> None:
+    """Make the file before SQLite does, for its owner only; the files that SQLite puts beside it get the same mode."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise PortError("make the store", path, error.errno, error.strerror or str(error)) from error
 
 
 def _quoted(path: str) -> str:
@@ -87,23 +118,33 @@ def open_store(path: str, *, used_before: bool) -> sqlite3.Connection:
         raise StoreRefused(f"{path}: on {kind}, where SQLite's WAL cannot work: name a local folder with --store")
     exists = Path(path).exists() and Path(path).stat().st_size > 0
     if used_before and not exists:
-        raise StoreRefused(
-            f"{path}: the store is missing, but this spool was in use: put it back from a backup"
-            f" (or, to begin with an empty history, remove {Path(path).parent / 'jqsched.lock'})"
-        )
+        raise _missing(path, "is missing")
+    if not exists:
+        _make_private(path)
     try:
-        connection = connect(path)
+        connection = _open(path, "rw")
         version = _version(connection, path)
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):
             raise PortError("open the store", path, None, f"{_name(error)}: {error}") from error
         raise StoreRefused(f"{path}: damaged ({error}): {_way_out(path)}") from error
+    if version == 0 and used_before:
+        connection.close()
+        raise _missing(path, f"holds nothing (was {path}-wal beside it?)")
     with port_errors("prepare the store", path):
+        _settle(connection)  # not before: what is not ours stays as it is
         if version == 0:
             _create(connection)
         elif version < FORMAT_VERSION:
             _migrate(connection, version)
     return connection
+
+
+def _missing(path: str, how: str) -> StoreRefused:
+    return StoreRefused(
+        f"{path}: the store {how}, but this spool was in use: put it back from a backup"
+        f" (or, to begin with an empty history, remove {Path(path).parent / 'jqsched.lock'})"
+    )
 
 
 def _name(error: sqlite3.Error) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from jqsched.adapters.store import codec
-from jqsched.adapters.store.schema import open_store, port_errors, store_path
+from jqsched.adapters.store.schema import damage_refused, open_store, port_errors, store_path
 from jqsched.core.job import Draft, Outcome, State
 from jqsched.core.queue import load
 from jqsched.ports import Attempt, Batch, PortError, Stored
@@ -22,6 +22,7 @@ UPSERT_JOB = (
 )
 SELECT_JOBS = f"SELECT {','.join(codec.JOB_COLUMNS)} FROM jobs"
 SELECT_EVENTS = f"SELECT {','.join(codec.EVENT_COLUMNS)} FROM events"
+PURGED_EVENTS = "purged_events"  # the key in `meta` that counts the events that were purged
 
 Deliver = Callable[[int | PortError], None]
 
@@ -50,7 +51,7 @@ class SqliteStore:
 
     def load(self) -> Stored:
         """Read the live jobs, their attempts and files, and the settings. O(live jobs)."""
-        with port_errors("load the store", self.path):
+        with damage_refused("load the store", self.path):
             settings = dict(self._reading.execute("SELECT key, value FROM meta"))
             seq, last_us = self._reading.execute(
                 "SELECT seq, t_us FROM events ORDER BY seq DESC LIMIT 1"
@@ -103,6 +104,9 @@ class SqliteStore:
                 self._write(batches)
             except PortError as error:
                 self._deliver(error)
+                return
+            except Exception as error:  # a value that SQLite cannot hold, say: a thread that dies unheard stops it all
+                self._deliver(PortError("commit to the store", self.path, None, f"{type(error).__name__}: {error}"))
                 return
             self._durable += len(batches)
             self._deliver(self._durable)
@@ -193,11 +197,21 @@ def _write_batch(connection: sqlite3.Connection, batch: Batch) -> None:
     if done:
         connection.executemany("DELETE FROM files WHERE id = ?", done)
     if batch.purged:
-        gone = [(id_,) for id_ in batch.purged]
-        connection.executemany("DELETE FROM events WHERE jobid = ?", gone)
-        connection.executemany("DELETE FROM jobs WHERE id = ? AND state = 64", gone)
+        _purge(connection, batch.purged)
     if batch.settings:
         connection.executemany("INSERT OR REPLACE INTO meta (key, value) VALUES (?,?)", batch.settings)
+
+
+def _purge(connection: sqlite3.Connection, ids: Iterable[int]) -> None:
+    """Delete all of these that are finished, and count the events that go: the audit misses all others."""
+    finished = "SELECT id FROM jobs WHERE id = ? AND state = 64"
+    gone = [(id_,) for id_ in ids]
+    count = connection.executemany(f"DELETE FROM events WHERE jobid IN ({finished})", gone).rowcount
+    connection.executemany("DELETE FROM jobs WHERE id = ? AND state = 64", gone)
+    connection.execute(
+        "INSERT INTO meta VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + ?2",
+        (PURGED_EVENTS, count),
+    )
 
 
 def boot_id() -> str:

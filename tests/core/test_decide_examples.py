@@ -1,0 +1,382 @@
+"""What becomes of a job: its log, event by event, as Flux writes it (flux.md section 2, normal job and variants)."""
+
+import pytest
+from attrs import evolve
+
+from jqsched.core import decide
+from jqsched.core import queue as queues
+from jqsched.core.job import OnInterrupt, Result, State
+from jqsched.core.step import AlreadyStarted, Changed, Dequeued, Refused, Stop, UnknownJob
+from jqsched.core.view import returncode
+from tests.core.desk import USERID, Desk, a_file, after
+
+SUBMIT = ("submit", {"userid": USERID, "urgency": 16, "flags": 0, "version": 1})
+ALLOC = ("alloc", {"annotations": {"sched": {"resource_summary": "1 core"}}})
+PRIORITY = ("priority", {"priority": 16})
+RELEASE = ("release", {"ranks": "all", "final": True})
+QUEUED = [SUBMIT, "validate", "depend", PRIORITY]
+OVER = [RELEASE, "free", "clean"]
+UNKNOWN = 99
+
+
+def raised(kind: str, severity: int, note: str = "") -> tuple[str, dict]:
+    return ("exception", {"type": kind, "severity": severity, "note": note, "userid": USERID})
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+def test_a_plain_job_has_exactly_ten_events(desk):
+    (job,) = desk.drop(a_file())
+    desk.run(job)
+    assert desk.log(job) == [*QUEUED, ALLOC, "start", ("finish", {"status": 0}), *OVER]
+    assert desk.job(job).result is Result.COMPLETED
+
+
+def test_timestamps_increase_strictly_over_all_jobs(desk):
+    """Though the clock stands still, and then goes back."""
+    desk.drop(a_file(), a_file())
+    desk.now_us -= 1_000
+    desk.run(1)
+    times = [event.t_us for event in desk.events]
+    assert times == sorted(set(times))
+
+
+@pytest.mark.parametrize(("status", "code"), [(256, 1), (42 << 8, 42), ((128 + 9) << 8, 137)])
+def test_a_status_that_is_not_0_is_no_exception(desk, status, code):
+    """exit 1, exit 42, SIGKILL: the job failed, and its log says no more than the status."""
+    desk.drop(a_file())
+    desk.run(1, status)
+    assert desk.log(1) == [*QUEUED, ALLOC, "start", ("finish", {"status": status}), *OVER]
+    assert (desk.job(1).result, returncode(desk.job(1))) == (Result.FAILED, code)
+
+
+def test_a_command_that_is_not_found(desk):
+    """`start`, a fatal exec exception, `finish` with 127: as a shell would."""
+    desk.drop(a_file())
+    desk.schedule()
+    desk.finish(1, 127 << 8, error="no such file: nosuchprog")
+    exec_failed = raised("exec", 0, "no such file: nosuchprog")
+    assert desk.log(1) == [*QUEUED, ALLOC, "start", exec_failed, ("finish", {"status": 32512}), *OVER]
+    assert (desk.job(1).result, returncode(desk.job(1))) == (Result.FAILED, 127)
+
+
+def test_a_timeout(desk):
+    """The exception comes when the time is over, the end when the process is gone."""
+    desk.drop(a_file(time_limit_us=500_000))
+    desk.start(1)
+    assert desk.expire(1).effects == (Stop(1, 1),)
+    assert desk.state(1) is State.CLEANUP
+    desk.finish(1, (128 + 15) << 8)
+    timeout = raised("timeout", 0, "resource allocation expired")
+    assert desk.log(1) == [*QUEUED, ALLOC, "start", timeout, ("finish", {"status": 36608}), *OVER]
+    assert desk.job(1).result is Result.TIMEOUT
+
+
+def test_a_job_without_a_limit_does_not_expire(desk):
+    """Late news of a limit that was taken away meanwhile."""
+    desk.drop(a_file())
+    desk.start(1)
+    assert not desk.expire(1).events
+
+
+def test_a_job_that_asks_for_too_many_cores(desk):
+    """It goes the way to SCHED, as in Flux, and is told there."""
+    desk.drop(a_file(cores=9))
+    no = raised("alloc", 0, "unsatisfiable request: need 9 core(s), there are 4")
+    assert desk.log(1) == [*QUEUED, no, "clean"]
+    assert (desk.job(1).result, returncode(desk.job(1))) == (Result.FAILED, 1)
+
+
+def test_a_job_that_asks_for_several_nodes(desk):
+    desk.drop(a_file(nodes=2, cores=2))
+    assert desk.log(1)[-2:] == [raised("alloc", 0, "unsatisfiable request: need 2 nodes, there is 1"), "clean"]
+
+
+# ---- cancel, in each state ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("waits", [(), (after("afterok", "nobody"),)], ids=["sched", "depend"])
+def test_cancel_of_a_queued_job_ends_it_at_once(desk, waits):
+    desk.drop(a_file("a", *waits))
+    assert desk.cancel(1, "not needed").answer == Dequeued(1)
+    assert desk.log(1)[-2:] == [raised("cancel", 0, "not needed"), "clean"]
+    assert (desk.job(1).result, returncode(desk.job(1))) == (Result.CANCELED, -128)
+
+
+def test_cancel_of_a_running_job_ends_it_when_its_process_is_gone(desk):
+    desk.drop(a_file())
+    desk.start(1)
+    step = desk.cancel(1)
+    assert (step.answer, step.effects) == (AlreadyStarted(1, stopping=True), (Stop(1, 1),))
+    assert 1 in desk.queue.running
+    desk.finish(1, 36608)
+    assert desk.log(1)[4:] == [ALLOC, "start", raised("cancel", 0), ("finish", {"status": 36608}), *OVER]
+    assert desk.job(1).result is Result.CANCELED
+
+
+def test_cancel_twice_says_it_once_and_stops_again(desk):
+    """The log has one cause; who asks again may be asking because the first TERM did nothing."""
+    desk.drop(a_file())
+    desk.start(1)
+    desk.cancel(1)
+    again = desk.cancel(1)
+    assert (again.events, again.effects) == ((), (Stop(1, 1),))
+
+
+def test_cancel_of_an_allocated_job_ends_it_when_its_order_comes_back(desk):
+    """At most once: `alloc` is said before the start. When it was not started, there is no `start` and no `finish`."""
+    desk.drop(a_file(on_interrupt=OnInterrupt.FAIL))
+    desk.schedule()
+    assert desk.cancel(1).effects == (Stop(1, 1),)
+    desk.interrupt(1)
+    assert desk.log(1) == [*QUEUED, ALLOC, raised("cancel", 0), *OVER]
+    assert desk.job(1).result is Result.CANCELED
+
+
+def test_cancel_of_an_allocated_job_that_starts_nevertheless(desk):
+    """The order was not given back in time: the process is stopped as soon as it is known."""
+    desk.drop(a_file(on_interrupt=OnInterrupt.FAIL))
+    desk.schedule()
+    desk.cancel(1)
+    step = desk.take(decide.started(desk.queue, 1, 1, desk.limits, desk.now_us))
+    assert step.effects == (Stop(1, 1),)
+    desk.finish(1, 36608)
+    assert desk.names(1)[4:] == ["alloc", "exception", "start", "finish", "release", "free", "clean"]
+    assert desk.job(1).result is Result.CANCELED
+
+
+@pytest.mark.parametrize("command", ["cancel", "unhold", "requeue"])
+def test_commands_on_a_job_that_is_not_there(desk, command):
+    """Finished or never given out: the core does not know it, and says so; nothing happens."""
+    desk.drop(a_file())
+    desk.run(1)
+    for id_ in (1, UNKNOWN):
+        step = getattr(desk, command)(id_)
+        assert (step.answer, step.events) == (UnknownJob(id_), ())
+    assert desk.urgency(1, 5).answer == desk.pin(1, 5).answer == UnknownJob(1)
+
+
+# ---- urgency, pin, hold, release ----------------------------------------------------------------------------------
+
+
+def test_hold_then_release(desk):
+    """A hold is urgency 0, which is priority 0: never."""
+    desk.drop(a_file())
+    desk.urgency(1, 0)
+    assert desk.schedule() == []
+    assert desk.unhold(1).answer == Changed(desk.job(1))
+    changes = [
+        *(("urgency", {"userid": USERID, "urgency": 0}), ("priority", {"priority": 0})),
+        *(("urgency", {"userid": USERID, "urgency": 16}), PRIORITY),
+    ]
+    assert desk.log(1)[4:] == changes
+    assert desk.schedule() == [1]
+
+
+def test_release_gives_back_the_urgency_before_the_hold(desk):
+    """Also if it was held twice."""
+    desk.drop(a_file(urgency=25))
+    desk.urgency(1, 0)
+    desk.urgency(1, 0)
+    desk.unhold(1)
+    assert desk.job(1).urgency == 25
+
+
+def test_release_of_a_job_submitted_on_hold(desk):
+    """There was no urgency before: it is the default."""
+    desk.drop(a_file(urgency=0))
+    desk.unhold(1)
+    assert (desk.job(1).urgency, desk.job(1).priority) == (16, 16)
+
+
+def test_release_of_a_job_that_is_not_held(desk):
+    desk.drop(a_file(urgency=20))
+    assert not desk.unhold(1).events
+
+
+def test_a_pin_of_0_holds_and_release_removes_it(desk):
+    desk.drop(a_file(pin=0))
+    assert desk.schedule() == []
+    desk.unhold(1)
+    assert (desk.job(1).pin, desk.schedule()) == (None, [1])
+
+
+def test_urgency_31_goes_first(desk):
+    desk.drop(a_file(), a_file(pin=2**32 - 2), a_file(urgency=31))
+    assert desk.log(3)[3] == ("priority", {"priority": 4294967295})
+    assert desk.schedule() == [3, 2, 1]
+
+
+@pytest.mark.parametrize(("urgency", "priority"), [(0, 0), (31, 4294967295), (20, 7)])
+def test_hold_and_expedite_win_over_a_pin(desk, urgency, priority):
+    """And a pin wins over any other urgency."""
+    desk.drop(a_file(urgency=urgency, pin=7))
+    assert desk.job(1).priority == priority
+
+
+def test_urgency_in_sched_is_told_with_the_priority_that_follows(desk):
+    """Each time, also when the value is the same, as in Flux."""
+    desk.drop(a_file(urgency=20))
+    desk.urgency(1, 20)
+    assert desk.log(1)[4:] == [("urgency", {"userid": USERID, "urgency": 20}), ("priority", {"priority": 20})]
+
+
+def test_urgency_while_it_waits(desk):
+    """No priority is said before the dependency is met."""
+    desk.drop(a_file(), a_file("b", after("afterany", 1)))
+    desk.urgency(2, 5)
+    desk.run(1)
+    assert desk.names(2)[-4:] == ["urgency", "dependency-remove", "depend", "priority"]
+    assert desk.job(2).priority == 5
+
+
+def test_pin_and_auto(desk):
+    """A pin stays until `auto`; what is said of it replays."""
+    desk.drop(a_file())
+    desk.pin(1, 1000)
+    desk.urgency(1, 5)
+    assert desk.job(1).priority == 1000
+    desk.pin(1, None)
+    assert (desk.job(1).pin, desk.job(1).priority) == (None, 5)
+    assert desk.log(1)[-1] == ("priority", {"pin": None, "priority": 5})
+
+
+def test_a_running_job_keeps_its_urgency(desk):
+    desk.drop(a_file())
+    desk.start(1)
+    assert desk.urgency(1, 5).answer == desk.pin(1, 5).answer == desk.unhold(1).answer == AlreadyStarted(1)
+
+
+# ---- requeue and interruption -------------------------------------------------------------------------------------
+
+
+def test_requeue_of_a_running_job(desk):
+    """The wish is durable, then it is stopped; at its end, whatever the status, it is queued again."""
+    desk.drop(a_file())
+    desk.start(1)
+    step = desk.requeue(1)
+    assert (step.answer, step.effects) == (AlreadyStarted(1, stopping=True), (Stop(1, 1),))
+    desk.finish(1, 0)
+    requeued = [raised("requeue", 2), RELEASE, "free", ("requeue", {"attempt": 2}), PRIORITY]
+    assert desk.log(1)[4:] == [ALLOC, "start", *requeued]
+    job = desk.job(1)
+    assert (job.state, job.interruptions, job.t_run_us, job.status) == (State.SCHED, 0, 0, None)
+    desk.run(1)
+    assert (desk.job(1).result, desk.job(1).attempt) == (Result.COMPLETED, 2)
+
+
+def test_requeue_of_a_queued_job_is_nothing_to_do(desk):
+    desk.drop(a_file())
+    step = desk.requeue(1)
+    assert (step.answer, step.events, step.effects) == (Changed(desk.job(1)), (), ())
+
+
+def test_requeue_of_a_job_that_is_just_ending_is_refused(desk):
+    desk.drop(a_file())
+    desk.start(1)
+    desk.cancel(1)
+    assert isinstance(desk.requeue(1).answer, Refused)
+
+
+def test_cancel_wins_over_requeue(desk):
+    desk.drop(a_file())
+    desk.start(1)
+    desk.requeue(1)
+    desk.cancel(1)
+    desk.finish(1, 36608)
+    assert desk.job(1).result is Result.CANCELED
+
+
+def test_an_interrupted_job_is_queued_again(desk):
+    desk.drop(a_file())
+    desk.start(1)
+    desk.interrupt(1)
+    again = [raised("interrupted", 2, "gone"), RELEASE, "free", ("requeue", {"attempt": 2}), PRIORITY]
+    assert desk.log(1)[4:] == [ALLOC, "start", *again]
+    assert desk.schedule() == [1]
+
+
+def test_an_interrupted_job_that_may_run_once_only_fails(desk):
+    desk.drop(a_file(on_interrupt=OnInterrupt.FAIL))
+    desk.start(1)
+    desk.interrupt(1)
+    assert desk.log(1)[4:] == [ALLOC, "start", raised("interrupted", 0, "gone"), *OVER]
+    assert desk.job(1).result is Result.FAILED
+
+
+def test_five_interruptions_hold_a_job(desk):
+    """Not four; and a requeue that was asked for is none."""
+    desk.drop(a_file())
+    desk.start(1)
+    desk.requeue(1)
+    desk.interrupt(1)
+    for count in range(1, 6):
+        assert desk.job(1).urgency == 16
+        desk.start(1)
+        desk.interrupt(1)
+        assert desk.job(1).interruptions == count
+    assert desk.log(1)[-2:] == [("urgency", {"userid": USERID, "urgency": 0}), ("priority", {"priority": 0})]
+    assert desk.schedule() == []
+    desk.unhold(1)
+    assert desk.schedule() == [1]
+
+
+def test_a_permitted_job_that_is_gone_without_a_trace(desk):
+    """It may have run: `alloc` is said, and it counts as interrupted."""
+    desk.drop(a_file())
+    desk.schedule()
+    desk.interrupt(1)
+    assert desk.names(1)[4:] == ["alloc", "exception", "release", "free", "requeue", "priority"]
+
+
+def test_news_of_another_attempt_are_not_believed(desk):
+    """Late or repeated, they change nothing."""
+    desk.drop(a_file(time_limit_us=1))
+    desk.start(1)
+    desk.interrupt(1)
+    desk.start(1)
+    at = (desk.limits, desk.now_us)
+    for step in (
+        decide.started(desk.queue, 1, 1, *at),
+        decide.started(desk.queue, 1, 2, *at),
+        decide.finished(desk.queue, 1, 1, 0, *at),
+        decide.interrupted(desk.queue, 1, 1, *at),
+        decide.expired(desk.queue, 1, 1, *at),
+        decide.finished(desk.queue, UNKNOWN, 1, 0, *at),
+    ):
+        assert (step.queue, step.events, step.effects) == (desk.queue, (), ())
+
+
+# ---- limits -------------------------------------------------------------------------------------------------------
+
+
+def test_weeding_ends_what_can_never_run(desk):
+    """And nothing else: not what fits, not what runs."""
+    desk.drop(a_file(cores=3), a_file(cores=3), a_file())
+    desk.start(1)
+    desk.limits = evolve(desk.limits, cores=2)
+    for id_ in (1, 2, 3):
+        desk.take(decide.weed(desk.queue, id_, desk.limits, desk.now_us))
+    assert [job.id for job in queues.live(desk.queue)] == [1, 3]
+    assert desk.names(2)[-2:] == ["exception", "clean"]
+
+
+def test_a_long_chain_of_hopeless_jobs_ends_at_once(desk):
+    """Each of 500 can run when the one before is over, and then never: no recursion is that deep."""
+    desk.drop(a_file(), *(a_file("a", after("afterany", id_), cores=9) for id_ in range(1, 500)))
+    desk.cancel(1)
+    assert len(desk.finished) == 500
+
+
+def test_a_remark_changes_nothing(desk):
+    """An edit that was refused is logged as an exception of severity 5."""
+    desk.drop(a_file())
+    desk.schedule()
+    before = desk.job(1)
+    desk.take(decide.remark(desk.queue, 1, "bad edit", desk.limits, desk.now_us))
+    assert desk.log(1)[-1] == raised("edit", 5, "bad edit")
+    assert evolve(desk.job(1), exception=None) == before
+    assert 1 in desk.queue.permits
