@@ -85,6 +85,10 @@ def run(
     from jqsched.cli.place import place
     from jqsched.wiring import RunOptions, run_daemon
 
+    if plugin:
+        raise Failure("--plugin: this version loads none", USAGE)
+    if executor not in (None, "local"):
+        raise Failure(f"--executor: {executor!r} is not known; there is 'local'", USAGE)
     gc.enable()
     root = place(spool, store, may_be_missing=True).root
     options = RunOptions(

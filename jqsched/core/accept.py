@@ -27,6 +27,7 @@ from jqsched.core.job import (
     describe_begin_time,
     read_wait,
 )
+from jqsched.core.jobspec import to_jobspec
 from jqsched.core.json import Json
 from jqsched.core.policy import Limits, Verdict, antecedents, judge_live, judge_outcome
 from jqsched.core.queue import Queue, find, namesakes, singleton_key, waiters
@@ -387,7 +388,7 @@ def spec_changes(was: Spec, now: Spec) -> dict[str, Json]:
     """The context of a `jobspec-update`: dotted keys and new values; of the environment only that it changed."""
     changes: dict[str, Json] = {}
     if was.command != now.command or was.tasks != now.tasks:
-        changes["tasks"] = [{"command": list(now.command), "slot": "task", "count": {"total": now.tasks}}]
+        changes["tasks"] = to_jobspec(now)["tasks"]
     if was.time_limit_us != now.time_limit_us:
         changes["attributes.system.duration"] = (now.time_limit_us or 0) / 1_000_000
     if was.cwd != now.cwd:

@@ -154,13 +154,13 @@ def _exception(job: Job, event: Event) -> Job:
         told = JobException(kind, severity, text(event.context, "note"))
     if severity == 0 and not job.t_cleanup_us:
         return evolve(job, exception=told, fatal=True, state=State.CLEANUP, t_cleanup_us=event.t_us, waits=())
-    interrupted = 1 if kind == "interrupted" and severity > 0 and not job.t_cleanup_us else 0
+    interrupted = kind == "interrupted" and severity > 0 and not job.t_cleanup_us
     asked = kind == "requeue" and severity > 0 and job.state is State.RUN
     return evolve(
         job,
         exception=told,
-        interruptions=job.interruptions + interrupted,
-        requeuing=job.requeuing or asked or bool(interrupted),
+        interruptions=job.interruptions + (interrupted and job.started),  # one that only had a permit lost nothing
+        requeuing=job.requeuing or asked or interrupted,
     )
 
 

@@ -168,8 +168,14 @@ class Commands:
         self._reply_when_durable(reply, {})
 
     def _purge(self, payload: Payload, reply: Reply) -> None:
-        ids = _ids(payload) or self._store.finished_before(_integer(payload, "before_us"), -1)
-        finished = [id_ for id_ in ids if self._store.outcomes([id_], ())]
+        ids = _ids(payload)
+        for id_ in ids:
+            if not self._store.outcomes([id_], ()):
+                live = find(self._scheduler.ledger.head, id_) is not None
+                text = f"job {id_} is not finished" if live else f"unknown job id {id_}"
+                reply(OSError(errno.EBUSY if live else errno.ENOENT, text))
+                return
+        finished = ids or self._store.finished_before(_integer(payload, "before_us"), -1)
         self._reply_when_durable(reply, {"purged": self._scheduler.purge(finished)})
 
     # -- waiting

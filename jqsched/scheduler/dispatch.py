@@ -39,6 +39,10 @@ Unsent = tuple[int, int]  # a job's id, and the number of the permit whose order
 _LOW_WATER = 2
 
 
+GONE = "the executor went away under it, and its exit status with it"
+NEVER_SEEN = "it was allowed to start, and nothing is known of it since"
+
+
 class Dispatch:
     """The scheduler's side of the executor."""
 
@@ -234,7 +238,8 @@ class Dispatch:
     def _finished(self, item: Finished) -> None:
         def ended(queue: Queue, limits: Limits, now_us: int) -> Step:
             if item.status is None:
-                note = "the executor went away under it, and its exit status with it"
+                job = find(queue, item.id)
+                note = GONE if job is not None and job.started else NEVER_SEEN
                 return decide.interrupted(queue, item.id, item.attempt, limits, now_us, note=note)
             return decide.finished(queue, item.id, item.attempt, item.status, limits, now_us, error=item.error)
 

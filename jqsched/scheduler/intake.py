@@ -60,7 +60,7 @@ class Intake:
         """Make jobs of a harvest; what is refused now is set aside."""
         self.more, self.again_us = harvest.more, harvest.again_us
         for name, errors in harvest.refused:
-            self._log(f"rejected {name}: {errors}")
+            self._log(_rejected(name, errors))
         if harvest.refused:
             self._ledger.sync_spool()
         if not harvest.taken:
@@ -74,7 +74,7 @@ class Intake:
     def _set_aside(self, taken: Taken, errors: str) -> None:
         self._spool.refuse(taken.id, taken.name, errors)
         self._ledger.spend(taken.id)
-        self._log(f"rejected {taken.name}: {errors}")
+        self._log(_rejected(taken.name, errors))
 
     def accept(self, drafts: list[tuple[int, Draft, str]]) -> dict[int, str]:
         """Make jobs of drafts whose files are in place; returns the refusals by id."""
@@ -184,7 +184,11 @@ class Intake:
         return self._spool.parse(text, job.spec.name if job is not None else "") if text is not None else "unknown"
 
     def _complain(self, id_: int, errors: str) -> None:
-        """Keep the last good form; say why beside the file, in the job's log, and here."""
+        """Keep the last good form; say why beside the file, and in the job's log."""
         self._spool.complain(id_, errors)
-        self._log(f"job {id_}: edit refused: {errors}")
         self._dispatch.take(lambda queue, limits, now_us: decide.remark(queue, id_, errors, limits, now_us))
+
+
+def _rejected(name: str, errors: str) -> str:
+    """One line of the log for a file that was set aside; all errors stand in its reason."""
+    return f"rejected {name}: " + "; ".join(errors.splitlines())

@@ -108,14 +108,18 @@ class Scheduler:
 
     def turn(self) -> int | None:
         """One turn. Returns the time (monotonic, microseconds) at which the next is due, None if nothing is."""
-        while self._tasks:
-            self._tasks.popleft()()
+        self.do_tasks()
         self._replace_executor()
         if not self._stopping:
             self._bring_in()
             self._verify()
         self.dispatch.schedule()
         return self._flush()
+
+    def do_tasks(self) -> None:
+        """Do what other threads have posted."""
+        while self._tasks:
+            self._tasks.popleft()()
 
     def _bring_in(self) -> None:
         now_us = self.around.clock.monotonic_us()

@@ -148,6 +148,7 @@ class _Daemon:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         self._watcher.start()
+        self._built.report((), self._scheduler.ledger.head)  # the names of those that are there already
         self._scheduler.start()
         while True:
             due_us = self._turn()
@@ -172,6 +173,7 @@ class _Daemon:
         return False
 
     def _turn(self) -> int | None:
+        self._scheduler.do_tasks()  # first: the bells of edits are among them
         now_us = self._built.clock.monotonic_us()
         if now_us >= self._next_scan_us:
             self._scan(now_us)

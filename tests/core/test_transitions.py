@@ -1,4 +1,4 @@
-"""The table of events: each one in each state, allowed with its effect or refused. Source: RFC 21; flux.md section 1."""
+"""The table of events: each one in each state, allowed with its effect or refused. Source: RFC 21; flux.md 1."""
 
 import pytest
 from attrs import evolve

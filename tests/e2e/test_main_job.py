@@ -172,6 +172,26 @@ def test_an_executor_that_is_killed_is_replaced(daemon: Daemon) -> None:
     assert "requeue" in daemon.events(job.id)
 
 
+def test_a_status_that_nobody_took_is_found_by_the_next_scheduler(daemon: Daemon) -> None:
+    """Scheduler killed, job ended, executor ended too, and a command took the spool meanwhile: still once.
+
+    Seen to fail: the executor's file was called `.json`, and the command took it for a dropped job.
+    """
+    daemon.start()
+    ran = daemon.elsewhere / "ran"
+    daemon.drop("once.json", {"name": "once", "script": f"echo begun >> {ran}; sleep 0.3; exit 3"})
+    until(ran.exists)
+    until(lambda: daemon.jobs()["once"].started)
+    daemon.kill()
+    until((daemon.spool / "jqsched-executor.state").exists)
+    assert daemon.command("submit", "--", "true").returncode == 0
+    daemon.start()
+    daemon.wait(2)
+    assert ran.read_text() == "begun\n"
+    assert daemon.jobs()["once"].status == 3 << 8
+    assert list((daemon.spool / "rejected").iterdir()) == []
+
+
 def _executor_of(spool: Path) -> int:
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:

@@ -89,6 +89,20 @@ def test_without_the_cores_select_nothing_starts(daemon: Daemon) -> None:
     assert [job.t_run_us for job in daemon.jobs().values()] == [0, 0]
 
 
+def test_an_edit_takes_effect_at_once_on_an_idle_scheduler(daemon: Daemon) -> None:
+    """Nothing else wakes it: no scan, no request.
+
+    Seen to fail: the edit was noted by the turn that it woke, and looked at in the next, which came with a scan.
+    """
+    daemon.start(patch=NO_SCAN)
+    daemon.drop("job.json", {"name": "job", "command": ["true"], "urgency": 0})
+    until(lambda: "job" in daemon.jobs())
+    file = daemon.spool / "jobs" / f"{daemon.jobs()['job'].id}.json"
+    file.with_name(".edit").write_text('{"name": "job", "command": ["true"], "urgency": 1}')
+    file.with_name(".edit").rename(file)
+    until(lambda: daemon.jobs()["job"].success)
+
+
 def test_an_invalid_edit_keeps_the_last_good_form(daemon: Daemon) -> None:
     """The reason is written beside the file, and goes away with the next good edit."""
     daemon.start()

@@ -1,7 +1,7 @@
 """A whole scheduler on fakes: time, disk, folder and processes are values, and each moment can be stopped at.
 
-Rule: whatever a test does, every order that reaches the executor is checked on its way: its permit, and the job as it
-is to be run, must be durable by then.
+Rule: whatever a test does, every order that reaches the executor is checked on its way (its permit, and the job as it
+is to be run, must be durable by then), and so is every start: one process for an attempt, one attempt at a time.
 """
 
 import json
@@ -45,6 +45,7 @@ class WatchedExecutor(FakeExecutor):
         self.asked_back: list[tuple[int, int]] = []
         self.stopped: list[tuple[int, int]] = []
         self.limits: tuple[int, int, int] = (0, 0, 0)
+        self.launched: set[tuple[int, int]] = set()
         self.holding = False
         self.held: list[News] = []
         self._forward: Any = None
@@ -75,6 +76,13 @@ class WatchedExecutor(FakeExecutor):
             assert job.attempt == order.attempt, f"{order.id} was ordered before it was queued again"
         self.orders += [(order.id, order.attempt) for order in orders]
         super().start(orders)
+
+    def _launch_one(self, order: Start) -> None:
+        key = (order.id, order.attempt)
+        assert key not in self.launched, f"attempt {order.attempt} of job {order.id} was started twice"
+        assert order.id not in [id_ for id_, _ in self.running()], f"job {order.id} runs already"
+        self.launched.add(key)
+        super()._launch_one(order)
 
     def withdraw(self, attempts: Sequence[tuple[int, int]]) -> None:
         self.asked_back += attempts

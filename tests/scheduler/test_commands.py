@@ -269,10 +269,13 @@ def test_an_abandoned_wait_is_forgotten(world: World) -> None:
 
 
 def test_purge_forgets_finished_jobs_and_no_others(world: World) -> None:
-    """By ids; what lives or is unknown is left out, and named twice is purged once."""
+    """By ids, all or none: what lives or is unknown is refused; what is named twice is purged once."""
     finished(world, "a")
     world.add("b")
-    assert answer(world, "purge", ids=[1, 1, 2, 99]) == {"purged": 1}
+    assert answer(world, "purge", ids=[1, 2]) == errno.EBUSY
+    assert answer(world, "purge", ids=[1, 99]) == errno.ENOENT
+    assert set(world.store.disk.jobs) == {1, 2}
+    assert answer(world, "purge", ids=[1, 1]) == {"purged": 1}
     assert set(world.store.disk.jobs) == {2}
     assert answer(world, "cancel", id=1) == errno.ENOENT
 

@@ -196,13 +196,12 @@ def test_an_edit_becomes_events_and_the_accepted_file(world: World) -> None:
 
 
 def test_an_invalid_edit_leaves_the_job_as_it_was(world: World) -> None:
-    """The reason is beside the file, in the log, and in the job's; the next good edit removes it."""
+    """The reason is beside the file and in the job's log; the next good edit removes it."""
     world.add("a", urgency=0)
     world.edit(1, urgency=99)
     world.settle()
     assert "urgency" in world.spool.files.reasons[1]
     assert world.events(1)[-1] == "exception"
-    assert any("job 1: edit refused" in line for line in world.log)
     assert stored(world, 1)["urgency"] == 0
     world.edit(1, urgency=1)
     world.settle()

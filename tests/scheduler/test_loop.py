@@ -94,7 +94,7 @@ def test_a_job_that_is_gone_without_a_trace_was_interrupted(world: World, permit
     world.boot()
     world.settle()
     assert world.job(1).attempt == 2
-    assert world.job(1).interruptions == 1
+    assert world.job(1).interruptions == (0 if permitted_only else 1)
     assert world.executor.orders == [(1, 1), (1, 2)]
     world.check()
 
@@ -271,9 +271,9 @@ def _story(world: World, rng: random.Random) -> Callable[[], None]:
             lambda: world.ask("urgency", id=id_, urgency=rng.randint(0, 31)) and None,
             lambda: world.executor.end(rng.choice(running)[0]) if running else None,
             lambda: world.turn() and None,
-            lambda: world.commit(),
-            lambda: world.store.commit(),
-            lambda: world.advance(),
+            world.commit,
+            world.store.commit,
+            world.advance,
         ]
     )
 
@@ -296,8 +296,7 @@ def test_nothing_is_lost_and_nothing_runs_twice_whenever_it_crashes(seed: int) -
     world.settle()
     world.check()
     assert same(world.visible.settled(), world.store.load().queue)
-    dropped = {id_ for id_ in world.store.disk.jobs}
-    assert dropped == set(range(1, world.head.last_id + 1))
+    assert set(world.store.disk.jobs) == set(range(1, world.head.last_id + 1))
     for id_ in sorted(world.head.enqueued):
         world.ask("release", id=id_)
     while world.executor.running():
@@ -426,8 +425,9 @@ def test_an_order_that_had_not_left_when_it_was_stopped_never_does(world: World)
 
 def test_idle_is_when_nothing_can_start_without_somebody(world: World) -> None:
     """Held jobs and those that wait for a name are left over, and named; a running or startable one is work."""
-    assert not World().scheduler.is_idle  # nothing was looked at yet
-    world.add("held", urgency=0)
+    world.drop("held", urgency=0)
+    assert not world.scheduler.is_idle
+    world.settle()
     world.add("waits", after=["nobody"])
     assert world.scheduler.is_idle
     lines = list(world.scheduler.left_over())

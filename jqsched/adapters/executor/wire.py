@@ -26,7 +26,7 @@ import socket
 VERSION = 1
 LOCK = "jqsched-executor.lock"
 SOCKET = "jqsched-executor.sock"
-STATE = "jqsched-executor.json"
+STATE = "jqsched-executor.state"  # JSON, but not by its name: the folder is a drop zone
 LOG = "jqsched-executor.log"
 READY = b"ready\n"
 

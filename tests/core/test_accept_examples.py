@@ -1,0 +1,384 @@
+"""What a dropped or edited file means: binding of dependencies, refusals, and the events that come of an edit.
+
+Source: design.md section 5; flux.md section 2 (variants); RFC 26.
+"""
+
+import pytest
+
+from jqsched.core.job import Dependency, OnInterrupt, State
+from jqsched.core.jobspec import to_jobspec
+from jqsched.core.step import AlreadyStarted, Changed, Refused, Relimit, UnknownJob
+from jqsched.testing.story import START_US
+from tests.core.desk import USERID, Desk, a_file, after
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+def add(description: str) -> tuple[str, dict]:
+    return ("dependency-add", {"description": description})
+
+
+def remove(description: str) -> tuple[str, dict]:
+    return ("dependency-remove", {"description": description})
+
+
+def hopeless(description: str) -> tuple[str, dict]:
+    note = f"dependency {description} can never be satisfied"
+    return ("exception", {"type": "dependency", "severity": 0, "note": note, "userid": USERID})
+
+
+# ---- dependencies by id -------------------------------------------------------------------------------------------
+
+
+def test_a_dependency_is_added_before_validate_and_removed_when_met(desk):
+    desk.drop(a_file(), a_file("b", after("afterok", 1)))
+    assert desk.log(2)[1:] == [add("after-success=1"), "validate"]
+    desk.run(1)
+    assert desk.log(2)[3:] == [remove("after-success=1"), "depend", ("priority", {"priority": 16})]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "status", "phrase"),
+    [("afterok", 256, "success"), ("afternotok", 0, "failure")],
+)
+def test_a_dependency_that_can_never_be_met_ends_the_job(desk, scheme, status, phrase):
+    desk.drop(a_file(), a_file("b", after(scheme, 1)), a_file("c", after("afterok", 2)))
+    desk.run(1, status)
+    assert desk.log(2)[-2:] == [hopeless(f"after-{phrase}=1"), "clean"]
+    assert desk.log(3)[-2:] == [hopeless("after-success=2"), "clean"]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "status"), [("afterok", 0), ("afternotok", 256), ("afterany", 0), ("afterany", 256), ("after", 256)]
+)
+def test_a_dependency_that_is_met_already(desk, scheme, status):
+    """Added, and removed, before validate."""
+    desk.drop(a_file())
+    desk.run(1, status)
+    desk.drop(a_file("b", after(scheme, 1)))
+    assert desk.names(2) == ["submit", "dependency-add", "dependency-remove", "validate", "depend", "priority"]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "status", "why"),
+    [("afterok", 256, "failed or was canceled"), ("afternotok", 0, "ended well")],
+)
+def test_a_dependency_that_failed_already_is_refused(desk, scheme, status, why):
+    desk.drop(a_file())
+    desk.run(1, status)
+    (id_,) = desk.drop(a_file("b", after(scheme, 1)))
+    assert desk.refused == {id_: f"dependency: {scheme}: job 1 {why}"}
+    assert not desk.log(id_)
+
+
+def test_after_is_met_by_a_start(desk):
+    desk.drop(a_file(), a_file("b", after("after", 1)))
+    desk.schedule()
+    assert desk.state(2) is State.DEPEND
+    desk.start(1)
+    assert desk.state(2) is State.SCHED
+    desk.drop(a_file("c", after("after", 1)))
+    assert desk.state(3) is State.SCHED
+
+
+def test_after_is_never_met_by_a_job_that_ends_unstarted(desk):
+    desk.drop(a_file(), a_file("b", after("after", 1)))
+    desk.cancel(1)
+    assert desk.log(2)[-2:] == [hopeless("after-start=1"), "clean"]
+    (id_,) = desk.drop(a_file("c", after("after", 1)))
+    assert desk.refused[id_] == "dependency: after: job 1 ended without having started"
+
+
+@pytest.mark.parametrize("id_", [7, 2**63])
+def test_an_id_that_was_never_given_out_is_refused(desk, id_):
+    desk.drop(a_file("b", after("afterok", id_)))
+    assert desk.refused[1] == f"dependency: afterok: job {id_} is unknown (purged, or never given out)"
+
+
+def test_a_refusal_does_not_take_others_with_it(desk):
+    """But those that depend on it by id."""
+    desk.drop(a_file("a", after("afterok", 99)), a_file("b", after("afterok", 1)), a_file("c"))
+    assert set(desk.refused) == {1, 2}
+    assert desk.state(3) is State.SCHED
+
+
+def test_a_dependent_of_a_job_that_can_never_run_in_the_same_scan(desk):
+    """It learns of the end, though that came in the very commit that accepted both."""
+    desk.drop(a_file("a", cores=9), a_file("b", after("afterany", 1)), a_file("c", after("afterok", "a")))
+    assert desk.state(2) is State.SCHED
+    assert desk.log(3)[-2:] == [hopeless("after-success=a→1"), "clean"]
+
+
+def test_a_dependent_whose_other_antecedent_ends_because_of_the_first(desk):
+    """1 lets 2 go, which can never run, which dooms 3, which waited for 1 too."""
+    desk.drop(
+        a_file(), a_file("b", after("afterany", 1), cores=9), a_file("c", after("afterany", 1), after("afterok", 2))
+    )
+    desk.run(1)
+    assert desk.log(3)[-2:] == [hopeless("after-success=2"), "clean"]
+
+
+# ---- dependencies by name -----------------------------------------------------------------------------------------
+
+
+def test_a_name_is_bound_to_a_file_of_the_same_scan_first(desk):
+    """Before the one that was there, and also if it comes after."""
+    desk.drop(a_file("build"))
+    desk.drop(a_file("test", after("afterok", "build")), a_file("build"))
+    assert desk.job(2).waits == ("after-success=build→3",)
+
+
+def test_a_name_is_bound_to_the_newest_unfinished_job(desk):
+    """Never to itself."""
+    desk.drop(a_file("build"))
+    desk.drop(a_file("build"))
+    desk.drop(a_file("build", after("afterok", "build")))
+    assert desk.job(3).waits == ("after-success=build→2",)
+
+
+def test_a_name_is_bound_to_the_newest_finished_job_if_that_satisfies(desk):
+    desk.drop(a_file("build"))
+    desk.run(1)
+    desk.drop(a_file("test", after("afterok", "build")))
+    assert desk.log(2)[1:3] == [add("after-success=build→1"), remove("after-success=build→1")]
+
+
+def test_a_name_waits_for_the_next_when_the_newest_finished_does_not_satisfy(desk):
+    """When it comes it is bound to that one, in the commit that accepts it."""
+    desk.drop(a_file("build"))
+    desk.run(1, 256)
+    desk.drop(a_file("test", after("afterok", "build")))
+    assert desk.log(2)[1:] == [add("after-success=build"), "validate"]
+    desk.drop(a_file("build"))
+    assert desk.log(2)[3:] == [add("after-success=build→3"), remove("after-success=build")]
+    desk.run(3)
+    assert desk.state(2) is State.SCHED
+
+
+def test_next_binds_to_no_finished_job(desk):
+    desk.drop(a_file("build"))
+    desk.run(1)
+    desk.drop(a_file("test", after("afterok", "build", next_only=True)))
+    assert desk.job(2).waits == ("after-success=build",)
+
+
+def test_a_name_is_bound_once(desk):
+    """A later job of that name is another."""
+    desk.drop(a_file("build"), a_file("test", after("afterok", "build")))
+    desk.drop(a_file("build"))
+    assert desk.job(2).waits == ("after-success=build→1",)
+
+
+# ---- cycles -------------------------------------------------------------------------------------------------------
+
+
+def test_a_cycle_is_refused_with_the_names_of_its_members(desk):
+    """When it would be closed; of those in it the last to come."""
+    desk.drop(a_file("a", after("afterok", "c")), a_file("b", after("afterok", 1)))
+    desk.drop(a_file("c", after("afterok", "b")))
+    assert desk.refused == {3: "dependency: cycle: c (3) -> b (2) -> a (1) -> c (3)"}
+    assert desk.job(1).waits == ("after-success=c",)
+
+
+def test_a_cycle_within_a_scan(desk):
+    desk.drop(a_file("a", after("afterok", "b")), a_file("b", after("afterok", "a")))
+    assert desk.refused == {2: "dependency: cycle: b (2) -> a (1) -> b (2)"}
+
+
+def test_a_job_cannot_depend_on_its_own_id(desk):
+    desk.drop(a_file("a", after("afterok", 1)))
+    assert "cannot depend on itself" in desk.refused[1]
+
+
+def test_a_cycle_through_a_singleton(desk):
+    """The newcomer waits for every older namesake, one of which waits for whom the newcomer is awaited by."""
+    desk.drop(a_file("s"))
+    desk.drop(a_file("s", after("afterany", "x")))
+    desk.drop(a_file("x", after("afterany", 4)), a_file("s", after("singleton")))
+    assert desk.refused[4] == "dependency: cycle: s (4) -> s (2) -> x (3) -> s (4)"
+    assert "job 4 is unknown" in desk.refused[3]
+
+
+def test_an_edit_may_not_close_a_cycle(desk):
+    """Neither by id nor by name."""
+    desk.drop(a_file("a"), a_file("b", after("afterok", 1)), a_file("c", after("afterany", "b")))
+    for dependency in (after("afterok", 3), after("afterok", "c")):
+        step = desk.edit(1, dependency)
+        assert step.answer == Refused("dependency: cycle: a (1) -> c (3) -> b (2) -> a (1)")
+        assert not step.events
+
+
+# ---- begin time and singleton -------------------------------------------------------------------------------------
+
+
+def test_a_begin_time(desk):
+    desk.drop(a_file("a", after("begin-time", START_US + 1_500_000)))
+    assert desk.log(1)[1:] == [add("begin-time=1700000001.5"), "validate"]
+    desk.tick(1_499_999)
+    assert desk.state(1) is State.DEPEND
+    desk.tick(1)
+    assert desk.log(1)[3:] == [remove("begin-time=1700000001.5"), "depend", ("priority", {"priority": 16})]
+
+
+def test_a_begin_time_that_is_past(desk):
+    desk.drop(a_file("a", after("begin-time", START_US)))
+    assert desk.names(1) == ["submit", "dependency-add", "dependency-remove", "validate", "depend", "priority"]
+
+
+def test_two_begin_times_that_come_together(desk):
+    """Both are removed at once, and a job that can never run ends only once."""
+    desk.drop(a_file("a", after("begin-time", START_US + 1), after("begin-time", START_US + 2), cores=9))
+    desk.tick(5)
+    assert desk.names(1)[-6:] == [*["dependency-remove"] * 2, "depend", "priority", "exception", "clean"]
+
+
+def test_a_singleton_waits_for_the_older_ones_of_its_name(desk):
+    """One after the other, and not for younger ones."""
+    one = a_file("s", after("singleton"))
+    desk.drop(one, one, one, a_file("t", after("singleton")))
+    assert desk.log(2)[1:] == [add("singleton"), "validate"]
+    assert [desk.state(id_).name for id_ in (1, 2, 3, 4)] == ["SCHED", "DEPEND", "DEPEND", "SCHED"]
+    desk.run(1, 256)
+    assert [desk.state(id_).name for id_ in (2, 3)] == ["SCHED", "DEPEND"]
+    desk.cancel(2)
+    assert desk.state(3) is State.SCHED
+
+
+# ---- edits --------------------------------------------------------------------------------------------------------
+
+
+def test_an_edit_says_what_differs(desk):
+    """Nothing for what does not."""
+    desk.drop(a_file())
+    desk.edit(1, urgency=20, command=("sleep", "1"), cwd="/tmp", cores=2, time_limit_us=1_500_000)
+    update = {
+        "tasks": to_jobspec(desk.job(1).spec)["tasks"],
+        "attributes.system.duration": 1.5,
+        "attributes.system.cwd": "/tmp",
+        "attributes.user.jqsched.cores": 2,
+    }
+    urgency = ("urgency", {"userid": USERID, "urgency": 20})
+    assert desk.log(1)[4:] == [urgency, ("jobspec-update", update), ("priority", {"priority": 20})]
+    assert desk.job(1).spec.command == ("sleep", "1")
+
+
+def test_an_edit_tells_no_secret(desk):
+    """Of the environment, only that it changed."""
+    desk.drop(a_file(env=(("TOKEN", "old"),)))
+    desk.edit(1, env=(("TOKEN", "secret"),))
+    assert desk.log(1)[4] == ("jobspec-update", {"attributes.system.environment": "changed"})
+    assert desk.job(1).spec.env == (("TOKEN", "secret"),)
+
+
+def test_an_edit_of_nothing(desk):
+    desk.drop(a_file())
+    step = desk.edit(1)
+    assert (step.answer, step.events) == (Changed(desk.job(1)), ())
+
+
+def test_an_edit_sets_and_removes_a_pin(desk):
+    desk.drop(a_file())
+    desk.edit(1, pin=1000)
+    assert (desk.job(1).pin, desk.job(1).priority) == (1000, 1000)
+    desk.edit(1, pin=None)
+    assert (desk.job(1).pin, desk.job(1).priority) == (None, 16)
+
+
+def test_an_edit_leaves_what_a_command_set(desk):
+    """The difference is to the file as last accepted, not to the job."""
+    desk.drop(a_file())
+    desk.urgency(1, 25)
+    desk.edit(1, cores=2)
+    assert desk.job(1).urgency == 25
+
+
+def test_an_edit_adds_and_removes_dependencies(desk):
+    """The job goes back to DEPEND, and on when nothing is open."""
+    desk.drop(a_file(), a_file("b"), a_file("c"))
+    desk.edit(3, after("afterok", 1), after("afterany", "b"))
+    assert (desk.state(3), desk.job(3).waits) == (State.DEPEND, ("after-success=1", "after-finish=b→2"))
+    assert desk.names(3)[4:] == ["dependency-add", "dependency-add", "jobspec-update"]
+    desk.edit(3, dependencies=())
+    assert (desk.state(3), desk.job(3).waits) == (State.SCHED, ())
+
+
+def test_an_edit_leaves_bound_what_stays_in_the_file(desk):
+    """Neither a newer job of the name, nor an antecedent that was purged, matters to what is not changed."""
+    desk.drop(a_file("build"), a_file("old"), a_file("test", after("afterok", "build"), after("afterok", 2)))
+    desk.run(2)
+    del desk.finished[2]
+    desk.drop(a_file("build"), a_file("d"))
+    step = desk.edit(3, *desk.files[3].spec.dependencies, after("afterany", "d"))
+    assert isinstance(step.answer, Changed)
+    assert desk.job(3).waits == ("after-success=build→1", "after-finish=d→5")
+
+
+def test_an_edit_to_ones_own_name_means_another_of_that_name(desk):
+    desk.drop(a_file("a"), a_file("a"))
+    desk.edit(2, after("afterok", "a"))
+    assert desk.job(2).waits == ("after-success=a→1",)
+
+
+def test_an_edit_that_can_never_run_ends_the_job(desk):
+    """Also if it pins the job at the same time."""
+    desk.drop(a_file(), a_file())
+    desk.edit(1, cores=9)
+    desk.edit(2, cores=9, pin=5)
+    for id_ in (1, 2):
+        assert desk.names(id_)[-2:] == ["exception", "clean"]
+
+
+@pytest.mark.parametrize("dependency", [Dependency("afterok", 99), Dependency("afterok", 1)])
+def test_an_edit_that_cannot_be_is_refused_whole(desk, dependency):
+    desk.drop(a_file())
+    step = desk.edit(1, dependency, urgency=20)
+    assert isinstance(step.answer, Refused)
+    assert not step.events
+
+
+def test_an_edit_may_not_change_the_name(desk):
+    desk.drop(a_file())
+    assert desk.edit(1, name="b").answer == Refused("name: cannot be changed (it is 'a')")
+
+
+def test_of_a_running_job_only_the_time_limit_can_be_edited(desk):
+    desk.drop(a_file())
+    desk.start(1)
+    assert desk.edit(1, cores=2, time_limit_us=5).answer == AlreadyStarted(1)
+    assert desk.edit(1, pin=3).answer == AlreadyStarted(1)
+    step = desk.edit(1, time_limit_us=5_000_000)
+    assert step.effects == (Relimit(1, 1, 5_000_000),)
+    assert desk.log(1)[-1] == ("jobspec-update", {"attributes.system.duration": 5.0})
+
+
+def test_of_a_job_that_is_just_ending_nothing_can_be_edited(desk):
+    """Not even the time limit: its log knows no such event any more."""
+    desk.drop(a_file())
+    desk.start(1)
+    desk.cancel(1)
+    assert desk.edit(1, time_limit_us=5_000_000).answer == AlreadyStarted(1)
+
+
+def test_an_edit_of_a_job_that_is_gone(desk):
+    desk.drop(a_file())
+    desk.run(1)
+    assert desk.edit(1, cores=2).answer == UnknownJob(1)
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "value"),
+    [
+        ({"output": "x.log"}, "attributes.user.jqsched.output", "x.log"),
+        ({"error": "x.err"}, "attributes.user.jqsched.error", "x.err"),
+        ({"on_interrupt": OnInterrupt.FAIL}, "attributes.user.jqsched.on_interrupt", "fail"),
+        ({"reasons": (("me", "why"),)}, "attributes.user.jqsched.reasons", [["me", "why"]]),
+    ],
+)
+def test_an_edit_names_what_is_ours(desk, change, key, value):
+    """Keys that RFC 25 does not know are told under `attributes.user.jqsched`."""
+    desk.drop(a_file())
+    desk.edit(1, **change)
+    assert desk.log(1)[4] == ("jobspec-update", {key: value})

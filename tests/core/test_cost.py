@@ -1,0 +1,142 @@
+"""Law 9, without a clock: what a change or a pass costs, counted in calls, hardly grows with the number of queued jobs.
+
+A hundred times the jobs may cost 2.5 times the calls: the logarithm grows by less than that.
+"""
+
+import sys
+from collections.abc import Callable
+from functools import cache
+
+import pytest
+from attrs import evolve
+
+from jqsched.core import accept, decide, policy
+from jqsched.core import queue as queues
+from jqsched.core.job import Dependency, Draft, Job, OnInterrupt, Spec, State, describe_begin_time
+from jqsched.core.policy import Limits
+from jqsched.core.queue import Queue
+from jqsched.testing.story import START_US
+
+FEW, MANY = 1_000, 100_000
+GROWTH_MAX = 2.5
+LIMITS = Limits(max_running=4, cores=4)
+SPEC = Spec(command=("true",), name="a", cwd="/")
+NINE_IN_TEN = ("ready", "held", "dependent", "timed", "singleton", "same-name", "at-most-once")
+
+
+def calls(work: Callable[[], object]) -> int:
+    """How many functions, of Python and of C, are called while this is done."""
+    count = 0
+
+    def note(frame: object, event: str, argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+def a_job(id_: int, kind: str) -> Job:
+    spec = evolve(SPEC, name=f"n{id_}")
+    job = Job(id=id_, spec=spec, userid=0, state=State.SCHED, priority=1 + id_ % 31, urgency=16)
+    if id_ % 10 == 0 or kind == "ready":
+        return job
+    match kind:
+        case "held":
+            return evolve(job, urgency=0, priority=0)
+        case "dependent":
+            return evolve(job, state=State.DEPEND, waits=("after-success=nobody",))
+        case "timed":
+            return evolve(job, state=State.DEPEND, waits=(describe_begin_time(START_US + 10**9 + id_),))
+        case "singleton":
+            return evolve(job, spec=SPEC, state=State.DEPEND if id_ > 1 else State.SCHED, waits=("singleton",))
+        case "same-name":
+            return evolve(job, spec=SPEC)
+        case _:
+            return evolve(job, spec=evolve(spec, on_interrupt=OnInterrupt.FAIL))
+
+
+@cache
+def a_queue(size: int, kind: str) -> Queue:
+    """So many queued jobs, of which nine in ten are of this kind and the tenth could start."""
+    jobs = [a_job(id_, kind) for id_ in range(1, size + 1)]
+    return queues.load(jobs, seq=5 * size, last_us=START_US, last_id=size)
+
+
+def middle(queue: Queue) -> int:
+    return queue.last_id // 2 // 10 * 10 + 3
+
+
+def drop(queue: Queue, *dependencies: Dependency) -> object:
+    draft = Draft(evolve(SPEC, dependencies=dependencies))
+    return accept.accept(queue, [accept.Arrival(queue.last_id + 1, draft, 0)], {}, LIMITS, START_US + 1)
+
+
+def schedule_and_run(queue: Queue) -> None:
+    """A pass, the start and the end of the first that it chose."""
+    decided = decide.schedule(queue, LIMITS, START_US)
+    id_ = decided.permits[0]
+    step = decide.started(decided.queue, id_, 1, LIMITS, START_US)
+    decide.finished(step.queue, id_, 1, 0, LIMITS, START_US)
+
+
+def overtake(queue: Queue) -> None:
+    permitted = decide.schedule(queue, LIMITS, START_US).queue
+    urgent = decide.set_urgency(permitted, middle(queue), 31, LIMITS, START_US, userid=0)
+    assert decide.schedule(urgent.queue, LIMITS, START_US).recalled or urgent.queue.enqueued[middle(queue)].waits
+
+
+def claim_and_release(queue: Queue) -> None:
+    claimed, _ = queues.claim(queue, middle(queue))
+    queues.release(claimed, middle(queue))
+
+
+WORK: dict[str, Callable[[Queue], object]] = {
+    "enqueue": drop,
+    "enqueue after an id": lambda queue: drop(queue, Dependency("afterok", middle(queue))),
+    "enqueue after a name": lambda queue: drop(queue, Dependency("afterok", f"n{queue.last_id // 20 * 10}")),
+    "enqueue a singleton": lambda queue: drop(queue, Dependency("singleton")),
+    "dequeue": lambda queue: decide.dequeue(queue, middle(queue), LIMITS, START_US, userid=0),
+    "dequeue the first": lambda queue: decide.dequeue(queue, 1, LIMITS, START_US, userid=0),
+    "set_priority": lambda queue: decide.set_priority(queue, middle(queue), 7, LIMITS, START_US),
+    "set_urgency": lambda queue: decide.set_urgency(queue, middle(queue), 7, LIMITS, START_US, userid=0),
+    "select": lambda queue: policy.select(queue, LIMITS),
+    "a pass, a start, an end": schedule_and_run,
+    "overtake": overtake,
+    "tick": lambda queue: decide.tick(queue, LIMITS, START_US + 1),
+    "claim and release": claim_and_release,
+    "reasons": lambda queue: policy.reasons(queue, queues.find(queue, middle(queue)), LIMITS),
+}
+
+
+@pytest.mark.parametrize("kind", NINE_IN_TEN)
+def test_cost_hardly_grows_with_the_queue(kind: str):
+    """Whatever nine in ten of the jobs are: each piece of work costs at most 2.5 times as many calls."""
+    few, many = a_queue(FEW, kind), a_queue(MANY, kind)
+    growth = {what: calls(lambda do=do: do(many)) / calls(lambda do=do: do(few)) for what, do in WORK.items()}
+    assert {what: factor for what, factor in growth.items() if factor > GROWTH_MAX} == {}
+
+
+def test_the_count_sees_a_walk_over_all_jobs():
+    """What looks at every job once is told apart by far."""
+    few, many = a_queue(FEW, "ready"), a_queue(MANY, "ready")
+
+    def walk(queue: Queue) -> int:
+        return calls(lambda: policy.infeasible(queue, LIMITS))
+
+    assert walk(many) / walk(few) > 50
+
+
+def test_a_pass_that_starts_two_costs_what_two_cost():
+    """And one that starts forty not more than twenty times that."""
+    queue = a_queue(MANY, "held")
+
+    def cost(slots: int) -> int:
+        return calls(lambda: decide.schedule(queue, Limits(slots, slots), START_US))
+
+    assert cost(40) < 25 * cost(2)

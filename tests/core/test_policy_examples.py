@@ -1,0 +1,176 @@
+"""Who may start now, and why not: order, slots, cores, permits ahead, recalls. Source: design.md sections 6 and 8."""
+
+import pytest
+from attrs import evolve
+
+from jqsched.core import policy
+from jqsched.core import queue as queues
+from jqsched.core.job import OnInterrupt
+from tests.core.desk import Desk, a_file, after
+
+
+def test_the_highest_priority_first_then_the_lowest_id():
+    desk = Desk(max_running=9, cores=9)
+    desk.drop(a_file(), a_file(urgency=20), a_file(), a_file(urgency=20), a_file(urgency=1))
+    assert desk.schedule() == [2, 4, 1, 3, 5]
+
+
+def test_no_more_than_there_are_slots():
+    """Permits count like running jobs."""
+    desk = Desk(max_running=2, cores=9)
+    desk.drop(*[a_file()] * 4)
+    desk.start(1)
+    assert sorted(desk.queue.permits) == [2]
+    assert desk.schedule() == []
+    desk.finish(1)
+    assert desk.schedule() == [3]
+
+
+def test_the_first_that_waits_for_cores_ends_the_pass():
+    """Nothing of lower rank takes what it waits for: there is no backfill."""
+    desk = Desk(max_running=9, cores=4)
+    desk.drop(a_file(cores=3), a_file(cores=2), a_file(cores=1))
+    assert desk.schedule() == [1]
+    desk.start(1)
+    desk.finish(1)
+    assert desk.schedule() == [2, 3]
+
+
+def test_held_and_dependent_jobs_are_passed_over():
+    """Law 8: they take nothing, and hold back no one."""
+    desk = Desk(max_running=1)
+    desk.drop(a_file(urgency=0), a_file(pin=0), a_file("b", after("afterok", "nobody"), urgency=31), a_file())
+    assert desk.schedule() == [4]
+
+
+def test_lowering_a_limit_stops_nobody():
+    desk = Desk(max_running=3)
+    desk.drop(*[a_file()] * 4)
+    desk.start(1, 2, 3)
+    desk.limits = evolve(desk.limits, max_running=1, cores=2)
+    assert desk.schedule() == []
+    desk.finish(1)
+    desk.finish(2)
+    assert desk.schedule() == []
+    desk.finish(3)
+    assert desk.schedule() == [4]
+
+
+def test_permits_ahead():
+    """Two more than run may wait at the executor, but none that may run at most once, and none behind it."""
+    desk = Desk(max_running=1, ahead=2)
+    once = a_file(on_interrupt=OnInterrupt.FAIL)
+    desk.drop(a_file(), a_file(), once, a_file())
+    assert desk.schedule() == [1, 2]
+    desk.start(1)
+    desk.finish(1)
+    desk.start(2)
+    desk.finish(2)
+    assert desk.schedule() == [3, 4]
+
+
+def test_a_job_that_waits_for_cores_may_be_permitted_ahead():
+    """In its order; the executor lets nothing by."""
+    desk = Desk(max_running=4, cores=4, ahead=2)
+    desk.drop(a_file(cores=3), a_file(cores=2), a_file(cores=1), a_file(cores=1))
+    assert desk.schedule() == [1, 2, 3]
+
+
+def test_who_is_overtaken_is_recalled():
+    """Law 4, also for permits that are out already; once, until the executor has answered."""
+    desk = Desk(max_running=1, ahead=2)
+    desk.drop(a_file(urgency=20), a_file(), a_file())
+    desk.schedule()
+    desk.drop(a_file(urgency=18))
+    assert policy.overtaken(desk.queue, desk.limits) == (2, 3)
+    assert desk.schedule() == []
+    assert policy.overtaken(desk.queue, desk.limits) == ()
+    assert sorted(desk.queue.permits) == [1, 2, 3]
+    desk.queue = queues.withdraw(queues.withdraw(desk.queue, 2), 3)
+    assert desk.schedule() == [4, 2]
+
+
+def test_who_joins_behind_overtakes_nobody():
+    desk = Desk(max_running=1, ahead=2)
+    desk.drop(*[a_file()] * 2)
+    desk.schedule()
+    desk.drop(a_file())
+    assert policy.overtaken(desk.queue, desk.limits) == ()
+
+
+def test_drain_starts_nothing_and_recalls_what_has_not_started():
+    desk = Desk(max_running=1, ahead=2)
+    desk.drop(*[a_file()] * 3)
+    desk.start(1)
+    desk.limits = evolve(desk.limits, draining=True)
+    assert policy.overtaken(desk.queue, desk.limits) == (2, 3)
+    assert desk.schedule() == []
+
+
+def test_the_next_timer():
+    """None when nobody waits for a time."""
+    desk = Desk()
+    desk.drop(a_file())
+    assert policy.next_timer_us(desk.queue) is None
+    later = desk.now_us + 50
+    desk.drop(a_file("b", after("begin-time", later + 1)), a_file("c", after("begin-time", later)))
+    assert policy.next_timer_us(desk.queue) == later
+    assert policy.due(desk.queue, later) == [3]
+
+
+def test_what_the_store_must_be_asked():
+    """Only what the queue itself does not know."""
+    desk = Desk()
+    desk.drop(a_file())
+    asked = [after("afterok", 1), after("afterok", 9), after("after", "a"), after("afterany", "z"), after("singleton")]
+    assert policy.lookups(desk.queue, iter(asked)) == ({9}, {"z"})
+
+
+# ---- reasons ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("file", "why"),
+    [
+        (a_file(urgency=0), ["held (urgency 0)"]),
+        (a_file(pin=0), ["held (priority 0)"]),
+        (a_file("b", after("afterok", 1)), ["dependency after-success=1"]),
+        (a_file("b", after("afterok", "x")), ["dependency after-success=x: no job named x was dropped yet"]),
+        (a_file("b", after("afterok", "x"), urgency=0), [None, "held (urgency 0)"]),
+        (a_file(cores=4), ["cores: 4 wanted, 3 of 4 free"]),
+        (a_file(), ["1 ahead of it"]),
+    ],
+)
+def test_every_reason_is_told(file, why):
+    """Beside a running job and one that is ready."""
+    desk = Desk(max_running=2)
+    desk.drop(a_file())
+    desk.start(1)
+    desk.drop(a_file(urgency=20), file)
+    told = policy.reasons(desk.queue, desk.job(3), desk.limits)
+    assert len(told) == len(why)
+    assert all(expected in (None, text) for expected, text in zip(why, told, strict=True))
+
+
+def test_reasons_of_a_job_that_may_start_or_has():
+    desk = Desk(max_running=2)
+    desk.drop(a_file(), a_file())
+    desk.start(1)
+    assert policy.reasons(desk.queue, desk.job(1), desk.limits) == []
+    assert policy.reasons(desk.queue, desk.job(2), desk.limits) == []
+
+
+def test_reasons_that_concern_all():
+    desk = Desk(max_running=1)
+    desk.drop(a_file(), a_file())
+    desk.start(1)
+    drained = evolve(desk.limits, draining=True)
+    assert policy.reasons(desk.queue, desk.job(2), drained) == ["the queue is drained", "slots: 1 of 1 taken"]
+
+
+def test_a_claimed_job_is_being_changed():
+    desk = Desk()
+    desk.drop(a_file())
+    claimed, job = queues.claim(desk.queue, 1)
+    assert policy.reasons(claimed, job, desk.limits) == ["being changed"]
+    assert policy.select(claimed, desk.limits) == ()
