@@ -211,7 +211,10 @@ class Store(Protocol):
     """The events of all jobs (the truth) and the job table (a projection), always consistent with each other."""
 
     def load(self) -> Stored:
-        """Read what a restart needs; cost O(live jobs). Raises PortError when it is damaged or newer."""
+        """Read what a restart needs; cost O(live jobs).
+
+        Raises PortError when the disk fails. What is damaged or newer is refused by the adapter's own exception.
+        """
 
     def start(self, deliver: Callable[[int | PortError], None]) -> None:
         """Begin to write. `deliver` is called, from any thread, with the number of the last durable batch, or once
@@ -225,7 +228,7 @@ class Store(Protocol):
         """What is known of finished jobs: by id, and for each name the newest. Absent: unknown or purged."""
 
     def spec(self, id_: int) -> Draft | None:
-        """The spec, urgency and pin with which a job was submitted; None when unknown or purged."""
+        """The spec that a job has now, with the urgency and pin it was submitted with; None when unknown or purged."""
 
     def file(self, id_: int) -> str | None:
         """The text of a live job's file as last accepted."""

@@ -210,10 +210,11 @@ def interrupted(queue: Queue, id_: int, attempt: int, limits: Limits, now_us: in
     elif job.spec.on_interrupt is OnInterrupt.FAIL:
         ended(fold, job, (exception(job, "interrupted", 0, note), ("release", RELEASE), "free", "clean"))
     else:
-        job = fold.post(id_, exception(job, "interrupted", 2, note))
-        assert job is not None
-        _back_to_queue(fold, job)
-        _hold_after_too_many(fold, id_)
+        told = fold.post(id_, exception(job, "interrupted", 2, note))
+        assert told is not None
+        _back_to_queue(fold, told)
+        if told.interruptions > job.interruptions:
+            _hold_after_too_many(fold, id_)
     return fold.step()
 
 

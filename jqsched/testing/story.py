@@ -8,7 +8,7 @@ job starts when the story says so.
 from collections.abc import Callable, Sequence
 from typing import TypeAlias, TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from jqsched.core import decide, policy
 from jqsched.core import queue as queues
@@ -136,12 +136,9 @@ class Story:
         job = self._any()
         if job is None or job.state >= State.RUN:
             return
-        edited = draft(self._choose, job.id, self.now_us, job.spec.name)
-        dependencies = tuple(
-            dependency for dependency in edited.spec.dependencies if dependency.scheme in ("begin-time", "singleton")
-        )
-        spec = _spec(job.spec.name, edited.spec.cores, edited.spec.on_interrupt, dependencies)
-        was, now = self._files[job.id], Draft(spec, edited.urgency, edited.pin)
+        was, now = self._files[job.id], draft(self._choose, job.id, self.now_us, job.spec.name)
+        kept = tuple(new for new in now.spec.dependencies if new.scheme in ("begin-time", "singleton"))
+        now = evolve(now, spec=evolve(now.spec, dependencies=kept))
         step = update(self.queue, job.id, was, now, {}, self.limits, self.now_us, userid=USERID)
         self._files[job.id] = now
         self._take(step)
@@ -176,7 +173,15 @@ class Story:
 def draft(choose: Choose, id_: int, now_us: int, name: str | None = None) -> Draft:
     """A job file, for a job that would get this id: now and then with dependencies, on jobs near it or on a time."""
     dependencies = tuple(_dependency(choose, id_, now_us) for _ in range(_of(choose, (0, 0, 1, 2))))
-    spec = _spec(name or _of(choose, NAMES), _of(choose, CORES), _of(choose, tuple(OnInterrupt)), dependencies)
+    spec = Spec(
+        command=("true",),
+        name=name or _of(choose, NAMES),
+        cwd="/",
+        cores=_of(choose, CORES),
+        time_limit_us=_of(choose, (None, 1_000_000, 5_000_000)),
+        on_interrupt=_of(choose, tuple(OnInterrupt)),
+        dependencies=dependencies,
+    )
     return Draft(spec, _of(choose, URGENCIES), _of(choose, PINS))
 
 
@@ -193,15 +198,3 @@ def _dependency(choose: Choose, id_: int, now_us: int) -> Dependency:
 
 def _of(choose: Choose, options: Sequence[T]) -> T:
     return options[choose(len(options))]
-
-
-def _spec(name: str, cores: int, on_interrupt: OnInterrupt, dependencies: tuple[Dependency, ...]) -> Spec:
-    return Spec(
-        command=("true",),
-        name=name,
-        cwd="/",
-        cores=cores,
-        on_interrupt=on_interrupt,
-        time_limit_us=1_000_000,
-        dependencies=dependencies,
-    )

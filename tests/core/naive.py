@@ -428,9 +428,10 @@ class NaiveScheduler:
         elif job.spec.on_interrupt is OnInterrupt.FAIL:
             self._end(job, "interrupted")
         else:
-            job.interruptions += 1
+            counts = job.started
+            job.interruptions += counts
             self._again(job)
-            if job.interruptions >= self.interruptions_max and not job.is_over:
+            if counts and job.interruptions >= self.interruptions_max and not job.is_over:
                 self.set_urgency(id_, 0)
         self._settle()
 

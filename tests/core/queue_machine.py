@@ -531,7 +531,8 @@ def stride(machine: QueueMachine, random: Random) -> None:
     elif move == "command":
         machine.command(pick, of(COMMANDS), of((16, 15, 17, 0, 31)), of((None, None, 0, 16, 17)))
     elif move == "edit":
-        machine.edit(pick, a_draft(machine, random), set(random.sample(EDITABLE, random.randint(1, 2))))
+        keys = of(({"time_limit_us"}, *({key} for key in EDITABLE), set(random.sample(EDITABLE, 2))))
+        machine.edit(pick, a_draft(machine, random), keys)
     elif move == "set_limits":
         machine.set_limits(of((3, 3, 2, 2, 1, 0)), of((4, 4, 3, 2)), draining=of((False, False, False, True)))
     elif move == "schedule":

@@ -325,11 +325,12 @@ def test_five_interruptions_hold_a_job(desk):
 
 
 def test_a_permitted_job_that_is_gone_without_a_trace(desk):
-    """It may have run: `alloc` is said, and it counts as interrupted."""
+    """It may have run: `alloc` is said, and the next attempt is another; of the five it is none."""
     desk.drop(a_file())
     desk.schedule()
     desk.interrupt(1)
     assert desk.names(1)[4:] == ["alloc", "exception", "release", "free", "requeue", "priority"]
+    assert (desk.job(1).attempt, desk.job(1).interruptions) == (2, 0)
 
 
 def test_news_of_another_attempt_are_not_believed(desk):

@@ -217,9 +217,11 @@ def test_wait_by_ids_is_answered_when_all_are_durably_over(world: World) -> None
     answers = world.ask("wait", ids=[1, 2])
     world.end(1)
     assert answers == []
+    world.ask("drain")
+    world.turn()
     world.executor.end(2)
     world.advance()
-    world.turn()
+    world.commit()  # of the drain
     assert answers == []
     world.commit()
     assert answers == [{}]

@@ -480,6 +480,18 @@ def test_late_news_answer_no_question_about_the_next_attempt(world: World, late:
     assert given(answers) == {"outcome": "dequeued"}
 
 
+def test_a_late_withdrawal_does_not_end_what_runs(world: World) -> None:
+    """The job runs, and is being ended: it is over when its process is."""
+    world.executor.run_for(1, None, stubborn=True)
+    world.add("a")
+    world.ask("cancel", id=1)
+    world.settle()
+    world.scheduler.deliver_news([Withdrawn(1, 1)])
+    world.settle()
+    assert world.job(1).state is State.CLEANUP
+    assert set(world.store.disk.attempts) == {1}
+
+
 def test_an_end_told_twice_is_one_end(world: World) -> None:
     """Repeatable: no event more, and acknowledged again."""
     world.add("a")
@@ -565,6 +577,7 @@ def lose_executor(world: World) -> None:
 def test_a_lost_executor_is_replaced(world: World) -> None:
     """It has the limits, and permits that it never got are given anew."""
     world.add("a", "b")
+    world.executor.limits = (0, 0, 0)
     lose_executor(world)
     world.settle()
     assert any("starting another" in line for line in world.log)

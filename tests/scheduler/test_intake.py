@@ -4,10 +4,11 @@ import json
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from jqsched.core.job import State
 from jqsched.scheduler.intake import STEP
-from tests.scheduler.conftest import World
+from tests.scheduler.conftest import LIMITS, World
 
 # ---- drops --------------------------------------------------------------------------------------------------------
 
@@ -58,12 +59,19 @@ def test_the_folders_are_synced_before_the_commit_that_accepts(world: World) -> 
 
 
 def test_a_file_that_is_no_job_is_set_aside_and_told(world: World) -> None:
-    """The folders are synced for it, and the good one beside it is taken."""
+    """The folders are synced for it with the next commit, and the good one beside it is taken."""
     world.spool.files.drops["bad.json"] = "{"
     world.add("good")
     assert set(world.spool.files.rejected) == {"bad.json"}
     assert any("rejected bad.json" in line for line in world.log)
     assert world.job(1).spec.name == "good"
+    synced = world.spool.syncs
+    world.spool.files.drops["bad.json"] = "{"
+    world.scheduler.intake.more = True
+    world.settle()
+    world.ask("drain")
+    world.settle()
+    assert world.spool.syncs == synced + 1
 
 
 def test_what_is_refused_after_it_was_taken_is_set_aside_and_its_id_is_spent(world: World) -> None:
@@ -142,6 +150,20 @@ def test_the_file_of_a_job_that_ended_is_removed_when_that_is_durable(world: Wor
     assert 1 in world.spool.files.jobs
     world.commit()
     assert 1 not in world.spool.files.jobs
+
+
+def test_a_name_is_the_newest_job_of_it_and_not_the_last_to_end(world: World) -> None:
+    """The older one's end is not durable yet, which changes nothing: the newer failed, so the next is waited for.
+
+    Seen to fail: for the time of a commit the older one counted.
+    """
+    world.scheduler.set_limits(evolve(LIMITS, max_running=2), 0)
+    world.add("x", "x")
+    world.end(2, 1 << 8)
+    world.executor.end(1)
+    world.advance()
+    world.add("dependent", after=["x"])
+    assert world.job(3).waits == ("after-success=x",)
 
 
 # ---- leftovers of a crash -----------------------------------------------------------------------------------------
@@ -300,6 +322,23 @@ def test_a_priority_edited_while_it_was_down_counts_at_once(world: World) -> Non
     world.boot()
     world.settle()
     assert world.executor.running() == [(2, 1)]
+
+
+def test_of_very_many_the_first_to_start_are_looked_at_first(world: World) -> None:
+    """More than one step of files: the last of them starts first, and as it was edited."""
+    last = 2 * STEP
+    world.scheduler.set_drained(True)
+    world.add(*(f"j{at}" for at in range(last - 1)))
+    world.add("last", urgency=30)
+    world.scheduler.set_drained(False)
+    world.turn()
+    world.store.commit()
+    world.crash()
+    world.change_file(last, command=["false"])
+    world.boot()
+    world.settle()
+    assert world.executor.orders[0] == (last, 1)
+    assert world.job(last).spec.command == ("false",)
 
 
 def test_all_files_are_looked_at_after_a_start(world: World) -> None:

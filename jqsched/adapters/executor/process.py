@@ -21,7 +21,7 @@ from jqsched.adapters.executor.run import Run, Snapshot, now_us
 from jqsched.adapters.executor.spawn import Launcher, NotNow, Order, StartFailed
 from jqsched.adapters.executor.wire import READY, SOCKET, VERSION, Key, Link, Message, boot_id, open_spool
 
-_NEWS_DELAY_US = 3_000  # how long news may wait for company while no slot wants orders
+_NEWS_DELAY_US = 3_000  # how long news may wait for company: starts always, ends while no slot wants orders
 _PATIENCE_US = 10_000_000  # how long it waits for the scheduler that started it
 _RETRY_US, _RETRY_MOST_US = 100_000, 5_000_000
 _PAUSE_US, _PAUSE_MOST_US = 5_000, 500_000
@@ -38,6 +38,7 @@ class Executor:
         self._boot_id = boot_id()
         self._link: Link | None = None
         self._begun = False  # a scheduler said hello, so orders may have come
+        self._greeted = False  # the present one did: its first answer is the state, and nothing may come before it
         self._alone_until_us = now_us() + _PATIENCE_US
         self._max_running = self._cores = self._grace_us = 0
         self._waiting: dict[Key, Order] = {}  # in the order given
@@ -119,7 +120,7 @@ class Executor:
         """Take the newest scheduler. There is only one (it holds the spool's lock), so any before it is dead."""
         while sock := accept(self._listener):
             self._let_go()
-            self._link = Link(sock)
+            self._link, self._greeted = Link(sock), False
             self._epoll.register(sock, select.EPOLLIN)
 
     def _converse(self, link: Link, mask: int) -> None:
@@ -167,19 +168,20 @@ class Executor:
 
     def _news_due_us(self) -> int:
         """Say when news are due; 0: there are none."""
-        if not self._news:
+        if not self._news or not self._greeted:
             return 0
         if not self._news_since_us:
             self._news_since_us = now_us()
-        return self._news_since_us + (_NEWS_DELAY_US if self._content() else 0)
+        only_starts = all(isinstance(item, Run) for item in self._news)  # which nobody waits for
+        return self._news_since_us + (_NEWS_DELAY_US if only_starts or self._content() else 0)
 
     def _tell(self) -> None:
         """Tell the news that are due, in the order in which they happened. A start whose end is told in its place goes
         without saying, and saves a look at /proc; so the latest starts wait for their ends a little."""
         now = now_us()
-        if self._news_due_us() > now:
+        if not self._greeted or self._news_due_us() > now:
             return
-        latest_us = now - _NEWS_DELAY_US if self._content() else now
+        latest_us = now - _NEWS_DELAY_US
         told = len(self._news)
         while told and isinstance(run := self._news[told - 1], Run) and run.start_us > latest_us:
             told -= 1
@@ -212,7 +214,7 @@ class Executor:
         if not self._begun:
             self._record.begin(self._boot_id)
             self._begun = True
-        self._news.clear()
+        self._news, self._greeted = [], True
         running = [[*self._started(run)[1:], run.expired] for run in self._running.values()]
         self._send([["state", running, list(self._finished.values()), never]])
 
