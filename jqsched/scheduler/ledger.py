@@ -187,6 +187,6 @@ class Ledger:
         for job in done.batch.jobs:
             if job.t_inactive_us:
                 self._settling.pop(job.id, None)
-        self._observe(done.batch.events, done.batch.queue)
-        for act in done.acts:
+        for act in done.acts:  # first: a slot may be waiting for an order among them, and for what is told nobody
             act()
+        self._observe(done.batch.events, done.batch.queue)

@@ -57,7 +57,7 @@ def test_a_permit_taken_back_in_the_same_batch_is_gone() -> None:
 
 
 def test_durable_then_visible_then_acted_upon() -> None:
-    """Nothing is seen or done before the store's word, and then in this order."""
+    """Nothing is seen or done before the store's word; what is done sees it, and what is told comes last."""
     told: list[object] = []
     ledger, _ = _ledger(told)
     event = Event(1, 1, "submit")
@@ -66,7 +66,7 @@ def test_durable_then_visible_then_acted_upon() -> None:
     ledger.flush()
     assert (told, ledger.visible.get().seq) == ([], 0)
     ledger.durable(1)
-    assert told == [((event,), Queue(seq=1)), ("acted", 1)]
+    assert told == [("acted", 1), ((event,), Queue(seq=1))]
 
 
 def test_one_batch_is_under_way_at_a_time() -> None:
