@@ -268,8 +268,8 @@ def queued(options: argparse.Namespace) -> list[Row]:
         first_us = 0
         while not first_us:
             time.sleep(0.002)
-            starts = (event.t_us for _, event in reader.journal(since_us=last_us) if event.name == "start")
-            first_us = next(starts, 0)
+            starts = [event.t_us for _, event in reader.journal(since_us=last_us) if event.name == "start"]
+            first_us = min(starts, default=0)
         restart_s = (first_us - begin_us) / 1e6
         again_mb = it.rss_mb()
         reader.close()
