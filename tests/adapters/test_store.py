@@ -394,6 +394,20 @@ def test_a_sync_of_the_spool_that_fails_ends_it_as_well(tmp_path: Path, heard: H
     assert [str(error) for error in heard.all] == ["syncing the spool: /spool/jobs: Input/output error"]
 
 
+def test_a_folder_that_cannot_be_synced_is_told(tmp_path: Path, heard: Heard, monkeypatch: pytest.MonkeyPatch):
+    """SQLite syncs it too when it makes its log, and hides it when that fails."""
+
+    def failing(fd: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("jqsched.adapters.store.writer.os.fsync", failing)
+    with closing(open_store(tmp_path)) as opened:
+        opened.start(heard)
+        opened.submit(Author().job(1))
+        heard.wait(len)
+    assert [str(error) for error in heard.all] == [f"sync the store's folder: {tmp_path}: Input/output error"]
+
+
 def test_a_value_that_cannot_be_stored_is_an_error_and_no_silence(tmp_path: Path, heard: Heard):
     """A lone surrogate, which SQLite cannot hold: told as any other failed commit.
 

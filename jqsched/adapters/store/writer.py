@@ -43,6 +43,7 @@ class SqliteStore:
         self._handed = self._durable = 0
         self._wake = threading.Condition()
         self._closing = False
+        self._folder_synced = False
         self._thread = threading.Thread(target=self._run, name="jqsched-store", daemon=True)
         with port_errors("open the store", self.path):
             self._reading = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
@@ -120,6 +121,9 @@ class SqliteStore:
             for batch in batches:
                 _write_batch(connection, batch)
             connection.execute("COMMIT")
+        if not self._folder_synced:
+            self._folder_synced = True
+            _sync_folder(self.path)
 
     # -- reading on the loop's thread
 
@@ -178,6 +182,19 @@ class SqliteStore:
         """Whether the store knows this job as finished."""
         row = self._reading.execute("SELECT state FROM jobs WHERE id = ?", (id_,)).fetchone()
         return row is not None and row[0] == State.INACTIVE.value
+
+
+def _sync_folder(path: str) -> None:
+    """Make the names of a store's files durable: SQLite does it too when it makes its log, but hides a failure."""
+    folder = os.path.dirname(path)
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise PortError("sync the store's folder", folder, error.errno, error.strerror or str(error)) from error
 
 
 def _write_batch(connection: sqlite3.Connection, batch: Batch) -> None:
