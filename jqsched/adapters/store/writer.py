@@ -226,8 +226,9 @@ def _purge(connection: sqlite3.Connection, ids: Iterable[int]) -> None:
     count = connection.executemany(f"DELETE FROM events WHERE jobid IN ({finished})", gone).rowcount
     connection.executemany("DELETE FROM jobs WHERE id = ? AND state = 64", gone)
     connection.execute(
-        "INSERT INTO meta VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + ?2",
-        (PURGED_EVENTS, count),
+        "INSERT INTO meta VALUES (:key, :count)"
+        " ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + :count",
+        {"key": PURGED_EVENTS, "count": count},
     )
 
 
