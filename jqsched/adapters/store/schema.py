@@ -121,15 +121,24 @@ def open_store(path: str, *, used_before: bool) -> sqlite3.Connection:
         raise _missing(path, "is missing")
     if not exists:
         _make_private(path)
-    try:
+    with port_errors("open the store", path):
         connection = _open(path, "rw")
+    try:
+        _prepare(connection, path, used_before=used_before)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: str, *, used_before: bool) -> None:
+    try:
         version = _version(connection, path)
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):
             raise PortError("open the store", path, None, f"{_name(error)}: {error}") from error
         raise StoreRefused(f"{path}: damaged ({error}): {_way_out(path)}") from error
     if version == 0 and used_before:
-        connection.close()
         raise _missing(path, f"holds nothing (was {path}-wal beside it?)")
     with port_errors("prepare the store", path):
         _settle(connection)  # not before: what is not ours stays as it is
@@ -137,7 +146,6 @@ def open_store(path: str, *, used_before: bool) -> sqlite3.Connection:
             _create(connection)
         elif version < FORMAT_VERSION:
             _migrate(connection, version)
-    return connection
 
 
 def _missing(path: str, how: str) -> StoreRefused:
