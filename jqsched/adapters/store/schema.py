@@ -125,7 +125,7 @@ def open_store(path: str, *, used_before: bool) -> sqlite3.Connection:
         connection = _open(path, "rw")
     try:
         _prepare(connection, path, used_before=used_before)
-    except BaseException:
+    except BaseException:  # whatever it was: nobody gets this connection, so nobody else would close it
         connection.close()
         raise
     return connection
