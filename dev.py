@@ -11,8 +11,12 @@ requirements.lock at the first command and brought up to date whenever the lock 
   layers    import-linter: who may import whom
   ci        test, lint, types and layers, all of them, whatever fails
   sweep     the long searches that `test` leaves out
+  worlds    thousands of seeded stories of the whole scheduler with crashes (--seeds N --from SEED)
   bench     the benchmarks
-  lock      write requirements.lock anew from pyproject.toml, on Python 3.11 (--upgrade: with newer pins)
+  mutants   mutmut: change the core in small ways and list the changes that no test notices (some, by pattern, or all in
+            half an hour; docs/explanation/mutants.md)
+  lock      write requirements.lock anew from pyproject.toml, and requirements-mutants.lock, on Python 3.11 (--upgrade:
+            with newer pins)
 """
 
 import fcntl
@@ -32,26 +36,33 @@ VENV = Path(os.environ.get("JQSCHED_VENV") or ROOT / ".venv").absolute()
 BIN = VENV / "bin"
 PYTHON = BIN / "python"
 LOCK = ROOT / "requirements.lock"
+MUTANTS_VENV = VENV.with_name(f"{VENV.name}-mutants")
+MUTANTS_LOCK = ROOT / "requirements-mutants.lock"
+MUTMUT = MUTANTS_VENV / "bin" / "mutmut"
 
 Steps = list[list[str | Path]]
+PIP_COMPILE: list[str | Path] = [
+    *(BIN / "pip-compile", "--quiet", "--generate-hashes", "--allow-unsafe", "--strip-extras", "--no-emit-index-url"),
+    *("--no-emit-find-links", "--no-emit-trusted-host", "--no-emit-options"),
+]
 COMMANDS: dict[str, Steps] = {
     "test": [[PYTHON, "-m", "pytest", "-n", "auto"]],
     "lint": [[BIN / "ruff", "format", "--check", "."], [BIN / "ruff", "check", "."]],
     "types": [[PYTHON, "-m", "mypy"]],
     "layers": [[BIN / "lint-imports"]],
     "sweep": [[PYTHON, "-m", "pytest", "-n", "auto", "-m", "sweep", "--timeout", "7200"]],
+    "worlds": [[PYTHON, "-m", "jqsched.testing.world"]],
     "bench": [[PYTHON, "benchmarks/run.py"]],
+    "mutants": [[MUTMUT, "run"]],
     "lock": [
-        [
-            *(BIN / "pip-compile", "--quiet", "--generate-hashes", "--allow-unsafe", "--strip-extras", "--extra=dev"),
-            *("--no-emit-index-url", "--no-emit-find-links", "--no-emit-trusted-host", "--no-emit-options"),
-            *("--output-file", LOCK.name, "pyproject.toml"),
-        ]
+        [*PIP_COMPILE, "--extra=dev", "--output-file", LOCK.name, "pyproject.toml"],
+        [*PIP_COMPILE, "--constraint", LOCK.name, "--output-file", MUTANTS_LOCK.name, "requirements-mutants.in"],
     ],
 }
 CI = ["test", "lint", "types", "layers"]
 ENVIRONMENT = {
     "sweep": {"HYPOTHESIS_PROFILE": "nightly"},
+    "mutants": {"HYPOTHESIS_PROFILE": "mutants"},
     "lock": {"CUSTOM_COMPILE_COMMAND": "python3 dev.py lock"},  # the header names this, and no path of this machine
 }
 
@@ -73,27 +84,30 @@ def must(what: str, *command: str | Path) -> None:
         sys.exit(f"dev.py: {what} failed (see above)")
 
 
-def environment_ready() -> None:
-    """Make VENV what requirements.lock and pyproject.toml say, unless it is already."""
-    inputs = [str(ROOT).encode(), LOCK.read_bytes(), (ROOT / "pyproject.toml").read_bytes()]
+def environment_ready(venv: Path = VENV, *locks: Path) -> None:
+    """Make an environment what its locks (requirements.lock if none) and pyproject.toml say, unless it is already."""
+    locks, python = locks or (LOCK,), venv / "bin" / "python"
+    inputs = [str(ROOT).encode(), *(lock.read_bytes() for lock in locks), (ROOT / "pyproject.toml").read_bytes()]
     wanted = hashlib.sha256(b"\0".join(inputs)).hexdigest()
-    stamp = VENV / "jqsched.stamp"
-    VENV.mkdir(parents=True, exist_ok=True)
-    with (VENV / "jqsched.lock").open("w") as one_at_a_time:
+    stamp = venv / "jqsched.stamp"
+    venv.mkdir(parents=True, exist_ok=True)
+    with (venv / "jqsched.lock").open("w") as one_at_a_time:
         fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
-        if PYTHON.exists() and stamp.exists() and stamp.read_text() == wanted:
+        if python.exists() and stamp.exists() and stamp.read_text() == wanted:
             return
         stamp.unlink(missing_ok=True)
-        say(f"installing requirements.lock into {VENV}")
-        have_pip = PYTHON.exists() and (VENV / "pyvenv.cfg").exists() and run(PYTHON, "-c", "import pip") == 0
+        names = " and ".join(lock.name for lock in locks)
+        say(f"installing {names} into {venv}")
+        have_pip = python.exists() and (venv / "pyvenv.cfg").exists() and run(python, "-c", "import pip") == 0
         if not have_pip:
             try:
                 import ensurepip  # noqa: F401, PLC0415  # a Debian Python without python3-venv does not have it
             except ImportError:
                 sys.exit("dev.py: this Python cannot make environments (no ensurepip): install python3-venv")
-            must("making the environment", sys.executable, "-m", "venv", VENV)
-        pip = (PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
-        must("installing requirements.lock", *pip, "--require-hashes", "--requirement", LOCK)
+            must("making the environment", sys.executable, "-m", "venv", venv)
+        pip = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+        from_locks = [argument for lock in locks for argument in ("--requirement", lock)]
+        must(f"installing {names}", *pip, "--require-hashes", *from_locks)
         must("installing jqsched", *pip, "--no-deps", "--no-build-isolation", "--editable", ROOT)
         stamp.write_text(wanted)
 
@@ -119,6 +133,18 @@ def perform(name: str, arguments: list[str]) -> int:
     return next(filter(None, statuses), 0)
 
 
+def mutants(patterns: list[str]) -> int:
+    """Test the mutants of the core whose names match, or all of them anew, and list those that no test killed."""
+    environment_ready(MUTANTS_VENV, LOCK, MUTANTS_LOCK)
+    if not patterns:  # what was found out with other tests is worth nothing
+        shutil.rmtree(ROOT / "mutants", ignore_errors=True)
+    ran = perform("mutants", patterns)
+    listed = subprocess.run([MUTMUT, "results"], cwd=ROOT, capture_output=True, text=True, check=False)
+    left = [line.strip() for line in listed.stdout.splitlines() if not line.endswith(": not checked")]
+    print("\n".join([*left, f"{len(left)} left; look at one with `{MUTMUT} show NAME`"]))
+    return ran or listed.returncode
+
+
 def main(arguments: list[str]) -> int:
     """Do what the command line says; 2 if it says nothing that is known."""
     name, rest = (arguments[0], arguments[1:]) if arguments else ("help", [])
@@ -131,6 +157,8 @@ def main(arguments: list[str]) -> int:
     if rest and name in ("ci", "demo"):
         say(f"{name} takes no arguments")
         return 2
+    if name == "mutants":
+        return mutants(rest)
     environment_ready()
     if name == "demo":
         return demo()

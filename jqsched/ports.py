@@ -174,6 +174,8 @@ class Executor(Protocol):
 
 # ---- store --------------------------------------------------------------------------------------------------------
 
+RULES = "rules"  # the setting that holds the filter rules (`filters.rules_text`)
+
 
 @frozen
 class Batch:

@@ -9,7 +9,9 @@ from typing import Annotated
 
 import typer
 
+from jqsched.cli.app_filter import filter_app
 from jqsched.cli.failure import USAGE, Failure, of_wait
+from jqsched.cli.options import AsJson, Follow, Id, Ids, OlderThan, OptionalIds, Spool, Store
 
 # Of the click that typer brings: what it raises when arguments make no sense.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -36,21 +38,7 @@ def call(arguments: list[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-Spool = Annotated[
-    str | None, typer.Option("--spool", envvar="JQSCHED_SPOOL", metavar="DIR", help="The spool directory.")
-]
-Store = Annotated[
-    str | None,
-    typer.Option("--store", envvar="JQSCHED_STORE", metavar="DIR", help="Where the store is, if not in the spool."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
-Follow = Annotated[bool, typer.Option("-f", "--follow", help="Go on with what comes.")]
-Id = Annotated[str, typer.Argument(metavar="ID")]
-Ids = Annotated[list[str], typer.Argument(metavar="ID...")]
-OptionalIds = Annotated[list[str] | None, typer.Argument(metavar="[ID...]")]
-OlderThan = Annotated[
-    str | None, typer.Option(metavar="DURATION", help="Only jobs that ended so long ago (seconds, or 90m, 12h, 30d).")
-]
+app.add_typer(filter_app, name="filter")
 
 
 @app.callback(invoke_without_command=True)
@@ -279,6 +267,15 @@ def wait(
 
 
 @app.command()
+def explain(id_: Id, spool: Spool = None, as_json: AsJson = False, store: Store = None) -> int:
+    """Show why a job does not run, and what would help."""
+    from jqsched.cli import explain as explaining
+    from jqsched.cli.place import job_id, place
+
+    return explaining.explain(place(spool, store), job_id(id_), as_json=as_json)
+
+
+@app.command()
 def cancel(
     ids: Ids,
     spool: Spool = None,
@@ -357,6 +354,52 @@ def resume(spool: Spool = None, store: Store = None) -> int:
     from jqsched.cli.place import place
 
     return control.simple(place(spool, store), "resume", "jobs are started again")
+
+
+# ---- trying out ---------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def simulate(
+    files: Annotated[list[str] | None, typer.Argument(metavar="[FILE|DIR...]", help="Job files to drop.")] = None,
+    spool: Spool = None,
+    queue: Annotated[
+        bool | None, typer.Option("--queue/--no-queue", help="With the present queue; default: if nothing is dropped.")
+    ] = None,
+    swf: Annotated[str | None, typer.Option(metavar="TRACE", help="A trace in the Standard Workload Format.")] = None,
+    max_running: Annotated[int | None, typer.Option(min=1, metavar="N", help="Jobs that run at a time.")] = None,
+    cores: Annotated[int | None, typer.Option(min=1, metavar="N", help="Cores that jobs share.")] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="10m, exp:10m, uniform:1m:10m, lognormal:10m:0.5, history; default: limit."),
+    ] = None,
+    fail: Annotated[float, typer.Option(min=0, max=1, metavar="P", help="The probability that a job fails.")] = 0.0,
+    rule: Annotated[
+        list[str] | None, typer.Option(metavar="EXPR=ACTION|JSON|FILE", help="A filter rule (may be repeated).")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="For what is drawn.")] = 0,
+    now: Annotated[str | None, typer.Option(metavar="TIME", help="When it begins.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="DURATION", help="Go no further.")] = None,
+    journal: Annotated[bool, typer.Option("--events", help="The journal as JSON lines, nothing else.")] = False,
+    gantt: Annotated[bool, typer.Option("--gantt/--no-gantt", help="Draw a chart.")] = True,
+    width: Annotated[int | None, typer.Option(min=40, metavar="N", help="Columns of the chart.")] = None,
+    as_json: AsJson = False,
+    store: Store = None,
+) -> int:
+    """Try out what the scheduler would do, and when."""
+    from jqsched.cli import simulate as simulation
+    from jqsched.cli.place import duration_us, place, time_us
+    from jqsched.cli.simulated import Shown
+
+    if journal and as_json:
+        raise Failure("--events and --json: only one of them", USAGE)
+    now_us = time_us(now) if now is not None else None
+    until_us = duration_us(until) if until is not None else None
+    request = simulation.Request(
+        files or (), swf, queue, max_running, cores, runtime, fail, rule or (), seed, now_us, until_us
+    )
+    shown = Shown(events=journal, as_json=as_json, gantt=gantt, width=width)
+    return simulation.simulate(request, place(spool, store) if spool else None, shown)
 
 
 # ---- upkeep -------------------------------------------------------------------------------------------------------

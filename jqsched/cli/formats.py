@@ -4,6 +4,7 @@ Rule: text for one line each, and nothing in it that a terminal acts on.
 """
 
 import json
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from jqsched.cli.failure import printable
@@ -77,3 +78,10 @@ def happening(event: Event) -> str:
         plain = isinstance(value, str) and value.isprintable() and value and " " not in value
         words.append(f"{key}={value if plain else json.dumps(value, ensure_ascii=False)}")
     return printable(" ".join(words))
+
+
+def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Lines of aligned columns; the last is as wide as it is."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    for row in rows:
+        yield "  ".join([*(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip()

@@ -17,9 +17,11 @@ from jqsched.adapters.store.reader import StoreReader
 from jqsched.cli import formats
 from jqsched.cli.failure import NO_JOB, OK, USAGE, Failure, tell
 from jqsched.cli.place import Place, hostname, reading, scheduler_status, username
+from jqsched.core.explain import UNSERVED, look, reasons
 from jqsched.core.job import Job, State
 from jqsched.core.json import Json
-from jqsched.core.policy import Limits, reasons
+from jqsched.core.policy import Limits
+from jqsched.core.queue import Queue
 from jqsched.core.view import (
     ACTIVE,
     EVERY_STATE,
@@ -59,7 +61,7 @@ class Choice:
     """The jobs of a query. `active` are all active jobs, where they had to be read anyway."""
 
     def __init__(self, reader: StoreReader, query: Query) -> None:
-        self._reader, self._query = reader, query
+        self.reader, self._query = reader, query
         self._filter = _filter_of(query)
         self._active: list[Job] | None = None
         self.unknown: list[int] = []
@@ -68,13 +70,13 @@ class Choice:
     def active(self) -> list[Job]:
         """All active jobs, read once."""
         if self._active is None:
-            self._active = list(self._reader.active())
+            self._active = list(self.reader.active())
         return self._active
 
     def jobs(self) -> Iterator[Job]:
         """The jobs that were asked for, in the order of lists; named by id, in the order given."""
         if self._query.ids:
-            found = self._reader.jobs(self._query.ids)
+            found = self.reader.jobs(self._query.ids)
             self.unknown = [id_ for id_ in self._query.ids if id_ not in found]
             return iter(found.values())
         return islice(self._listed(), self._query.count)
@@ -91,10 +93,10 @@ class Choice:
     def _finished(self) -> Iterator[Job]:
         since_us = self._query.since_us or 0
         if self._query.name is not None:
-            named = [job for job in self._reader.named(self._query.name) if job.t_inactive_us > since_us]
+            named = [job for job in self.reader.named(self._query.name) if job.t_inactive_us > since_us]
             return iter(sorted(named, key=list_key))
         most = self._query.count if not self._filter.results else None
-        return self._reader.finished(since_us=since_us, most=-1 if most is None else most)
+        return self.reader.finished(since_us=since_us, most=-1 if most is None else most)
 
     def _is_wanted(self, job: Job) -> bool:
         return self._query.name in (None, job.spec.name) and matches(job, self._filter)
@@ -137,12 +139,12 @@ def _write(lines: Iterator[str]) -> None:
 def documents(choice: Choice, where: Place) -> Iterator[dict[str, Json]]:
     """The documents of the chosen jobs."""
     here, now_us, user = hostname(), time.time_ns() // 1000, cache(username)
-    why = reasons_from(where, lambda: choice.active)
+    why = reasons_from(where, choice.reader, lambda: choice.active)
     for job in choice.jobs():
         yield job_info(job, username=user(job.userid), now_us=now_us, reasons=why(job), hostname=here)
 
 
-def reasons_from(where: Place, active: Callable[[], Iterable[Job]]) -> Why:
+def reasons_from(where: Place, reader: StoreReader, active: Callable[[], Iterable[Job]]) -> Why:
     """A function that says why a job does not run; active jobs and scheduler are asked when the first one waits."""
     asked: list[Callable[[Job], list[str]]] = []
 
@@ -150,26 +152,26 @@ def reasons_from(where: Place, active: Callable[[], Iterable[Job]]) -> Why:
         if job.state >= State.RUN:
             return ()
         if not asked:
-            asked.append(_ask(where, active()))
+            asked.append(_ask(where, standing(active(), reader.rules())))
         return asked[0](job)
 
     return why
 
 
-def _ask(where: Place, active: Iterable[Job]) -> Callable[[Job], list[str]]:
-    queue, scheduler = standing(active), scheduler_status(where.root)
+def _ask(where: Place, queue: Queue) -> Callable[[Job], list[str]]:
+    scheduler = scheduler_status(where.root)
     if scheduler is None:
-        free = Limits(_NO_LIMIT, _NO_LIMIT)
-        return lambda job: [*reasons(queue, job, free), "no scheduler serves this spool"]
-    limits = Limits(scheduler.max_running, scheduler.cores, draining=scheduler.drained)
-    return lambda job: reasons(queue, job, limits)
+        free = look(queue, Limits(_NO_LIMIT, _NO_LIMIT))
+        return lambda job: [*reasons(free, job), UNSERVED]
+    outlook = look(queue, Limits(scheduler.max_running, scheduler.cores, draining=scheduler.drained))
+    return lambda job: reasons(outlook, job)
 
 
 def _write_json(choice: Choice, where: Place) -> None:
     from jqsched.cli.fastjson import writer
 
     line = writer(cache(username), time.time_ns() // 1000, hostname())
-    why = reasons_from(where, lambda: choice.active)
+    why = reasons_from(where, choice.reader, lambda: choice.active)
     lines = (line(job, why(job)) for job in choice.jobs())
     sys.stdout.write(f'{{"schema":"{SCHEMA}","jobs":[')
     between = "\n"

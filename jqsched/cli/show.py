@@ -30,7 +30,7 @@ def show(where: Place, id_: int, *, as_json: bool) -> int:
     """Print all about one job."""
     with reading(where) as reader:
         job = known_job(reader, id_)
-        why = reasons_from(where, reader.active)(job)
+        why = reasons_from(where, reader, reader.active)(job)
         log = list(reader.events(id_))
     if as_json:
         sys.stdout.write(json.dumps(document(where, job, log, why), indent=1) + "\n")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jqsched.cli.failure import INSIDE, INVALID, NO_JOB, OK, Failure, printable, tell
 from jqsched.cli.place import Place, reading
-from jqsched.core.job import State
+from jqsched.core.job import Draft, State
 
 # ---- job files ----------------------------------------------------------------------------------------------------
 
@@ -20,32 +20,32 @@ def check(files: Sequence[str]) -> int:
     """Check job files: all errors of each, with their places."""
     worst = OK
     for file in files:
-        errors, name = _judge(file)
-        if errors:
-            worst = INVALID
-            for error in errors:
-                sys.stderr.write(f"{printable(file)}: {printable(error)}\n")
-        else:
-            sys.stdout.write(f"{printable(file)}: ok, a job named {name}\n")
+        draft = read_draft(file)
+        if isinstance(draft, Draft):
+            sys.stdout.write(f"{printable(file)}: ok, a job named {draft.spec.name}\n")
+            continue
+        worst = INVALID
+        for error in draft:
+            sys.stderr.write(f"{printable(file)}: {printable(error)}\n")
     return worst
 
 
-def _judge(file: str) -> tuple[Sequence[str], str]:
-    """Read a file as the scheduler would; its errors, and the name of the job it would be."""
+def read_draft(file: str) -> Draft | Sequence[str]:
+    """Read a file as the scheduler would; its errors where it is no job file."""
     from jqsched.adapters.jobfile import BadFile, read_job
     from jqsched.adapters.jobfile.trusted import Refusal, read_trusted
 
     path = Path(file)
     if path.suffix not in (".json", ".toml"):
-        return ["a job file's name ends in .json or .toml"], ""
+        return ["a job file's name ends in .json or .toml"]
     try:
         content = read_trusted(file)
     except OSError as error:
-        return [f"cannot be read: {error.strerror}"], ""
+        return [f"cannot be read: {error.strerror}"]
     if isinstance(content, Refusal):
-        return [content.text], ""
+        return [content.text]
     draft = read_job(content.data, path.suffix, str(path.absolute().parent.parent), stem=path.stem)
-    return (draft.errors, "") if isinstance(draft, BadFile) else ((), draft.spec.name)
+    return draft.errors if isinstance(draft, BadFile) else draft
 
 
 # ---- the archive --------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import TypeAlias
 from attrs import evolve, frozen
 
 from jqsched.core import order
+from jqsched.core.admission import gates_of
 from jqsched.core.event import effective_priority
 from jqsched.core.job import (
     ARROW,
@@ -27,9 +28,9 @@ from jqsched.core.job import (
     describe_begin_time,
     read_wait,
 )
-from jqsched.core.jobspec import to_jobspec
+from jqsched.core.jobspec import reason_list, to_jobspec
 from jqsched.core.json import Json
-from jqsched.core.policy import Limits, Verdict, antecedents, judge_live, judge_outcome
+from jqsched.core.policy import Limits, Verdict, antecedents, judge_live, judge_outcome, rejecting, rule_name
 from jqsched.core.queue import Queue, find, namesakes, singleton_key, waiters
 from jqsched.core.step import (
     AlreadyStarted,
@@ -40,7 +41,7 @@ from jqsched.core.step import (
     Relimit,
     Step,
     UnknownJob,
-    end_if_infeasible,
+    end_if_hopeless,
     satisfy,
 )
 
@@ -84,7 +85,7 @@ def accept(queue: Queue, arrivals: Sequence[Arrival], known: Known, limits: Limi
               close a cycle, is refused with the reason.
     Cost:     O(k log n), and O(what is reachable) for an arrival that somebody waits for by name.
     """
-    refused: dict[int, str] = {}
+    refused = _refused_by_rule(queue, arrivals, now_us)
     while True:
         accepted = [arrival for arrival in arrivals if arrival.id not in refused]
         binding = _Binding(queue, accepted, known, now_us)
@@ -100,8 +101,21 @@ def accept(queue: Queue, arrivals: Sequence[Arrival], known: Known, limits: Limi
     for arrival in accepted:  # only now: those that wait for one of them are there
         job = find(fold.queue, arrival.id)
         if job is not None:
-            end_if_infeasible(fold, job)
+            end_if_hopeless(fold, job)
     return Accepted(fold.step(), refused)
+
+
+def _refused_by_rule(queue: Queue, arrivals: Iterable[Arrival], now_us: int) -> dict[int, str]:
+    """The arrivals that a REJECT rule applies to: no such job is made."""
+    if not queue.rules:
+        return {}
+    refused: dict[int, str] = {}
+    for arrival in arrivals:
+        gates = gates_of(queue.rules, Job(arrival.id, arrival.draft.spec, arrival.userid, t_submit_us=now_us))
+        rule = rejecting(queue, gates)
+        if rule is not None:
+            refused[arrival.id] = f"rejected by {rule_name(rule)}"
+    return refused
 
 
 def _enter(fold: Fold, arrival: Arrival, bounds: Sequence[Bound]) -> None:
@@ -319,6 +333,9 @@ def update(
     fold = Fold(queue, limits, now_us)
     if job.state >= State.RUN:
         return _update_running(fold, job, was, now)
+    rejecting_rule = rejecting(queue, gates_of(queue.rules, evolve(job, spec=now.spec)))
+    if rejecting_rule is not None:
+        return Step(queue, answer=Refused(f"rejected by {rule_name(rejecting_rule)}"))
     if was.spec.dependencies != now.spec.dependencies:
         added = tuple(new for new in now.spec.dependencies if new not in was.spec.dependencies)
         binding = _Binding(
@@ -401,7 +418,7 @@ def spec_changes(was: Spec, now: Spec) -> dict[str, Json]:
     if was.on_interrupt != now.on_interrupt:
         changes["attributes.user.jqsched.on_interrupt"] = now.on_interrupt.value
     if was.reasons != now.reasons:
-        changes["attributes.user.jqsched.reasons"] = [list(reason) for reason in now.reasons]
+        changes["attributes.user.jqsched.reasons"] = [reason_list(reason) for reason in now.reasons]
     if was.dependencies != now.dependencies:
         changes["attributes.system.dependencies"] = [dependency.scheme for dependency in now.dependencies]
     return changes

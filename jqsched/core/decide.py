@@ -5,14 +5,15 @@ when they are durable. Nothing here knows how jobs arrive, run or are stored. So
 (variants table); ganeti.md section 7 (dequeue, priority).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
 from attrs import frozen
 
 from jqsched.core import policy
 from jqsched.core import queue as queues
 from jqsched.core.event import Event, effective_priority
-from jqsched.core.job import URGENCY_HOLD, Job, OnInterrupt, Scheme, State, read_wait
+from jqsched.core.job import URGENCY_HOLD, Job, OnInterrupt, Outcome, Scheme, State, read_wait
 from jqsched.core.json import Json, JsonObject
 from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue, find, waiters
@@ -27,13 +28,16 @@ from jqsched.core.step import (
     Stop,
     UnknownJob,
     advance_to_sched,
-    end_if_infeasible,
+    end_if_hopeless,
     end_unstarted,
     ended,
     exception,
     satisfy,
+    settle,
     waits_on,
 )
+
+Known: TypeAlias = Mapping[int | str, Outcome]
 
 RELEASE: JsonObject = {"ranks": "all", "final": True}
 ONE_CORE: JsonObject = {"annotations": {"sched": {"resource_summary": "1 core"}}}
@@ -260,11 +264,29 @@ def tick(queue: Queue, limits: Limits, now_us: int) -> Step:
 
 
 def weed(queue: Queue, id_: int, limits: Limits, now_us: int) -> Step:
-    """End a queued job that could never run under these limits; all others are left alone (`policy.infeasible`)."""
+    """End a job that has not started and never can: too large for these limits (`policy.infeasible`), or rejected by a
+    rule (`policy.rejected`). All others are left alone.
+    """
     fold = Fold(queue, limits, now_us)
     job = find(queue, id_)
-    if job is not None:
-        end_if_infeasible(fold, job)
+    if job is not None and job.state < State.RUN:
+        rule = policy.rejecting(queue, queues.gates_known(queue, id_))
+        if rule is not None:
+            end_unstarted(fold, job, "cancel", f"rejected by {policy.rule_name(rule)}")
+        else:
+            end_if_hopeless(fold, job)
+    return fold.step()
+
+
+def outlived(queue: Queue, known: Known, limits: Limits, now_us: int) -> Step:
+    """Settle the dependencies on jobs that are over already; of those that nobody knows, none can be met any more.
+
+    Nobody waits so while every end is told (law 6); but a restored or rebuilt store may say so at a start.
+    """
+    fold = Fold(queue, limits, now_us)
+    gone = sorted(id_ for id_ in queue.dependents if isinstance(id_, int) and find(queue, id_) is None)
+    for id_ in gone:
+        settle(fold, known.get(id_) or Outcome(id_, "", success=False, ran=False))
     return fold.step()
 
 

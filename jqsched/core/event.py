@@ -40,9 +40,9 @@ class IllegalEvent(AssertionError):
     """An event that the job's state does not allow: the story so far is in the text."""
 
 
-def integer(context: JsonObject, key: str, default: int | None = None) -> int:
-    """Read an integer of a context; a missing or other value is an IllegalEvent unless there is a default."""
-    value = context.get(key, default)
+def integer(context: JsonObject, key: str) -> int:
+    """Read an integer of a context; anything else is an IllegalEvent."""
+    value = context.get(key)
     if isinstance(value, bool) or not isinstance(value, int):
         raise IllegalEvent(f"context {dict(context)!r}: {key} is no integer")
     return value
@@ -154,8 +154,8 @@ def _exception(job: Job, event: Event) -> Job:
         told = JobException(kind, severity, text(event.context, "note"))
     if severity == 0 and not job.t_cleanup_us:
         return evolve(job, exception=told, fatal=True, state=State.CLEANUP, t_cleanup_us=event.t_us, waits=())
-    interrupted = kind == "interrupted" and severity > 0 and not job.t_cleanup_us
-    asked = kind == "requeue" and severity > 0 and job.state is State.RUN
+    interrupted = kind == "interrupted" and not job.t_cleanup_us
+    asked = kind == "requeue" and job.state is State.RUN
     return evolve(
         job,
         exception=told,

@@ -5,6 +5,7 @@ since the epoch (`_us`), 0 = not yet. Source: RFC 21 (states), RFC 26 (dependenc
 """
 
 from enum import Enum, IntEnum
+from typing import NamedTuple
 
 from attrs import frozen
 
@@ -118,6 +119,14 @@ def read_wait(description: str) -> Wait | None:
     return Wait(scheme, int(bound) if bound.isdecimal() else wanted, description)
 
 
+class Reason(NamedTuple):
+    """Why a job was made, in the words of `source`; `t_ns` is when, in nanoseconds, None for the job's submission."""
+
+    source: str
+    text: str
+    t_ns: int | None = None
+
+
 @frozen
 class Spec:
     """What a job is to run and how: the short form of a job file after its defaults are filled in.
@@ -137,7 +146,7 @@ class Spec:
     output: str | None = None
     error: str | None = None
     on_interrupt: OnInterrupt = OnInterrupt.REQUEUE
-    reasons: tuple[tuple[str, str], ...] = ()
+    reasons: tuple[Reason, ...] = ()
     dependencies: tuple[Dependency, ...] = ()
     jobspec: JsonObject | None = None
 

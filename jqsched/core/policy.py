@@ -1,18 +1,26 @@
 """Policy: who may start now, in what order, and what a dependency means.
 
 Rule: questions about a queue, answered without changing it. `select` is the one place that chooses; everything that
-explains or simulates asks the same functions. Filter rules and rate limits (the next issue) take their place between
-`order.ascending(queue.ready)` and the limits. Source: Ganeti JQScheduler.hs selectJobsToRun, jobEligible.
+explains or simulates asks the same functions. `candidates` and `select` use what the queue keeps; `eligible`,
+`filter_jobs`, `limit_rates` and `admit` say the same of any jobs, from the jobs alone.
+Source: Ganeti JQScheduler.hs selectJobsToRun, jobEligible.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
+from heapq import merge
 
 from attrs import frozen
 
+from jqsched.core import admission as gatehouse
 from jqsched.core import order
-from jqsched.core.job import Dependency, Job, OnInterrupt, Outcome, Scheme, State, Wait, read_wait
-from jqsched.core.queue import Queue, find, live, namesakes, rank_key
+from jqsched.core.admission import Gate, GateKind, Gates, gates_of
+from jqsched.core.filters import Rule
+from jqsched.core.job import Dependency, Job, OnInterrupt, Outcome, Scheme, State, read_wait
+from jqsched.core.order import Key
+from jqsched.core.queue import Queue, find, gates_known, holds_slot, live, namesakes
+
+UUID_SHOWN = 8  # so much of a rule's uuid is shown, and is enough to name it
 
 
 @frozen
@@ -40,11 +48,13 @@ class Verdict(Enum):
 def select(queue: Queue, limits: Limits) -> tuple[int, ...]:
     """Choose the jobs that get a permit now.
 
-    Shape:    ids in the order in which they are to start; a subsequence of `queue.ready`, always a prefix of it.
+    Shape:    ids in the order in which they are to start; always a prefix of `candidates`.
     Units:    permits that have not started count like running jobs; `limits.ahead` jobs more are chosen than there
-              are slots, but none that runs at most once, and nothing behind one that waits for slot or cores.
-    Cost:     O(k log n) for k chosen, whatever the number of held, blocked or limited jobs.
-    Source:   Ganeti JQScheduler.hs selectJobsToRun. Differs: dependents of manipulated jobs are not eligible.
+              are slots, but none that has gates or runs at most once, and nothing behind one that waits for slot or
+              cores.
+    Cost:     O(k log n) for k chosen, whatever the number of held, blocked, paused or limited jobs.
+    Source:   Ganeti JQScheduler.hs selectJobsToRun. Differs: dependents of manipulated jobs are not eligible; rules and
+              rate limits at once.
     """
     if limits.draining:
         return ()
@@ -53,11 +63,11 @@ def select(queue: Queue, limits: Limits) -> tuple[int, ...]:
     ahead = limits.ahead + min(slots, 0)
     chosen: list[int] = []
     waiting = slots <= 0
-    for _, id_ in order.ascending(queue.ready):
+    for id_ in candidates(queue):
         spec = queue.enqueued[id_].spec
         waiting = waiting or slots <= 0 or spec.cores > cores
         if waiting:
-            if ahead <= 0 or spec.on_interrupt is OnInterrupt.FAIL:
+            if ahead <= 0 or spec.on_interrupt is OnInterrupt.FAIL or gates_known(queue, id_):
                 break
             ahead -= 1
         chosen.append(id_)
@@ -65,19 +75,136 @@ def select(queue: Queue, limits: Limits) -> tuple[int, ...]:
     return tuple(chosen)
 
 
+def candidates(queue: Queue) -> Iterator[int]:
+    """The ids of the jobs that lack nothing but a slot and cores, in order: each if all before it start.
+
+    Cost: O(log n) for each that is asked for.
+    """
+    keys = order.ascending(queue.ready)
+    if queue.admission.awake is not None:
+        keys = merge(keys, gatehouse.passing(queue.admission))
+    for key in keys:
+        yield key[-1]
+
+
+def first_candidate(queue: Queue) -> Key | None:
+    """The key of the first of `candidates`, None if there is none. O(log n)."""
+    firsts = (order.first(queue.ready), gatehouse.first_passing(queue.admission))
+    return min(filter(None, firsts), default=None)
+
+
 def overtaken(queue: Queue, limits: Limits) -> tuple[int, ...]:
-    """The permitted jobs that must be recalled: all when draining, else those behind a ready job of higher rank.
+    """The permitted jobs that must be recalled: all when draining, else those behind a candidate of higher rank.
 
     Source: design.md section 8 (law 4).
     """
     if limits.draining:
         return tuple(sorted(id_ for id_, permit in queue.permits.items() if not permit.recalled))
-    best = order.first(queue.ready)
+    best = first_candidate(queue)
     worst = order.last(queue.permitted)
     if best is None or worst is None or worst < best:
         return ()
     behind = (id_ for key in order.ascending(queue.permitted) if best < key for id_ in key[1:])
     return tuple(id_ for id_ in behind if not queue.permits[id_].recalled)
+
+
+def ousted(queue: Queue) -> tuple[int, ...]:
+    """The permitted jobs that other rules do not let through any more: to be recalled when rules have changed."""
+    return tuple(
+        id_
+        for _, id_ in order.ascending(queue.permitted)
+        if not queue.permits[id_].recalled and gatehouse.crowded(queue.admission, gates_known(queue, id_))
+    )
+
+
+# ---- the same, from the jobs alone --------------------------------------------------------------------------------
+
+
+def eligible(queue: Queue, job: Job) -> bool:
+    """Whether an enqueued job could start but for rules, rate limits, slots and cores: it waits for nothing, and is
+    not held. Source: Ganeti JQScheduler.hs jobEligible.
+    """
+    return job.id in queue.enqueued and job.state is State.SCHED and job.priority > 0
+
+
+def filter_jobs(queue: Queue, jobs: Iterable[Job]) -> list[Job]:
+    """Those of the jobs, in their order, that the rules let through, each counted against the limit of its rule.
+
+    Cost: O(running + jobs), times rules.  Source: Ganeti Filtering.hs jobFiltering.
+    """
+    return _let_through(queue, jobs, lambda gate: gate.kind is not GateKind.BUCKET)
+
+
+def limit_rates(queue: Queue, jobs: Iterable[Job]) -> list[Job]:
+    """Those of the jobs, in their order, for which each of their buckets has a slot, which they then take.
+
+    Cost: O(running + jobs).  Source: Ganeti ReasonRateLimiting.hs reasonRateLimit.
+    """
+    return _let_through(queue, jobs, lambda gate: gate.kind is GateKind.BUCKET)
+
+
+def admit(queue: Queue, jobs: Iterable[Job]) -> list[Job]:
+    """Those of the jobs, in their order, that rules and rate limits let through together."""
+    return _let_through(queue, jobs, lambda _: True)
+
+
+def _let_through(queue: Queue, jobs: Iterable[Job], concerns: Callable[[Gate], bool]) -> list[Job]:
+    def gates(job: Job) -> list[Gate]:
+        return [gate for gate in gates_of(queue.rules, job) if concerns(gate)]
+
+    through: dict[Gate, int] = {}
+
+    def enter(job: Job) -> None:
+        for gate in gates(job):
+            through[gate] = through.get(gate, 0) + 1
+
+    for job in live(queue):
+        if is_through(queue, job):
+            enter(job)
+    passed: list[Job] = []
+    for job in jobs:
+        if all(through.get(gate, 0) < gate.limit for gate in gates(job)):
+            enter(job)
+            passed.append(job)
+    return passed
+
+
+def is_through(queue: Queue, job: Job) -> bool:
+    """Whether a live job takes a slot, and a place in each of its gates: it runs, or ran when it was claimed, or may
+    start at any moment.
+    """
+    claim = queue.manipulated.get(job.id)
+    return claim.from_running if claim is not None else job.id in queue.permits or holds_slot(job)
+
+
+# ---- rules --------------------------------------------------------------------------------------------------------
+
+
+def rule_of(queue: Queue, gate: Gate) -> Rule | None:
+    """The rule that a gate was made by, None if it is a bucket."""
+    return next((rule for rule in queue.rules if rule.uuid == gate.key), None) if gate.kind != GateKind.BUCKET else None
+
+
+def rejecting(queue: Queue, gates: Gates) -> Rule | None:
+    """The REJECT rule among these gates, None if there is none."""
+    return next((rule_of(queue, gate) for gate in gates if gate.kind is GateKind.REJECT), None)
+
+
+def rule_name(rule: Rule) -> str:
+    """How a rule is called where its effect is told: the beginning of its uuid, and its note."""
+    return f"rule {rule.uuid[:UUID_SHOWN]}" + (f" ({rule.note})" if rule.note else "")
+
+
+def rejected(queue: Queue) -> list[int]:
+    """The ids of the jobs that have not started and to which a REJECT rule applies. O(jobs with gates): only asked when
+    rules have changed.
+    """
+    ids = [id_ for id_, gates in queue.admission.gates.items() if rejecting(queue, gates) is not None]
+    jobs = [job for id_ in sorted(ids) if (job := find(queue, id_)) is not None]
+    return [job.id for job in jobs if job.state < State.RUN]
+
+
+# ---- what could never run -----------------------------------------------------------------------------------------
 
 
 def is_feasible(job: Job, limits: Limits) -> bool:
@@ -159,37 +286,3 @@ def lookups(queue: Queue, dependencies: Iterator[Dependency]) -> tuple[set[int],
         elif isinstance(dependency.value, str) and namesakes(queue, dependency.value) is None:
             names.add(dependency.value)
     return ids, names
-
-
-# ---- why not ------------------------------------------------------------------------------------------------------
-
-
-def reasons(queue: Queue, job: Job, limits: Limits) -> list[str]:
-    """Every reason why an enqueued job does not run now, in plain words; empty when it may start or has."""
-    if job.state not in (State.DEPEND, State.PRIORITY, State.SCHED):
-        return []
-    why = [_open_wait(wait) for wait in job.waits]
-    if job.urgency == 0:
-        why.append("held (urgency 0)")
-    elif job.pin == 0 or job.priority == 0:
-        why.append("held (priority 0)")
-    if job.id in queue.manipulated:
-        why.append("being changed")
-    if limits.draining:
-        why.append("the queue is drained")
-    if queue.busy >= limits.max_running:
-        why.append(f"slots: {queue.busy} of {limits.max_running} taken")
-    if queue.cores_used + job.spec.cores > limits.cores:
-        why.append(f"cores: {job.spec.cores} wanted, {max(0, limits.cores - queue.cores_used)} of {limits.cores} free")
-    if not why:
-        key = rank_key(job)
-        ahead = order.rank(queue.ready, key) + order.rank(queue.permitted, key)
-        why += [f"{ahead} ahead of it"] if ahead else []
-    return why
-
-
-def _open_wait(description: str) -> str:
-    wait: Wait | None = read_wait(description)
-    if wait is not None and isinstance(wait.target, str):
-        return f"dependency {description}: no job named {wait.target} was dropped yet"
-    return f"dependency {description}"

@@ -16,8 +16,17 @@ from jqsched.core import queue as queues
 from jqsched.core.event import Event, advance, effective_priority
 from jqsched.core.job import Job, Outcome, Scheme, Spec, State, Wait, read_wait
 from jqsched.core.json import Json, JsonObject
-from jqsched.core.policy import Limits, Verdict, is_feasible, judge_outcome, outcome_of, singleton_waits
-from jqsched.core.queue import Queue, find, singleton_key, waiters
+from jqsched.core.policy import (
+    Limits,
+    Verdict,
+    is_feasible,
+    judge_outcome,
+    outcome_of,
+    rejecting,
+    rule_name,
+    singleton_waits,
+)
+from jqsched.core.queue import Queue, find, gates_known, singleton_key, waiters
 
 Fact: TypeAlias = str | tuple[str, JsonObject] | tuple[str, JsonObject, Spec]
 
@@ -133,8 +142,8 @@ class Fold:
 
 
 def advance_to_sched(fold: Fold, job: Job) -> None:
-    """Take a job without open dependencies on to SCHED, and end one that could never run here."""
-    end_if_infeasible(fold, _advance(fold, job))
+    """Take a job without open dependencies on to SCHED, and end one that can never run."""
+    end_if_hopeless(fold, _advance(fold, job))
 
 
 def _advance(fold: Fold, job: Job) -> Job:
@@ -149,17 +158,22 @@ def _advance(fold: Fold, job: Job) -> Job:
     return scheduled
 
 
-def end_if_infeasible(fold: Fold, job: Job) -> None:
-    """End a job in SCHED that could never run here, as Flux does."""
-    last = _if_infeasible(fold, job)
+def end_if_hopeless(fold: Fold, job: Job) -> None:
+    """End a job in SCHED that could never run here, as Flux does, or that a REJECT rule applies to, as Ganeti does."""
+    last = _if_hopeless(fold, job)
     if last:
         ended(fold, job, last)
 
 
-def _if_infeasible(fold: Fold, job: Job) -> tuple[Fact, ...]:
-    if job.state is not State.SCHED or is_feasible(job, fold.limits):
+def _if_hopeless(fold: Fold, job: Job) -> tuple[Fact, ...]:
+    if job.state is not State.SCHED:
         return ()
-    return (exception(job, "alloc", 0, infeasible(job, fold.limits)), "clean")
+    if not is_feasible(job, fold.limits):
+        return (exception(job, "alloc", 0, infeasible(job, fold.limits)), "clean")
+    rule = rejecting(fold.queue, gates_known(fold.queue, job.id))
+    if rule is not None:
+        return (exception(job, "cancel", 0, f"rejected by {rule_name(rule)}"), "clean")
+    return ()
 
 
 def default_priority(job: Job) -> int:
@@ -188,7 +202,15 @@ def exception(job: Job, kind: str, severity: int, note: str, userid: int | None 
 
 def ended(fold: Fold, job: Job, facts: Iterable[Fact]) -> None:
     """Post the last events of a job (`clean` last), then resolve every dependency on it, and so on in turn."""
-    todo = [(job, tuple(facts))]
+    _end_all(fold, [(job, tuple(facts))])
+
+
+def settle(fold: Fold, outcome: Outcome) -> None:
+    """Resolve every dependency on a job that is over, and so on in turn."""
+    _end_all(fold, _resolve(fold, outcome))
+
+
+def _end_all(fold: Fold, todo: list[tuple[Job, tuple[Fact, ...]]]) -> None:
     for here, last in todo:  # grows while it is walked: the doomed come behind
         if find(fold.queue, here.id) is not None:
             fold.post(here.id, *last)
@@ -204,7 +226,7 @@ def _resolve(fold: Fold, outcome: Outcome) -> list[tuple[Job, tuple[Fact, ...]]]
 
     def move_on(job: Job, met: Iterable[str]) -> None:
         moved = _satisfy(fold, job, met)
-        last = _if_infeasible(fold, moved)
+        last = _if_hopeless(fold, moved)
         if last:  # not ended at once: the chain of those behind it may be long
             doomed.append((moved, last))
 
@@ -237,7 +259,7 @@ def _is_on(wait: Wait, antecedent: int) -> bool:
 
 def satisfy(fold: Fold, job: Job, descriptions: Iterable[str]) -> None:
     """Remove met dependencies from a job, and move it on when none is left."""
-    end_if_infeasible(fold, _satisfy(fold, job, descriptions))
+    end_if_hopeless(fold, _satisfy(fold, job, descriptions))
 
 
 def _satisfy(fold: Fold, job: Job, descriptions: Iterable[str]) -> Job:

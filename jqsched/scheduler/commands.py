@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias, TypeGuard
 
 from jqsched.core import decide
+from jqsched.core.filters import Rule, rule_document
 from jqsched.core.job import PRIORITY_MAX, URGENCY_EXPEDITE, URGENCY_HOLD
 from jqsched.core.jobspec import values
 from jqsched.core.json import Json
@@ -16,7 +17,9 @@ from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue, find
 from jqsched.core.step import AlreadyStarted, Answer, Changed, Dequeued, Refused, Step, UnknownJob
 from jqsched.ports import Store
+from jqsched.scheduler.ledger import Ledger
 from jqsched.scheduler.loop import Scheduler
+from jqsched.scheduler.rulebook import Rulebook, RuleRefused
 
 Payload: TypeAlias = Mapping[str, Json]
 Reply: TypeAlias = Callable[[Payload | OSError], None]
@@ -38,6 +41,9 @@ class Commands:
             "job-manager.requeue": self._requeue,
             "job-manager.drain": lambda payload, reply: self._drain(True, reply),
             "job-manager.resume": lambda payload, reply: self._drain(False, reply),
+            "job-manager.filter-add": self._filter_add,
+            "job-manager.filter-replace": self._filter_replace,
+            "job-manager.filter-remove": self._filter_remove,
             "job-manager.wait": self._wait,
             "job-manager.purge": self._purge,
         }
@@ -178,6 +184,29 @@ class Commands:
         finished = ids or self._store.finished_before(_integer(payload, "before_us"), -1)
         self._reply_when_durable(reply, {"purged": self._scheduler.purge(finished)})
 
+    # -- rules
+
+    def _filter_add(self, payload: Payload, reply: Reply) -> None:
+        self._change_rules(lambda rulebook: rulebook.add(payload.get("rule")), reply)
+
+    def _filter_replace(self, payload: Payload, reply: Reply) -> None:
+        name = _text(payload, "uuid")
+        self._change_rules(lambda rulebook: rulebook.replace(name, payload.get("rule")), reply)
+
+    def _filter_remove(self, payload: Payload, reply: Reply) -> None:
+        name = _text(payload, "uuid")
+        self._change_rules(lambda rulebook: rulebook.remove(name), reply)
+
+    def _change_rules(self, change: Callable[[Rulebook], Rule], reply: Reply) -> None:
+        try:
+            rule = change(self._scheduler.rulebook)
+        except RuleRefused as refused:
+            reply(OSError(errno.EINVAL, str(refused)))
+        except KeyError as unknown:
+            reply(OSError(errno.ENOENT, f"unknown rule {unknown}"))
+        else:
+            self._reply_when_durable(reply, {"rule": dict(rule_document(rule))})
+
     # -- waiting
 
     def _wait(self, payload: Payload, reply: Reply) -> None:
@@ -190,9 +219,8 @@ class Commands:
             if unknown:
                 reply(OSError(errno.ENOENT, f"unknown job id {unknown[0]}"))
                 return
-            visible = self._scheduler.ledger.visible
             left = set(ids)
-            self._waiting.append((lambda: _all_gone(left, visible.get(), self._scheduler.ledger.head), reply))
+            self._waiting.append((lambda: _all_gone(left, self._scheduler.ledger), reply))
         self.look()
 
     def _is_known(self, id_: int) -> bool:
@@ -212,9 +240,11 @@ class Commands:
         self._waiting = [entry for entry in self._waiting if entry[1] is not reply]
 
 
-def _all_gone(left: set[int], visible: Queue, head: Queue) -> bool:
+def _all_gone(left: set[int], ledger: Ledger) -> bool:
     for id_ in list(left):
-        if find(visible, id_) is not None or find(head, id_) is not None:
+        if find(ledger.visible.get(), id_) is not None or find(ledger.head, id_) is not None:
+            return False
+        if ledger.is_ending(id_):  # one that ended as soon as it came was never visible
             return False
         left.discard(id_)
     return True

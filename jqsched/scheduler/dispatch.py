@@ -12,6 +12,7 @@ from attrs import evolve
 
 from jqsched.core import decide, policy
 from jqsched.core import queue as queues
+from jqsched.core.filters import Rules
 from jqsched.core.job import Job, State, output_paths
 from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue, find
@@ -54,6 +55,7 @@ class Dispatch:
         self._ledger, self._executor, self._clock = ledger, executor, clock
         self._boot_id, self._output_folder = boot_id, output_folder
         self._attempts: dict[int, Attempt] = {}
+        self._ending: dict[tuple[int, int], Attempt] = {}
         self._unsent: dict[int, int] = {}
         self._numbers = count(1)
         self._changes: dict[int, list[tuple[Apply, Answered]]] = {}
@@ -244,11 +246,15 @@ class Dispatch:
             return decide.finished(queue, item.id, item.attempt, item.status, limits, now_us, error=item.error)
 
         self.take(ended)
+        known = self._attempts.get(item.id)
+        if known is not None and known.attempt == item.attempt:
+            self._ending[item.id, item.attempt] = known
         self._forget(item.id, item.attempt)
         self._ledger.after(lambda: self._acknowledge(item.id, item.attempt))
         self._finish_changes(item.id)
 
     def _acknowledge(self, id_: int, attempt: int) -> None:
+        self._ending.pop((id_, attempt), None)
         if self._executor is not None:
             self._executor.acknowledge([(id_, attempt)])
 
@@ -282,9 +288,24 @@ class Dispatch:
         assert self._executor is not None
         self._attempts = {attempt.id: attempt for attempt in attempts}
         asked = [self._with_cores(attempt) for attempt in self._attempts.values() if attempt.id not in self._unsent]
-        found = self._executor.recover(asked, deliver)
+        # Those whose end is not durable, too: a new executor that had not heard of them would tell the next scheduler,
+        # if this one dies before the commit, that they never started.
+        found = self._executor.recover([*asked, *self._ending.values()], deliver)
         self.executor_lost = None
-        self.apply_recovery(found)
+        self.apply_recovery(self._without_ending(found))
+
+    def _without_ending(self, found: Recovery) -> Recovery:
+        """What was found of the attempts whose end is not known yet."""
+
+        def is_open(item: Started | Finished) -> bool:
+            return (item.id, item.attempt) not in self._ending
+
+        return Recovery(
+            running=tuple(filter(is_open, found.running)),
+            finished=tuple(filter(is_open, found.finished)),
+            never=tuple(key for key in found.never if key not in self._ending),
+            lost=tuple(key for key in found.lost if key not in self._ending),
+        )
 
     def _with_cores(self, attempt: Attempt) -> Attempt:
         job = find(self._ledger.head, attempt.id)
@@ -322,7 +343,22 @@ class Dispatch:
         elif job.started and (job.fatal or job.requeuing):
             self._ledger.after(lambda: self._perform([Stop(job.id, job.attempt)]))
 
-    # -- limits
+    # -- rules and limits
+
+    def set_rules(self, rules: Rules) -> None:
+        """Other rules from now on: who is not let through any more gives its permit back, who is rejected ends."""
+        self._ledger.head = queues.set_rules(self._ledger.head, rules)
+        self._recall(policy.ousted(self._ledger.head))
+        self.weed()
+
+    def _recall(self, ids: Iterable[int]) -> None:
+        for id_ in ids:
+            if id_ in self._unsent:
+                self._take_back(id_)
+            elif self._executor is not None:
+                attempt = self._ledger.head.permits[id_].attempt
+                self._ledger.head = queues.recall(self._ledger.head, id_)
+                self._executor.withdraw([(id_, attempt)])
 
     def set_limits(self, limits: Limits, grace_us: int) -> None:
         """Other limits from now on; lowering one stops nobody."""
@@ -334,8 +370,14 @@ class Dispatch:
             self.weed()
 
     def weed(self) -> None:
-        """End the queued jobs that could never run under these limits; one with a permit is asked back first."""
-        for id_ in policy.infeasible(self._ledger.head, self.limits):
+        """End the queued jobs that could never run under these limits and rules; one with a permit is asked back first.
+
+        Without an executor nobody is asked, so nobody ends: the next start does it.
+        """
+        if self._executor is None:
+            return
+        head = self._ledger.head
+        for id_ in sorted({*policy.infeasible(head, self.limits), *policy.rejected(head)}):
             self.change(id_, partial(_weed, id_), lambda _: None)
 
     @property

@@ -76,6 +76,14 @@ class Intake:
         self._ledger.spend(taken.id)
         self._log(_rejected(taken.name, errors))
 
+    def settle_outlived(self) -> None:
+        """At start: see to those that wait for a job which is over, as a rebuilt or restored store may say."""
+        head = self._ledger.head
+        gone = {id_ for id_ in head.dependents if isinstance(id_, int) and find(head, id_) is None}
+        if gone:
+            known = self._ledger.outcomes(gone, set())
+            self._dispatch.take(lambda queue, limits, now_us: decide.outlived(queue, known, limits, now_us))
+
     def accept(self, drafts: list[tuple[int, Draft, str]]) -> dict[int, str]:
         """Make jobs of drafts whose files are in place; returns the refusals by id."""
         arrivals = [Arrival(id_, draft, self._userid) for id_, draft, _ in drafts]

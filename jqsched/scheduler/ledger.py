@@ -133,6 +133,10 @@ class Ledger:
                 known[outcome.name] = outcome
         return known
 
+    def is_ending(self, id_: int) -> bool:
+        """Whether a job has ended, and that is not durable yet."""
+        return id_ in self._settling
+
     # -- making durable, then visible, then acting
 
     @property

@@ -11,7 +11,7 @@ from itertools import islice
 
 from attrs import define, evolve
 
-from jqsched.core import decide, policy
+from jqsched.core import decide, explain, policy
 from jqsched.core import queue as queues
 from jqsched.core.event import Event
 from jqsched.core.policy import Limits
@@ -20,6 +20,7 @@ from jqsched.ports import Clock, Executor, News, PortError, Spool, Store, Stored
 from jqsched.scheduler.dispatch import Dispatch
 from jqsched.scheduler.intake import Intake
 from jqsched.scheduler.ledger import Ledger
+from jqsched.scheduler.rulebook import Rulebook
 
 # A commit costs CPU as well as time: where nobody waits, so long may pass between two.
 COMMIT_SPACING_US = 5_000
@@ -69,6 +70,7 @@ class Scheduler:
         self.intake = Intake(
             self.ledger, self.dispatch, around.spool, around.store, around.clock, around.userid, around.log
         )
+        self.rulebook = Rulebook(self.ledger, self.dispatch, lambda: self.intake.next_id)
 
     # -- from other threads
 
@@ -95,12 +97,13 @@ class Scheduler:
         Raises PortError when the executor cannot be had.
         """
         self.around.store.start(self.deliver_durable)
+        self.intake.settle_outlived()
         self.intake.leftovers(self.around.is_finished)
         if self.around.executor is not None:
             self.around.executor.limit(self._limits.max_running, self._limits.cores, self._grace_us)
             self.dispatch.recover(self._stored.attempts, self.deliver_news)
             self.around.executor.limit(self._limits.max_running, self._limits.cores, self._grace_us)
-            self.dispatch.weed()  # there may be fewer cores than when these jobs were accepted
+            self.dispatch.weed()  # there may be fewer cores, or other rules, than when these jobs were accepted
 
     def deliver_news(self, news: Sequence[News]) -> None:
         """The executor's news, on the loop's thread."""
@@ -190,7 +193,7 @@ class Scheduler:
         """Whether nothing runs, and nothing can start without somebody's doing."""
         head = self.ledger.head
         nothing_runs = not head.running and not head.manipulated and not head.permits
-        may_start = head.ready is not None and not self.drained
+        may_start = policy.first_candidate(head) is not None and not self.drained
         awaited = self.intake.more or self.intake.again_us is not None or head.timers is not None
         return self.is_settled and nothing_runs and not may_start and not awaited
 
@@ -244,9 +247,10 @@ class Scheduler:
 
     def left_over(self) -> Iterable[str]:
         """What is queued and why it does not run, a line a job; of very many only the first."""
-        head, limits = self.ledger.head, self._present_limits()
+        head = self.ledger.head
+        outlook = explain.look(head, self._present_limits())
         for job in islice(queues.live(head), LEFT_OVER_MOST):
-            why = ", ".join(policy.reasons(head, job, limits)) or job.state.name.lower()
+            why = ", ".join(explain.reasons(outlook, job)) or job.state.name.lower()
             yield f"job {job.id} ({job.spec.name}): {why}"
         more = len(head.enqueued) + len(head.running) - LEFT_OVER_MOST
         if more > 0:

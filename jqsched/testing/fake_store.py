@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable
 from attrs import define, evolve, field
 
 from jqsched.core.event import Event
+from jqsched.core.filters import kept_rules
 from jqsched.core.job import Draft, Job, Outcome, State
 from jqsched.core.policy import outcome_of
 from jqsched.core.queue import load
-from jqsched.ports import Attempt, Batch, PortError, Store, Stored
+from jqsched.ports import RULES, Attempt, Batch, PortError, Store, Stored
 
 Deliver = Callable[[int | PortError], None]
 
@@ -117,6 +118,7 @@ class MemoryStore:
             seq=max([*disk.events, int(settings.get("seq", 0))]),
             last_us=max([int(settings.get("last_us", 0)), *(event.t_us for event in disk.events.values())]),
             last_id=max([int(settings.get("last_id", 0)), *disk.jobs]),
+            rules=kept_rules(settings.get(RULES)),
         )
         attempts = tuple(attempt for _, attempt in sorted(disk.attempts.items()))
         return Stored(queue, attempts, dict(disk.files), dict(settings))

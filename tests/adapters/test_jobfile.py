@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jqsched.adapters.jobfile import BadFile, as_json, read_job, write_job
-from jqsched.core.job import Dependency, Draft, OnInterrupt, Spec
+from jqsched.core.job import Dependency, Draft, OnInterrupt, Reason, Spec
 
 SHORT_KEYS = [
     *("command", "script", "name", "urgency", "priority", "after", "dependencies", "cwd", "env", "cores"),
@@ -54,7 +54,7 @@ def test_every_key_has_its_place_in_the_draft():
             {"scheme": "singleton"},
         ],
         env={"B": "2", "A": "1"}, cores=4, time_limit="1.5h", output="out/{id}-{name}.log", error="err",
-        on_interrupt="fail", reason=["nightly", ["user", "said so"]],
+        on_interrupt="fail", reason=["nightly", ["user", "said so"], ["cron", "again", 1_700_000_000_000_000_000]],
     )  # fmt: skip
     assert draft == Draft(
         Spec(
@@ -67,7 +67,11 @@ def test_every_key_has_its_place_in_the_draft():
             output="out/{id}-{name}.log",
             error="err",
             on_interrupt=OnInterrupt.FAIL,
-            reasons=(("", "nightly"), ("user", "said so")),
+            reasons=(
+                Reason("", "nightly"),
+                Reason("user", "said so"),
+                Reason("cron", "again", 1_700_000_000_000_000_000),
+            ),
             dependencies=(
                 Dependency("afterok", 17),
                 Dependency("afterok", "lint"),
@@ -131,7 +135,7 @@ def test_no_key_takes_what_is_not_its_type(key, value):
         ({"output": "x{pid}"}, "output: may contain {id} and {name} and no other braces: 'x{pid}'"),
         ({"error": "dir/"}, "error: must be the path of a file, not 'dir/'"),
         ({"on_interrupt": "Fail"}, "on_interrupt: must be requeue or fail, not 'Fail'"),
-        ({"reason": [["a", "b", "c"]]}, "reason[0]: must be a string or [source, text], not a list"),
+        ({"reason": [["a", "b", "c"]]}, "reason[0][2]: must be nanoseconds since 1970 (an integer), not 'c'"),
         ({"after": [".."]}, "after[0]: no job could have this name: '..'"),
         ({"after": [0]}, "after[0]: must be a job id (an integer from 1), not 0"),
         ({"after": "build"}, "after: must be a list of ids and names, not 'build'"),
@@ -346,7 +350,7 @@ DRAFTS = st.builds(
         output=st.none() | NAME,
         error=st.none() | NAME,
         on_interrupt=st.sampled_from(OnInterrupt),
-        reasons=st.lists(st.tuples(TEXT, TEXT), max_size=2).map(tuple),
+        reasons=st.lists(st.builds(Reason, TEXT, TEXT, st.none() | st.integers(0, 2**63 - 1)), max_size=2).map(tuple),
         dependencies=st.lists(
             st.builds(Dependency, st.just("afterok"), st.integers(1, 99))
             | st.builds(Dependency, st.just("after"), NAME, st.booleans())

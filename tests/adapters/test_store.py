@@ -22,7 +22,7 @@ from jqsched.adapters.store.reader import StoreReader
 from jqsched.adapters.store.schema import FORMAT_VERSION, StoreRefused, store_path
 from jqsched.adapters.store.writer import SqliteStore
 from jqsched.core.event import Event
-from jqsched.core.job import Dependency, Job, JobException, OnInterrupt, Spec, State
+from jqsched.core.job import Dependency, Job, JobException, OnInterrupt, Reason, Spec, State
 from jqsched.core.queue import EMPTY, evolve_all, same
 from jqsched.ports import Batch, PortError
 from jqsched.testing.strategies import histories
@@ -88,7 +88,7 @@ specs = st.builds(
     output=st.none() | texts,
     error=st.none() | texts,
     on_interrupt=st.sampled_from(OnInterrupt),
-    reasons=st.lists(st.tuples(texts, texts), max_size=2).map(tuple),
+    reasons=st.lists(st.builds(Reason, texts, texts, st.none() | numbers), max_size=2).map(tuple),
     dependencies=st.lists(
         st.builds(Dependency, texts, st.none() | numbers | texts, st.booleans()),
         max_size=2,
@@ -131,6 +131,14 @@ def test_a_spec_reads_back_as_it_was_written(spec: Spec):
     """Every field, and its type with it."""
     back = codec.spec_from_json(codec.spec_to_json(spec))
     assert repr(back) == repr(spec)
+
+
+def test_reasons_without_a_time_stand_as_they_always_did():
+    """Pairs; so rows of before reasons had times still load, and new ones without times look the same."""
+    spec = Spec(("x",), "x", "/", reasons=(Reason("me", "why"), Reason("me", "when", 5)))
+    written = codec.spec_to_json(spec)
+    assert '"reasons":[["me","why"],["me","when",5]]' in written
+    assert codec.spec_from_json(written) == spec
 
 
 @given(numbers, events)

@@ -36,12 +36,17 @@ Options = Mapping[str, set[str]]
 
 
 def options() -> dict[str, set[str]]:
-    """The options of each command, as typer sees them."""
-    group: Any = typer.main.get_command(app)  # a click group, but of the click that typer brings
-    return {
-        name: {"--help", *(flag for option in command.params for flag in option.opts if flag.startswith("-"))}
-        for name, command in group.commands.items()
-    }
+    """The options of each command, as typer sees them; those of a group by `GROUP COMMAND`."""
+    return dict(options_of(typer.main.get_command(app), ""))
+
+
+def options_of(group: Any, prefix: str) -> Iterator[tuple[str, set[str]]]:  # groups of the click that typer brings
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from options_of(command, f"{name} ")
+        else:
+            flags = {flag for option in command.params for flag in (*option.opts, *option.secondary_opts)}
+            yield prefix + name, {"--help", *(flag for flag in flags if flag.startswith("-"))}
 
 
 def read(path: Path) -> str:
@@ -77,7 +82,9 @@ def differences(documented: Iterable[str], real: Iterable[str], what: str) -> li
 
 def commands(text: str, real: Options) -> list[str]:
     """Each command has a section that names each of its options, and no other."""
-    found = {title.split()[1]: body for title, body in sections(text, 3).items() if title.startswith("jqsched ")}
+    titles = {title: title.split()[1:] for title in sections(text, 3) if title.startswith("jqsched ")}
+    groups = {name.split()[0] for name in real if " " in name}
+    found = {" ".join(words[: 1 + (words[0] in groups)]): sections(text, 3)[title] for title, words in titles.items()}
     complaints = differences(found, real, "command")
     for name in sorted(real.keys() & found.keys()):
         said = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", " ".join(re.findall(r"`([^`]+)`", found[name]))))
@@ -171,6 +178,9 @@ def invocations(text: str, real: Options) -> list[str]:
     for line in said_commands(text):
         for called in re.findall(r"(?<![\w/.@-])jqsched ([a-z-]+)((?: (?!-- )[^|;)`&]*)?)", line):
             name, rest = called
+            if any(other.startswith(f"{name} ") for other in real):
+                second, _, rest = rest.strip().partition(" ")
+                name, rest = f"{name} {second}".strip(), f" {rest}"
             if name not in real and name != "--version":
                 complaints.append(f"jqsched {name}: no such command")
                 continue

@@ -5,6 +5,7 @@ from attrs import evolve
 from jqsched.core import accept, decide, policy
 from jqsched.core import queue as queues
 from jqsched.core.event import Event
+from jqsched.core.filters import Rule, in_order
 from jqsched.core.job import Dependency, Draft, Job, Outcome, Spec, State
 from jqsched.core.policy import Limits
 from jqsched.core.queue import EMPTY
@@ -55,6 +56,11 @@ class Desk:
         return found
 
     # -- what happens
+
+    def rule(self, *rules: Rule) -> None:
+        """These are the rules from now on."""
+        self.queue = queues.set_rules(self.queue, in_order(rules))
+        queues.check(self.queue)
 
     def drop(self, *files: Draft) -> list[int]:
         """Files of one scan; returns their ids, refused or not."""

@@ -5,7 +5,7 @@ Source: design.md section 5; flux.md section 2 (variants); RFC 26.
 
 import pytest
 
-from jqsched.core.job import Dependency, OnInterrupt, State
+from jqsched.core.job import Dependency, OnInterrupt, Reason, State
 from jqsched.core.jobspec import to_jobspec
 from jqsched.core.step import AlreadyStarted, Changed, Refused, Relimit, UnknownJob
 from jqsched.testing.story import START_US
@@ -374,7 +374,8 @@ def test_an_edit_of_a_job_that_is_gone(desk):
         ({"output": "x.log"}, "attributes.user.jqsched.output", "x.log"),
         ({"error": "x.err"}, "attributes.user.jqsched.error", "x.err"),
         ({"on_interrupt": OnInterrupt.FAIL}, "attributes.user.jqsched.on_interrupt", "fail"),
-        ({"reasons": (("me", "why"),)}, "attributes.user.jqsched.reasons", [["me", "why"]]),
+        ({"reasons": (Reason("me", "why"),)}, "attributes.user.jqsched.reasons", [["me", "why"]]),
+        ({"reasons": (Reason("me", "why", 5),)}, "attributes.user.jqsched.reasons", [["me", "why", 5]]),
     ],
 )
 def test_an_edit_names_what_is_ours(desk, change, key, value):

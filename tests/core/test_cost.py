@@ -11,7 +11,7 @@ from functools import lru_cache
 import pytest
 from attrs import evolve
 
-from jqsched.core import accept, decide, policy
+from jqsched.core import accept, decide, explain, policy
 from jqsched.core import queue as queues
 from jqsched.core.job import Dependency, Draft, Job, OnInterrupt, Spec, State
 from jqsched.core.policy import Limits
@@ -113,7 +113,7 @@ WORK: dict[str, Callable[[Queue], object]] = {
     "overtake": overtake,
     "tick": lambda queue: decide.tick(queue, LIMITS, START_US + 1),
     "claim and release": claim_and_release,
-    "reasons": lambda queue: policy.reasons(queue, queues.find(queue, middle(queue)), LIMITS),
+    "reasons": lambda queue: explain.reasons(explain.look(queue, LIMITS), queues.find(queue, middle(queue))),
 }
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jqsched.core.job import Dependency, OnInterrupt, Spec
+from jqsched.core.job import Dependency, OnInterrupt, Reason, Spec
 from jqsched.core.jobspec import JobspecError, Wrong, from_jobspec, redact, to_jobspec, values
 
 NAMES = st.from_regex(r"[a-zA-Zé_][\w.+-]{0,20}", fullmatch=True).filter(values.is_name)
@@ -37,7 +37,9 @@ def specs(draw) -> Spec:
         output=draw(st.none() | PATHS),
         error=draw(st.none() | PATHS),
         on_interrupt=draw(st.sampled_from(OnInterrupt)),
-        reasons=tuple(draw(st.lists(st.tuples(TEXTS, TEXTS), max_size=2))),
+        reasons=tuple(
+            draw(st.lists(st.builds(Reason, TEXTS, TEXTS, st.none() | st.integers(0, 2**63 - 1)), max_size=2))
+        ),
         dependencies=tuple(draw(st.lists(DEPENDENCIES, max_size=3))),
     )
 
@@ -55,6 +57,14 @@ def test_a_redacted_jobspec_has_no_environment_and_all_else(spec):
     assert "environment" not in shown["attributes"]["system"]
     jobspec["attributes"]["system"].pop("environment")
     assert shown == jobspec
+
+
+@pytest.mark.parametrize(
+    "jobspec", [{}, {"attributes": 5}, {"attributes": {"system": 5}}, {"attributes": {"user": {}}}]
+)
+def test_where_there_is_no_environment_there_is_nothing_to_redact(jobspec):
+    """Whatever stands in its place: a list shows jobs that were stored by others, too."""
+    assert redact(jobspec) is jobspec
 
 
 KEYS = st.sampled_from(["version", "resources", "tasks", "attributes", "system", "user", "type", "count", "with", "x"])
@@ -121,6 +131,46 @@ def test_a_total_of_tasks_and_a_slot_without_node():
     assert (spec.nodes, spec.tasks, spec.cores) == (1, 3, 8)
 
 
+def test_so_many_tasks_per_slot():
+    assert from_jobspec(with_("tasks.0.count", {"per_slot": 3})).tasks == 12
+
+
+SLOT = {"type": "slot", "count": 1, "with": [{"type": "core", "count": 1}], "label": "task"}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "tasks", "cores", "resources", "count"),
+    [
+        (1, 1, 1, SLOT, {"per_slot": 1}),
+        (1, 3, 6, SLOT | {"count": 3, "with": [{"type": "core", "count": 2}]}, {"per_slot": 1}),
+        (1, 4, 6, SLOT | {"with": [{"type": "core", "count": 6}]}, {"total": 4}),
+        (2, 4, 4, {"type": "node", "count": 2, "with": [SLOT | {"count": 2}]}, {"per_slot": 1}),
+        (
+            2,
+            3,
+            6,
+            {"type": "node", "count": 2, "with": [SLOT | {"with": [{"type": "core", "count": 3}]}]},
+            {"total": 3},
+        ),
+    ],
+)
+def test_a_task_gets_a_slot_where_nodes_and_cores_can_be_shared_out(nodes, tasks, cores, resources, count):
+    """Else a node is one slot, and the tasks are counted together; one node is left out, as Flux does."""
+    jobspec = to_jobspec(Spec(("x",), "x", "/", nodes=nodes, tasks=tasks, cores=cores))
+    assert (jobspec["resources"], jobspec["tasks"][0]["count"]) == ([resources], count)
+
+
+def test_cores_that_cannot_be_shared_out_are_a_bug_of_ours():
+    """Whoever makes a spec has checked it."""
+    with pytest.raises(AssertionError, match=r"^a spec's cores are spread evenly over its nodes$"):
+        to_jobspec(Spec(("x",), "x", "/", nodes=2, tasks=3, cores=3))
+
+
+def test_what_may_be_left_out_has_a_default():
+    changed = with_("attributes.system", {})
+    assert from_jobspec(changed) == Spec(("hostname",), "hostname", "/", cores=4, tasks=4, nodes=2, jobspec=changed)
+
+
 @pytest.mark.parametrize("duration", [0, 0.0])
 def test_a_duration_of_zero_is_none(duration):
     assert from_jobspec(with_("attributes.system.duration", duration)).time_limit_us is None
@@ -135,25 +185,48 @@ def test_a_jobspec_without_cwd_runs_where_it_is_told_to():
     [
         ("version", 2, "version: must be 1, not 2"),
         ("version", True, "version: must be 1, not true"),
+        ("version", None, "version: missing"),
         ("extra", 1, "extra: unknown key"),
         ("resources", None, "resources: missing"),
         ("tasks", None, "tasks: missing"),
         ("attributes", None, "attributes: missing"),
         ("attributes.system", None, "attributes.system: missing"),
         ("resources", [], "resources: must have exactly one element, not 0"),
+        ("resources", {}, "resources: must be a list of one object, not an object"),
+        ("resources.0.count", None, "resources[0].count: missing"),
         ("resources.0.count", 0, "resources[0].count: must be an integer 1…2147483647, not 0"),
         ("resources.0.count", 2**30, "resources[0]: asks for more than 2147483647 cores"),
         ("resources.0.type", "rack", "resources[0].type: must be node or slot, not 'rack'"),
-        ("resources.0.with.0.with.0.type", "gpu", "resources[0].with[0].with[0].type: only core is known here"),
+        ("resources.0.with", None, "resources[0].with: missing"),
+        ("resources.0.with.0.type", "rack", "resources[0].with[0].type: must be node or slot, not 'rack'"),
+        ("resources.0.with.0.count", None, "resources[0].with[0].count: missing"),
+        ("resources.0.with.0.count", 0, "resources[0].with[0].count: must be an integer 1…2147483647, not 0"),
+        ("resources.0.with.0.with", None, "resources[0].with[0].with: missing"),
+        ("resources.0.with.0.with.0.type", "gpu", "resources[0].with[0].with[0].type: only core is known here, not 'g"),
+        ("resources.0.with.0.with.0.count", None, "resources[0].with[0].with[0].count: missing"),
+        ("resources.0.with.0.with.0.count", 0, "resources[0].with[0].with[0].count: must be an integer 1…2147483647"),
+        ("tasks.0.command", None, "tasks[0].command: missing"),
         ("tasks.0.command", "ls", "tasks[0].command: must be a list of strings, not 'ls'"),
         ("tasks.0.command", [], "tasks[0].command: must not be empty"),
         ("tasks.0.command", ["x", 5], "tasks[0].command[1]: must be a string, not 5"),
         ("tasks.0.slot", "other", "tasks[0].slot: must be the label of the slot, 'task', not 'other'"),
+        ("tasks.0.count", None, "tasks[0].count: missing"),
+        ("tasks.0.count", 4, "tasks[0].count: must be an object, not 4"),
         ("tasks.0.count", {"per_slot": 1, "total": 1}, "tasks[0].count: must have one key, per_slot or total"),
+        ("tasks.0.count", {"per_slot": 0}, "tasks[0].count.per_slot: must be an integer 1…2147483647, not 0"),
+        ("tasks.0.count", {"total": 0}, "tasks[0].count.total: must be an integer 1…2147483647, not 0"),
         ("attributes.system.cwd", "here", "attributes.system.cwd: must be an absolute path, not 'here'"),
+        ("attributes.system.duration", "x", "attributes.system.duration: must be seconds, or a duration like 90s, "),
         ("attributes.system.environment.A", 1, "attributes.system.environment.A: must be a string, not 1"),
         ("attributes.system.dependencies", [{}], "attributes.system.dependencies[0].scheme: must be one of after "),
+        ("attributes.system.job", 5, "attributes.system.job: must be an object, not 5"),
         ("attributes.system.job", {"name": "5"}, "attributes.system.job.name: must be a name"),
+        ("attributes.user", 5, "attributes.user: must be an object, not 5"),
+        ("attributes.user", {"jqsched": 5}, "attributes.user.jqsched: must be an object, not 5"),
+        ("attributes.user", {"jqsched": {"output": ""}}, "attributes.user.jqsched.output: must be the path of a file"),
+        ("attributes.user", {"jqsched": {"error": ""}}, "attributes.user.jqsched.error: must be the path of a file"),
+        ("attributes.user", {"jqsched": {"on_interrupt": 5}}, "attributes.user.jqsched.on_interrupt: must be requeue"),
+        ("attributes.user", {"jqsched": {"reasons": 5}}, "attributes.user.jqsched.reasons: must be a list of strings"),
         ("attributes.user", {"jqsched": {"outputs": "x"}}, "attributes.user.jqsched.outputs: unknown key"),
     ],
 )  # fmt: skip
@@ -165,11 +238,61 @@ def test_each_error_has_its_place(path, value, error):
 
 
 def test_all_errors_are_said_at_once():
+    """Each on a line of its own."""
     changed = with_("tasks.0.command", []) | {"more": 1}
     changed["attributes"]["system"] |= {"cwd": 1, "duration": "x"}
     with pytest.raises(JobspecError) as refusal:
         from_jobspec(changed)
     assert len(refusal.value.errors) == 4
+    assert str(refusal.value).splitlines() == list(refusal.value.errors)
+
+
+def test_an_empty_object_is_no_task_and_no_core():
+    """What is required in an object is missed in an empty one, too."""
+    changed = with_("tasks", [{}])
+    changed["resources"][0]["with"][0]["with"] = [{}]
+    with pytest.raises(JobspecError) as refusal:
+        from_jobspec(changed)
+    assert refusal.value.errors == (
+        "resources[0].with[0].with[0].type: only core is known here, not null",
+        "resources[0].with[0].with[0].count: missing",
+        "tasks[0].command: missing",
+        "tasks[0].count: missing",
+        "tasks[0].slot: must be the label of the slot, 'task', not null",
+    )
+
+
+@pytest.mark.parametrize("version", [2, None])
+def test_a_jobspec_of_another_version_is_looked_at_no_further(version):
+    with pytest.raises(JobspecError) as refusal:
+        from_jobspec(with_("version", version) | {"tasks": 5, "attributes": 5})
+    assert len(refusal.value.errors) == 1
+
+
+def test_what_is_no_object_is_no_jobspec():
+    with pytest.raises(JobspecError) as refusal:
+        from_jobspec([FLUX])
+    assert refusal.value.errors == ("a jobspec must be an object, not a list",)
+
+
+def shared_out(nodes: object, slots: object, cores: object) -> dict:
+    slot = {"type": "slot", "count": slots, "with": [{"type": "core", "count": cores}], "label": "task"}
+    return with_("resources", [{"type": "node", "count": nodes, "with": [slot]}])
+
+
+MOST = values.COUNT_MAX
+
+
+@pytest.mark.parametrize("counts", [("?", 1, MOST), ("?", MOST, 1), (1, "?", MOST), (MOST, "?", 1), (1, MOST, "?")])
+def test_a_bad_count_counts_as_one(counts):
+    """Three counts make the number of cores; where one is wrong only that is said, however high the others are."""
+    with pytest.raises(JobspecError) as refusal:
+        from_jobspec(shared_out(*counts))
+    assert len(refusal.value.errors) == 1
+
+
+def test_as_many_cores_as_there_can_be():
+    assert from_jobspec(shared_out(1, 1, MOST)).cores == MOST
 
 
 # ---- single values ------------------------------------------------------------------------------------------------
@@ -290,6 +413,42 @@ def test_no_targets(value):
 def test_no_dependencies(value):
     with pytest.raises(Wrong):
         values.dependency(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("why", Reason("", "why")),
+        (["me", "why"], Reason("me", "why")),
+        (["me", "why", 0], Reason("me", "why", 0)),
+        (["me", "why", 2**63 - 1], Reason("me", "why", 2**63 - 1)),
+    ],
+)
+def test_reasons(value, reason):
+    assert values.reasons([value]) == (reason,)
+
+
+@pytest.mark.parametrize(
+    ("value", "errors"),
+    [
+        (5, [("[0]", "must be a string, [source, text] or [source, text, nanoseconds], not 5")]),
+        (["why"], [("[0]", "must be a string, [source, text] or [source, text, nanoseconds], not a list")]),
+        (["me", "why", None], [("[0][2]", "must be nanoseconds since 1970 (an integer), not null")]),
+        (["me", "why", 1.5], [("[0][2]", "must be nanoseconds since 1970 (an integer), not 1.5")]),
+        (
+            ["me", 1, -1],
+            [
+                ("[0][1]", "must be a string, not 1"),
+                ("[0][2]", "must be nanoseconds since 1970 (an integer), not -1"),
+            ],
+        ),
+        (["me", "why", 1, 2], [("[0]", "must be a string, [source, text] or [source, text, nanoseconds], not a list")]),
+    ],
+)
+def test_no_reasons(value, errors):
+    with pytest.raises(Wrong) as wrong:
+        values.reasons([value])
+    assert list(wrong.value.errors) == errors
 
 
 def test_what_is_shown_of_a_value_does_nothing_to_a_terminal():

@@ -114,6 +114,17 @@ def test_sorted_input_makes_no_list_of_the_tree(direction):
     assert depth(tree) <= 2 * math.log2(2_000)
 
 
+@pytest.mark.parametrize("direction", [1, -1])
+def test_a_tree_is_turned_when_a_side_gets_more_than_three_times_as_heavy(direction):
+    """And not before: most additions turn nothing."""
+    tree = order.build((direction * number,) for number in (0, 1, 2))
+    for number in (3, 4):
+        tree = order.add(tree, (direction * number,))
+        assert tree.key == (direction * 1,)
+    assert {order.size(tree.left), order.size(tree.right)} == {1, 3}
+    assert order.add(tree, (direction * 5,)).key != (direction * 1,)
+
+
 class Watched(tuple):
     """A key that counts how often it is compared."""
 
@@ -139,8 +150,13 @@ def test_a_question_compares_along_one_path(ask):
         assert 0 < Watched.comparisons <= 2 * depth(tree) + 2
 
 
+def only_its_left_edge(tree: order.Node) -> order.Node:
+    """The tree with something at every turn to the right that breaks whoever looks at it."""
+    left = only_its_left_edge(tree.left) if tree.size > 7 else tree.left
+    return order.Node(left, tree.key, tree.right if tree.size <= 7 else object(), tree.size)
+
+
 def test_the_first_few_cost_no_walk_over_all():
-    """`ascending` is lazy: who takes three keys of ten thousand has touched hardly more."""
-    taken = order.ascending(order.build((number,) for number in range(10_000)))
+    """`ascending` is lazy: who takes three keys of ten thousand has touched nothing but the left edge."""
+    taken = order.ascending(only_its_left_edge(order.build((number,) for number in range(10_000))))
     assert [next(taken) for _ in range(3)] == [(0,), (1,), (2,)]
-    assert len(taken.gi_frame.f_locals["path"]) <= 14

@@ -8,10 +8,12 @@ from collections.abc import Callable
 import pytest
 from attrs import evolve as changed
 
-from jqsched.core import accept, decide, event, order, policy, queue, step
+from jqsched.core import accept, decide, event, order, policy, step
+from jqsched.core import queue as queues
 from jqsched.core.event import IllegalEvent
 from jqsched.core.job import Scheme, State
 from jqsched.core.queue import Claim, Permit
+from jqsched.core.queue import value as queue
 from tests.core.queue_machine import walk
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -41,7 +43,7 @@ def claim_leaves_the_job_enqueued(patch):
             return changed(claimed[0], enqueued=claimed[0].enqueued.set(id_, claimed[1])), claimed[1]
         return claimed
 
-    wrap(patch, queue, "claim", claim)
+    wrap(patch, queues, "claim", claim)
 
 
 @planted("law1")
@@ -52,7 +54,7 @@ def claim_of_a_running_job_leaves_it_running(patch):
             return original(q, id_)
         return changed(q, manipulated=q.manipulated.set(id_, Claim(job, from_running=True))), job
 
-    wrap(patch, queue, "claim", claim)
+    wrap(patch, queues, "claim", claim)
 
 
 @planted("law2")
@@ -60,7 +62,7 @@ def release_drops_the_job(patch):
     def release(original, q, id_):
         return changed(q, manipulated=q.manipulated.discard(id_))
 
-    wrap(patch, queue, "release", release)
+    wrap(patch, queues, "release", release)
 
 
 @planted("law2")
@@ -135,12 +137,12 @@ def claim_leaves_the_job_ready(patch):
         claimed = original(q, id_)
         return claimed and (changed(claimed[0], ready=q.ready), claimed[1])
 
-    wrap(patch, queue, "claim", claim)
+    wrap(patch, queues, "claim", claim)
 
 
 @planted("law5")
 def release_does_not_make_it_ready_again(patch):
-    wrap(patch, queue, "release", lambda original, q, id_: changed(original(q, id_), ready=q.ready))
+    wrap(patch, queues, "release", lambda original, q, id_: changed(original(q, id_), ready=q.ready))
 
 
 @planted("law5")
@@ -180,12 +182,12 @@ def waits_are_not_taken_back(patch):
 
 @planted("law6")
 def a_restart_forgets_begin_times(patch):
-    wrap(patch, queue, "load", lambda original, jobs, **more: changed(original(jobs, **more), timers=None))
+    wrap(patch, queues, "load", lambda original, jobs, **more: changed(original(jobs, **more), timers=None))
 
 
 @planted("law6")
 def settled_keeps_permits(patch):
-    wrap(patch, queue, "withdraw", lambda original, q, id_: changed(original(q, id_), permits=q.permits))
+    wrap(patch, queues, "withdraw", lambda original, q, id_: changed(original(q, id_), permits=q.permits))
 
 
 @planted("law6")
@@ -231,7 +233,7 @@ def jobs_are_permitted_while_drained(patch):
 
 @planted("law8")
 def held_jobs_are_ready(patch):
-    patch.setattr(queue, "_is_ready", lambda job: job.state is State.SCHED)
+    patch.setattr(queue, "is_ready", lambda job: job.state is State.SCHED)
 
 
 @planted("law8")

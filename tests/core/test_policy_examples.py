@@ -3,10 +3,12 @@
 import pytest
 from attrs import evolve
 
-from jqsched.core import policy
+from jqsched.core import explain, policy
 from jqsched.core import queue as queues
 from jqsched.core.job import OnInterrupt
 from tests.core.desk import Desk, a_file, after
+
+AHEAD = "slots: 1 of 2 free, 1 ahead of it"
 
 
 def test_the_highest_priority_first_then_the_lowest_id():
@@ -132,13 +134,16 @@ def test_what_the_store_must_be_asked():
 @pytest.mark.parametrize(
     ("file", "why"),
     [
-        (a_file(urgency=0), ["held (urgency 0)"]),
-        (a_file(pin=0), ["held (priority 0)"]),
-        (a_file("b", after("afterok", 1)), ["dependency after-success=1"]),
-        (a_file("b", after("afterok", "x")), ["dependency after-success=x: no job named x was dropped yet"]),
-        (a_file("b", after("afterok", "x"), urgency=0), [None, "held (urgency 0)"]),
-        (a_file(cores=4), ["cores: 4 wanted, 3 of 4 free"]),
-        (a_file(), ["1 ahead of it"]),
+        (a_file(urgency=0), ["held (urgency 0)", AHEAD]),
+        (a_file(pin=0), ["held (priority 0)", AHEAD]),
+        (a_file("b", after("afterok", 1)), ["dependency after-success=1", AHEAD]),
+        (a_file("b", after("afterok", "x")), ["dependency after-success=x: no job named x was dropped yet", AHEAD]),
+        (a_file("b", after("afterok", "x"), urgency=0), [None, "held (urgency 0)", AHEAD]),
+        (
+            a_file(cores=4),
+            [AHEAD, "cores: 4 wanted, 3 of 4 free, 1 for those ahead of it"],
+        ),
+        (a_file(), [AHEAD]),
     ],
 )
 def test_every_reason_is_told(file, why):
@@ -147,7 +152,7 @@ def test_every_reason_is_told(file, why):
     desk.drop(a_file())
     desk.start(1)
     desk.drop(a_file(urgency=20), file)
-    told = policy.reasons(desk.queue, desk.job(3), desk.limits)
+    told = explain.reasons(explain.look(desk.queue, desk.limits), desk.job(3))
     assert len(told) == len(why)
     assert all(expected in (None, text) for expected, text in zip(why, told, strict=True))
 
@@ -156,8 +161,8 @@ def test_reasons_of_a_job_that_may_start_or_has():
     desk = Desk(max_running=2)
     desk.drop(a_file(), a_file())
     desk.start(1)
-    assert policy.reasons(desk.queue, desk.job(1), desk.limits) == []
-    assert policy.reasons(desk.queue, desk.job(2), desk.limits) == []
+    assert explain.reasons(explain.look(desk.queue, desk.limits), desk.job(1)) == []
+    assert explain.reasons(explain.look(desk.queue, desk.limits), desk.job(2)) == []
 
 
 def test_reasons_that_concern_all():
@@ -165,12 +170,15 @@ def test_reasons_that_concern_all():
     desk.drop(a_file(), a_file())
     desk.start(1)
     drained = evolve(desk.limits, draining=True)
-    assert policy.reasons(desk.queue, desk.job(2), drained) == ["the queue is drained", "slots: 1 of 1 taken"]
+    assert explain.reasons(explain.look(desk.queue, drained), desk.job(2)) == [
+        "the queue is drained",
+        "slots: 1 of 1 taken",
+    ]
 
 
 def test_a_claimed_job_is_being_changed():
     desk = Desk()
     desk.drop(a_file())
     claimed, job = queues.claim(desk.queue, 1)
-    assert policy.reasons(claimed, job, desk.limits) == ["being changed"]
+    assert explain.reasons(explain.look(claimed, desk.limits), job) == ["being changed"]
     assert policy.select(claimed, desk.limits) == ()

@@ -1,10 +1,10 @@
 """The table of events: each one in each state, allowed with its effect or refused. Source: RFC 21; flux.md 1."""
 
 import pytest
-from attrs import evolve
+from attrs import asdict, evolve
 
 from jqsched.core.event import TRANSITIONS, Event, IllegalEvent, advance
-from jqsched.core.job import Job, Spec, State
+from jqsched.core.job import Job, JobException, Spec, State
 
 N, D, P, S, R, C, I = State  # the letters that Flux shows
 SPEC = Spec(command=("true",), name="a", cwd="/")
@@ -107,9 +107,62 @@ def test_the_first_fatal_exception_is_the_cause():
     assert (ended.exception.type, ended.result.name) == ("timeout", "TIMEOUT")
 
 
+def test_a_pin_is_kept_while_the_job_waits():
+    """It takes effect with the first priority; an edit may take it back."""
+    pinned = advance(a_job(D), Event(1, 7, "priority", {"pin": 9}))
+    assert (pinned.state, pinned.pin) == (D, 9)
+    assert advance(pinned, Event(1, 7, "priority", {"pin": None})).pin is None
+
+
+def test_the_urgency_before_a_hold_is_remembered():
+    """However often the job is held."""
+    job = a_job(S)
+    for urgency in (20, 0, 0):
+        job = advance(job, Event(1, 7, "urgency", {"userid": 0, "urgency": urgency}))
+    assert (job.urgency, job.urgency_before) == (0, 20)
+
+
+def test_a_fatal_exception_says_why_and_when_and_ends_all_waiting():
+    told = {"type": "cancel", "severity": 0, "note": "enough", "userid": 0}
+    after = advance(a_job(D), Event(1, 7, "exception", told))
+    assert (after.exception, after.t_cleanup_us, after.waits) == (JobException("cancel", 0, "enough"), 7, ())
+
+
+TIMES = {
+    "validate": (N, "t_depend_us"),
+    "depend": (D, "t_priority_us"),
+    "priority": (P, "t_sched_us"),
+    "alloc": (S, "t_run_us"),
+    "start": (R, "t_start_us"),
+    "finish": (R, "t_cleanup_us"),
+    "clean": (C, "t_inactive_us"),
+}
+
+
+@pytest.mark.parametrize("name", TIMES)
+def test_the_time_of_each_step_is_kept(name):
+    """And no other time is touched."""
+    state, time = TIMES[name]
+    before, after = (asdict(job) for job in (a_job(state), advance(a_job(state), event(name))))
+    assert {key: after[key] for key in after if key.startswith("t_") and after[key] != before[key]} == {time: 7}
+
+
+@pytest.mark.parametrize(
+    ("job", "name", "bug"),
+    [
+        (None, "submit", "a submit event carries the spec"),
+        (a_job(S), "jobspec-update", "a jobspec-update event carries the new spec"),
+    ],
+    ids=["submit", "jobspec-update"],
+)
+def test_a_spec_that_is_not_there_is_a_bug_of_ours(job, name, bug):
+    with pytest.raises(AssertionError, match=f"^{bug}$"):
+        advance(job, Event(1, 7, name, {"userid": 0, "urgency": 16}))
+
+
 def test_requeue_clears_the_attempt():
     """The next attempt has no status and no times of the last."""
-    job = evolve(a_job(R), t_run_us=5, t_start_us=6, requeuing=True, status=1, t_sched_us=4)
+    job = evolve(a_job(R), t_run_us=5, t_start_us=6, t_cleanup_us=7, requeuing=True, status=1, t_sched_us=4)
     after = advance(job, event("requeue"))
     assert (after.attempt, after.status, after.t_run_us, after.t_start_us, after.t_cleanup_us) == (2, None, 0, 0, 0)
     assert not after.requeuing

@@ -10,7 +10,7 @@ from attrs import evolve, frozen
 
 from jqsched.adapters.jobfile.document import BadFile, Object, bad, read_document
 from jqsched.adapters.jobfile.strict import Strict
-from jqsched.core.job import URGENCY_DEFAULT, Dependency, Draft, OnInterrupt, Spec
+from jqsched.core.job import URGENCY_DEFAULT, Dependency, Draft, OnInterrupt, Reason, Spec
 from jqsched.core.jobspec import JobspecError, from_jobspec, values
 
 _SHELL = "/bin/sh"
@@ -34,7 +34,7 @@ class _Short:
     output: str | None = None
     error: str | None = None
     on_interrupt: OnInterrupt = OnInterrupt.REQUEUE
-    reason: tuple[tuple[str, str], ...] = ()
+    reason: tuple[Reason, ...] = ()
 
 
 _READERS = {

@@ -10,7 +10,8 @@ from typing import Any, cast
 from attrs import fields
 
 from jqsched.core.event import NO_CONTEXT, Event
-from jqsched.core.job import Dependency, Job, JobException, OnInterrupt, Spec, State
+from jqsched.core.job import Dependency, Job, JobException, OnInterrupt, Reason, Spec, State
+from jqsched.core.jobspec import reason_list
 
 # Encoders are kept: json.dumps with options builds one for each call, which costs more than the encoding.
 encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -39,7 +40,9 @@ def spec_to_json(spec: Spec) -> str:
         document["on_interrupt"] = spec.on_interrupt.value
     if spec.dependencies:
         document["dependencies"] = [[d.scheme, d.value, d.next_only] for d in spec.dependencies]
-    for key in ("cores", "tasks", "nodes", "time_limit_us", "output", "error", "reasons", "jobspec"):
+    if spec.reasons:
+        document["reasons"] = [reason_list(reason) for reason in spec.reasons]
+    for key in ("cores", "tasks", "nodes", "time_limit_us", "output", "error", "jobspec"):
         value = getattr(spec, key)
         if value != _SPEC_DEFAULTS[key]:
             document[key] = value
@@ -59,7 +62,7 @@ def spec_from_json(text: str) -> Spec:
     if "dependencies" in document:
         document["dependencies"] = tuple(Dependency(*parts) for parts in document["dependencies"])
     if "reasons" in document:
-        document["reasons"] = tuple((source, text) for source, text in document["reasons"])
+        document["reasons"] = tuple(Reason(*parts) for parts in document["reasons"])
     return Spec(**document)
 
 

@@ -8,10 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from jqsched.adapters.store import codec
-from jqsched.adapters.store.schema import FORMAT_VERSION, StoreRefused, connect, port_errors, store_path
+from jqsched.adapters.store.schema import FORMAT_VERSION, StoreRefused, connect, damage_refused, port_errors, store_path
 from jqsched.adapters.store.writer import SELECT_EVENTS, SELECT_JOBS
 from jqsched.core.event import Event
+from jqsched.core.filters import Rules, kept_rules
 from jqsched.core.job import Job
+from jqsched.ports import RULES
 
 
 class StoreReader:
@@ -63,6 +65,14 @@ class StoreReader:
         """All jobs of a name, by id."""
         return map(codec.job_from_row, self._rows(f"{SELECT_JOBS} WHERE name = ? ORDER BY id", (name,)))
 
+    def last_id(self) -> int:
+        """The highest id of a job, 0 when there is none."""
+        return next((row[0] for row in self._rows("SELECT coalesce(max(id), 0) FROM jobs")), 0)
+
+    def permitted(self) -> list[int]:
+        """The jobs that may start, or have started, and are not over; by id."""
+        return [row[0] for row in self._rows("SELECT id FROM attempts ORDER BY id")]
+
     def counts(self) -> dict[int, int]:
         """How many jobs there are in each state."""
         return dict(self._rows("SELECT state, count(*) FROM jobs GROUP BY state"))
@@ -90,3 +100,8 @@ class StoreReader:
     def setting(self, key: str) -> str | None:
         """One of the scheduler's durable settings."""
         return next((row[0] for row in self._rows("SELECT value FROM meta WHERE key = ?", (key,))), None)
+
+    def rules(self) -> Rules:
+        """The filter rules, in their order."""
+        with damage_refused("read the filter rules", self.path):
+            return kept_rules(self.setting(RULES))

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from jqsched.adapters.store import codec
 from jqsched.adapters.store.schema import damage_refused, open_store, port_errors, store_path
+from jqsched.core.filters import kept_rules
 from jqsched.core.job import Draft, Outcome, State
 from jqsched.core.queue import load
-from jqsched.ports import Attempt, Batch, PortError, Stored
+from jqsched.ports import RULES, Attempt, Batch, PortError, Stored
 
 INSERT_EVENT = f"INSERT INTO events ({','.join(codec.EVENT_COLUMNS)}) VALUES (?,?,?,?,?,?)"
 UPSERT_JOB = (
@@ -64,6 +65,7 @@ class SqliteStore:
                 seq=max(seq, int(settings.get("seq", 0))),
                 last_us=max(last_us, int(settings.get("last_us", 0))),
                 last_id=max(highest, int(settings.get("last_id", 0))),
+                rules=kept_rules(settings.get(RULES)),
             )
             attempts = self._reading.execute("SELECT id, attempt, pid, start_ticks, boot_id FROM attempts ORDER BY id")
             files = dict(self._reading.execute("SELECT id, text FROM files"))

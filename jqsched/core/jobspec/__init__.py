@@ -3,7 +3,14 @@
 Rule: `from_jobspec(to_jobspec(spec)) == spec`, and whatever is not valid is said all at once, with its place.
 """
 
-from jqsched.core.jobspec.document import JobspecError, dependency_object, from_jobspec, redact, to_jobspec
+from jqsched.core.jobspec.document import (
+    JobspecError,
+    dependency_object,
+    from_jobspec,
+    reason_list,
+    redact,
+    to_jobspec,
+)
 from jqsched.core.jobspec.values import Wrong
 
-__all__ = ["JobspecError", "Wrong", "dependency_object", "from_jobspec", "redact", "to_jobspec"]
+__all__ = ["JobspecError", "Wrong", "dependency_object", "from_jobspec", "reason_list", "redact", "to_jobspec"]

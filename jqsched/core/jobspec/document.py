@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from attrs import define, evolve, field
 
-from jqsched.core.job import Dependency, OnInterrupt, Scheme, Spec
+from jqsched.core.job import Dependency, OnInterrupt, Reason, Scheme, Spec
 from jqsched.core.jobspec import values
 from jqsched.core.jobspec.values import Wrong, show
 from jqsched.core.json import Json, JsonObject
@@ -90,8 +90,13 @@ def _ours(spec: Spec) -> dict[str, Json]:
     if spec.on_interrupt is not OnInterrupt.REQUEUE:
         ours["on_interrupt"] = spec.on_interrupt.value
     if spec.reasons:
-        ours["reasons"] = [[source, text] for source, text in spec.reasons]
+        ours["reasons"] = [reason_list(reason) for reason in spec.reasons]
     return ours
+
+
+def reason_list(reason: Reason) -> Json:
+    """Write a reason as `[source, text]`, with the nanoseconds where it has a time of its own."""
+    return [reason.source, reason.text] if reason.t_ns is None else [reason.source, reason.text, reason.t_ns]
 
 
 def redact(jobspec: JsonObject) -> JsonObject:
@@ -172,11 +177,12 @@ def _one_object(value: object) -> Mapping[str, object] | None:
 
 def _read(reading: _Reading, jobspec: Mapping[str, object], default_cwd: str) -> Spec:
     nodes, slots, cores, label = _read_resources(reading, jobspec)
-    task = reading.only("", jobspec, "tasks") or {}
+    found = reading.only("", jobspec, "tasks")
+    task: Mapping[str, object] = {} if found is None else found
     unknown: tuple[str, ...] = ("?",)
-    command = reading.take("tasks[0].", task, "command", values.command, unknown, required=bool(task))
-    tasks = _read_count(reading, task, slots) if task else 1
-    if task and slots and task.get("slot") != label:
+    command = reading.take("tasks[0].", task, "command", values.command, unknown, required=found is not None)
+    tasks = _read_count(reading, task, slots) if found is not None else 1
+    if found is not None and slots and task.get("slot") != label:
         wanted, given = show(label), show(task.get("slot"))
         reading.errors.append(f"tasks[0].slot: must be the label of the slot, {wanted}, not {given}")
     attributes = reading.section("", jobspec, "attributes", required=True)
@@ -219,10 +225,12 @@ def _read_resources(reading: _Reading, jobspec: Mapping[str, object]) -> tuple[i
         reading.errors.append(f"{place}type: must be node or slot, not {show(slot.get('type'))}")
         return nodes, 0, 1, None
     slots = nodes * reading.take(place, slot, "count", values.count, 1, required=True)
-    core = reading.only(place, slot, "with") or {}
-    if core and core.get("type") != "core":
+    core = reading.only(place, slot, "with")
+    if core is None:
+        return nodes, slots, slots, slot.get("label")
+    if core.get("type") != "core":
         reading.errors.append(f"{place}with[0].type: only core is known here, not {show(core.get('type'))}")
-    cores = slots * reading.take(f"{place}with[0].", core, "count", values.count, 1, required=bool(core))
+    cores = slots * reading.take(f"{place}with[0].", core, "count", values.count, 1, required=True)
     if cores > values.COUNT_MAX:
         reading.errors.append(f"resources[0]: asks for more than {values.COUNT_MAX} cores")
     return nodes, slots, cores, slot.get("label")

@@ -1,9 +1,10 @@
 """The queue: all live jobs as one frozen value, with the indexes that make each decision cost O(log n).
 
 Rule: `evolve(queue, event)` is the only way in which a queue changes. Beside it there are only `claim`/`release` (a job
-taken out while it is changed, and put back), `permit`/`withdraw` (the durable word that an enqueued job may start) and
-`load`; nothing of a claim or a permit is an event, so `settled` drops both before a queue is compared with a fold.
-Indexes are derived: `_place` keeps them, `check` proves them. Source: Ganeti JQScheduler/Types.hs (Queue).
+taken out while it is changed, and put back), `permit`/`withdraw` (the durable word that an enqueued job may start), and
+`set_rules` and `load` of `whole`; nothing of a claim or a permit is an event, so `settled` drops both before a queue is
+compared with a fold (under the same rules: they are not events of jobs either). Indexes are derived: `_place` keeps
+them, `whole.check` proves them. Source: Ganeti JQScheduler/Types.hs (Queue).
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,8 +17,11 @@ from attrs import evolve as changed
 from attrs import field, frozen
 from pyrsistent import PMap, pmap
 
+from jqsched.core import admission as gatehouse
 from jqsched.core import order
+from jqsched.core.admission import NOWHERE, OPEN, Admission, Gates, Stand, gates_of
 from jqsched.core.event import Event, IllegalEvent, advance
+from jqsched.core.filters import Rules
 from jqsched.core.job import Job, Scheme, State, Wait, read_wait
 from jqsched.core.order import Key, Order
 
@@ -46,8 +50,9 @@ class Permit:
 class Queue:
     """All live jobs. A job is in exactly one of `enqueued`, `running` and `manipulated`, or finished and gone.
 
-    `ready`: keys of the enqueued jobs that nothing holds back but slots and cores; `permits`: those that may start at
-    any moment, `permitted` their keys, `cores_permitted` what they ask for together. `names`: ids of the live jobs of a
+    `ready`: keys of the enqueued jobs that nothing holds back but slots and cores; those that have gates to pass
+    besides are in `admission`, made by `rules` and by the jobs' own rate limits. `permits`: those that may start at any
+    moment, `permitted` their keys, `cores_permitted` what they ask for together. `names`: ids of the live jobs of a
     name. `dependents`: who waits for an id, a name, or (`singleton=NAME`) for a name to be free. `timers`: (begin time,
     id). `cores_used`: by running jobs, manipulated ones from running included. `seq` and `last_us`: number and time of
     the last event; `last_id`: the highest id ever given out.
@@ -60,6 +65,8 @@ class Queue:
     running: Jobs = _NO_JOBS
     manipulated: PMap[int, Claim] = field(factory=pmap)
     ready: Order = None
+    rules: Rules = ()
+    admission: Admission = gatehouse.EMPTY
     permits: PMap[int, Permit] = field(factory=pmap)
     permitted: Order = None
     cores_permitted: int = 0
@@ -108,11 +115,13 @@ def rank_key(job: Job) -> Key:
     return (-job.priority, job.id)
 
 
-def _is_ready(job: Job) -> bool:
+def is_ready(job: Job) -> bool:
+    """Whether a job waits for nothing and is not held."""
     return job.state is State.SCHED and job.priority > 0
 
 
-def _holds_slot(job: Job) -> bool:
+def holds_slot(job: Job) -> bool:
+    """Whether a job takes a slot by its state: it has started, and is not over."""
     return job.state in (State.RUN, State.CLEANUP)
 
 
@@ -170,7 +179,7 @@ def _evolve_run(queue: Queue, jobid: int, run: tuple[Event, ...]) -> Queue:
         new = advance(new, event)
     if new is not None and new.state is State.INACTIVE:
         new = None
-    if len(run) > 1 and jobid in queue.permits and new is not None and _is_ready(new):
+    if len(run) > 1 and jobid in queue.permits and new is not None and is_ready(new):
         return reduce(evolve, run, queue)  # on the way it may have lost its permit
     fields: _Fields = {"seq": queue.seq + len(run), "last_us": last_us, "last_id": max(queue.last_id, jobid)}
     if claim is not None:
@@ -190,6 +199,7 @@ class _Fields(TypedDict, total=False):
     running: Jobs
     manipulated: PMap[int, Claim]
     ready: Order
+    admission: Admission
     permits: PMap[int, Permit]
     permitted: Order
     cores_permitted: int
@@ -203,6 +213,10 @@ def _reclaim(queue: Queue, claim: Claim, new: Job | None, fields: _Fields) -> No
     """A claimed job stays claimed while events change it; when it ends it is gone."""
     _index_name(queue, claim.job, new, fields)
     _index_waits(queue, claim.job, new, fields)
+    gates = gates_known(queue, claim.job.id)
+    before = Stand(gates, through=claim.from_running)
+    after = NOWHERE if new is None else Stand(_gates_after(queue, claim.job, new), through=claim.from_running)
+    _stand(queue, claim.job.id, before, after, fields)
     if claim.from_running:
         fields["cores_used"] = queue.cores_used - claim.job.spec.cores + (new.spec.cores if new is not None else 0)
     if new is None:
@@ -215,7 +229,7 @@ def _place(queue: Queue, old: Job | None, new: Job | None, fields: _Fields) -> N
     """Put the new form of a job where it belongs, and every index in line with it."""
     if old is None and new is None:
         return
-    was_running, is_running = old is not None and _holds_slot(old), new is not None and _holds_slot(new)
+    was_running, is_running = old is not None and holds_slot(old), new is not None and holds_slot(new)
     if old is not None and (new is None or was_running != is_running):
         fields["running" if was_running else "enqueued"] = (queue.running if was_running else queue.enqueued).remove(
             old.id
@@ -234,19 +248,53 @@ def _place(queue: Queue, old: Job | None, new: Job | None, fields: _Fields) -> N
 
 
 def _index_ready(queue: Queue, old: Job | None, new: Job | None, fields: _Fields) -> None:
-    """Keep `ready`; a job that changes its rank, or starts, loses its permit."""
-    before = rank_key(old) if old is not None and _is_ready(old) else None
-    after = rank_key(new) if new is not None and _is_ready(new) else None
+    """Keep `ready`, `admission` and permits; a job that changes its rank or its gates, or starts, loses its permit."""
+    job = new or old
+    assert job is not None
+    id_ = job.id
+    before = stand_of(old, gates_known(queue, id_), permitted=id_ in queue.permits)
+    gates = _gates_after(queue, old, new) if new is not None else OPEN
+    if id_ in queue.permits:
+        assert old is not None
+        if new is not None and is_ready(new) and rank_key(old) == rank_key(new) and gates == before.gates:
+            return
+        _drop_permit(queue, old, rank_key(old), fields)
+    _stand(queue, id_, before, stand_of(new, gates), fields)
+
+
+def gates_known(queue: Queue, id_: int) -> Gates:
+    """The gates of a live job. O(log n)."""
+    return queue.admission.gates.get(id_, OPEN)
+
+
+def _gates_after(queue: Queue, old: Job | None, new: Job) -> Gates:
+    """The gates of a job that was changed: only another spec can have changed them."""
+    if old is not None and old.spec is new.spec:
+        return gates_known(queue, new.id)
+    return gates_of(queue.rules, new)
+
+
+def stand_of(job: Job | None, gates: Gates, *, permitted: bool = False) -> Stand:
+    """How an unclaimed job stands: it waits where it is ready, and is through where it runs or has a permit."""
+    if job is None:
+        return NOWHERE
+    if permitted or holds_slot(job):
+        return Stand(gates, through=True)
+    return Stand(gates, rank_key(job) if is_ready(job) else None)
+
+
+def _stand(queue: Queue, id_: int, before: Stand, after: Stand, fields: _Fields) -> None:
+    """Bring `ready` and `admission` from one standing of a job to another."""
     if before == after:
         return
     ready = queue.ready
-    if before is not None:
-        assert old is not None
-        if old.id in queue.permits:
-            _drop_permit(queue, old, before, fields)
-        else:
-            ready = order.discard(ready, before)
-    fields["ready"] = ready if after is None else order.add(ready, after)
+    if before.key is not None and not before.gates:
+        ready = order.discard(ready, before.key)
+    if after.key is not None and not after.gates:
+        ready = order.add(ready, after.key)
+    fields["ready"] = ready
+    if before.gates or after.gates:
+        fields["admission"] = gatehouse.move(queue.admission, id_, before, after)
 
 
 def _drop_permit(queue: Queue, job: Job, key: Key, fields: _Fields) -> None:
@@ -298,7 +346,10 @@ def claim(queue: Queue, id_: int) -> tuple[Queue, Job] | None:
             "enqueued": queue.enqueued.remove(id_),
             "manipulated": queue.manipulated.set(id_, Claim(job, from_running=False)),
         }
-        _index_ready(queue, job, None, fields)
+        before = stand_of(job, gates_known(queue, id_), permitted=id_ in queue.permits)
+        if id_ in queue.permits:
+            _drop_permit(queue, job, rank_key(job), fields)
+        _stand(queue, id_, before, Stand(before.gates), fields)
         return changed(queue, **fields), job
     job = queue.running.get(id_)
     if job is None:
@@ -313,28 +364,30 @@ def release(queue: Queue, id_: int) -> Queue:
     if held is None:
         return queue
     fields: _Fields = {"manipulated": queue.manipulated.remove(id_)}
-    if _holds_slot(held.job):
+    if holds_slot(held.job):
         fields["running"] = queue.running.set(id_, held.job)
         fields["cores_used"] = queue.cores_used + (0 if held.from_running else held.job.spec.cores)
     else:
         fields["enqueued"] = queue.enqueued.set(id_, held.job)
         fields["cores_used"] = queue.cores_used - (held.job.spec.cores if held.from_running else 0)
-        _index_ready(queue, None, held.job, fields)
+    gates = gates_known(queue, id_)
+    _stand(queue, id_, Stand(gates, through=held.from_running), stand_of(held.job, gates), fields)
     return changed(queue, **fields)
 
 
 def permit(queue: Queue, id_: int) -> Queue:
     """Note that a ready job may start at any moment: it is no longer chosen, and stays enqueued until it starts."""
     job = queue.enqueued[id_]
-    key = rank_key(job)
-    assert order.contains(queue.ready, key), f"job {id_} is not ready"
-    return changed(
-        queue,
-        ready=order.discard(queue.ready, key),
-        permits=queue.permits.set(id_, Permit(job.attempt)),
-        permitted=order.add(queue.permitted, key),
-        cores_permitted=queue.cores_permitted + job.spec.cores,
-    )
+    key, gates = rank_key(job), gates_known(queue, id_)
+    waiting = queue.admission.lanes.get(gates) if gates else queue.ready
+    assert order.contains(waiting, key), f"job {id_} is not ready"
+    fields: _Fields = {
+        "permits": queue.permits.set(id_, Permit(job.attempt)),
+        "permitted": order.add(queue.permitted, key),
+        "cores_permitted": queue.cores_permitted + job.spec.cores,
+    }
+    _stand(queue, id_, Stand(gates, key), Stand(gates, through=True), fields)
+    return changed(queue, **fields)
 
 
 def recall(queue: Queue, id_: int) -> Queue:
@@ -347,86 +400,8 @@ def withdraw(queue: Queue, id_: int) -> Queue:
     if id_ not in queue.permits:
         return queue
     job = queue.enqueued[id_]
-    key = rank_key(job)
-    fields: _Fields = {"ready": order.add(queue.ready, key)}
+    key, gates = rank_key(job), gates_known(queue, id_)
+    fields: _Fields = {}
     _drop_permit(queue, job, key, fields)
+    _stand(queue, id_, Stand(gates, through=True), Stand(gates, key), fields)
     return changed(queue, **fields)
-
-
-# ---- load and check -----------------------------------------------------------------------------------------------
-
-
-def load(jobs: Iterable[Job], *, seq: int, last_us: int, last_id: int) -> Queue:
-    """Make the queue of stored live jobs, with no claim and no permit; equal to the fold of their events.
-
-    Cost: O(n log n), bulk-built.
-    """
-    enqueued: dict[int, Job] = {}
-    running: dict[int, Job] = {}
-    ready: list[Key] = []
-    timers: list[Key] = []
-    names: dict[str, list[Key]] = {}
-    dependents: dict[Awaited, list[Key]] = {}
-    cores_used = 0
-    for job in jobs:
-        names.setdefault(job.spec.name, []).append((job.id,))
-        if _holds_slot(job):
-            running[job.id] = job
-            cores_used += job.spec.cores
-        else:
-            enqueued[job.id] = job
-        if _is_ready(job):
-            ready.append(rank_key(job))
-        for wait in filter(None, map(read_wait, job.waits)):
-            key = awaited(job, wait)
-            if key is not None:
-                dependents.setdefault(key, []).append((job.id,))
-            elif isinstance(wait.target, int):
-                timers.append((wait.target, job.id))
-    return Queue(
-        seq=seq,
-        last_us=last_us,
-        last_id=last_id,
-        enqueued=pmap(enqueued),
-        running=pmap(running),
-        ready=order.build(ready),
-        names=pmap({name: _ids(ids) for name, ids in names.items()}),
-        dependents=pmap({key: _ids(ids) for key, ids in dependents.items()}),
-        timers=order.build(timers),
-        cores_used=cores_used,
-    )
-
-
-def _ids(ids: list[Key]) -> Order:
-    """An order of ids; of one, as most names have, without more ado."""
-    return order.add(None, ids[0]) if len(ids) == 1 else order.build(ids)
-
-
-def same(one: Queue, other: Queue) -> bool:
-    """Whether two queues hold the same, however their trees are balanced."""
-    return _plain(one) == _plain(other)
-
-
-def _plain(queue: Queue) -> tuple[object, ...]:
-    def keys(tree: Order) -> tuple[Key, ...]:
-        return tuple(order.ascending(tree))
-
-    return (
-        (queue.seq, queue.last_us, queue.last_id, queue.cores_used, queue.cores_permitted),
-        (queue.enqueued, queue.running, queue.manipulated, queue.permits),
-        (keys(queue.ready), keys(queue.permitted), keys(queue.timers)),
-        {name: keys(ids) for name, ids in queue.names.items()},
-        {key: keys(ids) for key, ids in queue.dependents.items()},
-    )
-
-
-def check(queue: Queue) -> None:
-    """Assert every invariant of a queue by rebuilding its indexes from its jobs. O(n log n); for tests and doubt."""
-    places = (*queue.enqueued, *queue.running, *queue.manipulated)
-    assert len(places) == len(set(places)), "a job is in two places"
-    assert all(not _holds_slot(job) for job in queue.enqueued.values()), "a started job is enqueued"
-    assert all(_holds_slot(job) for job in queue.running.values()), "an enqueued job is in running"
-    fresh = load(live(queue.settled()), seq=queue.seq, last_us=queue.last_us, last_id=queue.last_id)
-    assert same(fresh, queue.settled()), "an index is not what the jobs say"
-    assert set(queue.permits) == {id_ for _, id_ in order.ascending(queue.permitted)}, "permits differ from their order"
-    assert not set(queue.permits) - set(queue.enqueued), "a permit for a job that is not enqueued"

@@ -1,0 +1,136 @@
+"""`jqsched filter`: rules are made, listed, replaced and removed.
+
+Rule: what is given becomes a rule's document here, and is read as the scheduler will read it, so that all that is wrong
+is said at once with its place; the scheduler, or the offline commands, make the change.
+"""
+
+import json
+import sys
+import uuid
+from collections.abc import Sequence
+
+from attrs import frozen
+
+from jqsched.cli import formats
+from jqsched.cli.control import ask, control
+from jqsched.cli.failure import INVALID, OK, USAGE, Failure, printable, tell
+from jqsched.cli.place import Place, reading
+from jqsched.core.filters import Action, BadRule, Rule, read_rule, rule_document
+from jqsched.core.filters.doubts import doubtful_fields
+from jqsched.core.filters.expression import ALL_JOBS, BadExpression, expression_of, read_expression
+from jqsched.core.json import Json
+from jqsched.core.policy import UUID_SHOWN
+
+SCHEMA = "jqsched.filter/1"
+
+
+@frozen
+class Wanted:
+    """What `filter add` and `filter replace` were given."""
+
+    action: str
+    which: str
+    priority: int = 0
+    note: str = ""
+
+
+def add(where: Place, wanted: Wanted, name: str | None) -> int:
+    """Make a rule, and print its uuid."""
+    document = _document(wanted, name or str(uuid.uuid4()))
+    with control(where) as asked:
+        ask(asked, "filter-add", {"rule": document}, "filter add")
+    sys.stdout.write(f"{document['uuid']}\n")
+    return OK
+
+
+def replace(where: Place, name: str, wanted: Wanted) -> int:
+    """Put another rule in the place of one."""
+    document = _document(wanted, name)
+    with control(where) as asked:
+        ask(asked, "filter-replace", {"uuid": name, "rule": document}, "filter replace")
+    tell(f"rule {name}: replaced")
+    return OK
+
+
+def remove(where: Place, names: Sequence[str]) -> int:
+    """Remove rules."""
+    with control(where) as asked:
+        for name in names:
+            ask(asked, "filter-remove", {"uuid": name}, f"filter remove {name}")
+            tell(f"rule {name}: removed")
+    return OK
+
+
+def listed(where: Place, *, as_json: bool) -> int:
+    """Print the rules in the order in which they are asked."""
+    with reading(where) as reader:
+        rules = reader.rules()
+    if as_json:
+        documents = [dict(rule_document(rule)) for rule in rules]
+        sys.stdout.write(json.dumps({"schema": SCHEMA, "rules": documents}, indent=1, ensure_ascii=False) + "\n")
+        return OK
+    rows = [("UUID", "PRIORITY", "WATERMARK", "ACTION", "JOBS", "NOTE"), *map(_row, rules)]
+    for line in formats.columns(rows):
+        sys.stdout.write(line + "\n")
+    return OK
+
+
+def _row(rule: Rule) -> tuple[str, ...]:
+    jobs = expression_of(rule.predicates)
+    shown = "all" if jobs == ALL_JOBS else jobs
+    name = rule.uuid if len(rule.uuid) <= UUID_SHOWN else rule.uuid[:UUID_SHOWN]
+    note = printable(rule.note)
+    return (printable(name), str(rule.priority), str(rule.watermark), action_word(rule), printable(shown), note)
+
+
+def action_word(rule: Rule) -> str:
+    """How an action is written on the command line: `pause`, `rate-limit:2`."""
+    word = rule.action.value.lower().replace("_", "-")
+    return word if rule.limit is None else f"{word}:{rule.limit}"
+
+
+# ---- what was given -----------------------------------------------------------------------------------------------
+
+
+def _document(wanted: Wanted, name: str) -> dict[str, Json]:
+    """The rule that is wanted, as a document that was found good."""
+    document: dict[str, Json] = {
+        "uuid": name,
+        "priority": wanted.priority,
+        "predicates": predicates(wanted.which),
+        "action": action(wanted.action),
+    }
+    if wanted.note:
+        document["note"] = wanted.note
+    rule = read_rule(document, watermark=0)  # the scheduler puts its own
+    if isinstance(rule, BadRule):
+        raise Failure("\n".join(f"filter: {error}" for error in rule.errors), INVALID)
+    doubts = doubtful_fields(rule)
+    if doubts:
+        raise Failure("\n".join(f"filter: {doubt}" for doubt in doubts), INVALID)
+    return document
+
+
+def action(word: str) -> Json:
+    """Read an action as it is written on the command line."""
+    kind, colon, number = word.upper().replace("-", "_").partition(":")
+    if kind == Action.RATE_LIMIT.value and colon and number.isascii() and number.isdecimal():
+        return [kind, int(number)]
+    if colon or kind not in {known.value for known in Action} or kind == Action.RATE_LIMIT.value:
+        words = "accept, continue, pause, reject, or rate-limit:N"
+        raise Failure(f"{word!r} is no action; there are {words}", USAGE)
+    return kind
+
+
+def predicates(which: str) -> Json:
+    """Read an expression, or (when it begins with a bracket) predicates as JSON; empty: all jobs."""
+    if which.lstrip().startswith("["):
+        try:
+            document: Json = json.loads(which)
+        except (ValueError, RecursionError) as error:
+            raise Failure(f"filter: predicates are not JSON: {error}", INVALID) from None
+        return document
+    read = read_expression(which.strip() or ALL_JOBS)
+    if isinstance(read, BadExpression):
+        raise Failure(f"filter: column {read.column} of {which!r}: {read.text}", INVALID)
+    return read

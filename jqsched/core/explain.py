@@ -1,0 +1,337 @@
+"""Why a job does not run: every reason, what would help, and where the job stands.
+
+Rule: a reason is named if and only if the job would not start were all the others gone; so to lift all of them starts
+it, and to leave any one does not. Everything is asked of what the scheduler itself keeps and calls
+(`policy.candidates`, `queue.admission`): there is no second opinion here.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from enum import Enum
+from itertools import islice
+from typing import TypeAlias
+
+from attrs import evolve, field, frozen
+
+from jqsched.core import admission as gatehouse
+from jqsched.core import order
+from jqsched.core import queue as queues
+from jqsched.core.admission import Gate, GateKind
+from jqsched.core.event import effective_priority
+from jqsched.core.job import Job, Scheme, State, Wait, read_wait
+from jqsched.core.order import Key
+from jqsched.core.policy import UUID_SHOWN, Limits, antecedents, candidates, is_through, rule_name, rule_of
+from jqsched.core.queue import Queue, find, gates_known, rank_key
+
+CHAIN_MAX = 100  # so many jobs are told of those that a job waits for in turn
+UNSERVED = "no scheduler serves this spool"
+SHOWN_MAX = 10  # so many ids are named in one reason
+
+
+class Why(Enum):
+    """What kinds of reasons there are."""
+
+    DEPENDENCY = "dependency"
+    HELD = "held"
+    CHANGING = "changing"
+    RULE = "rule"
+    RATE_LIMIT = "rate-limit"
+    DRAINED = "drained"
+    UNSERVED = "unserved"
+    SLOTS = "slots"
+    CORES = "cores"
+
+
+@frozen
+class Obstacle:
+    """One reason why a job does not run: `text` says what, `help` what would lift it, `on` which jobs it is about,
+    `wait` and `gate` which dependency or gate it is.
+    """
+
+    why: Why
+    text: str
+    help: str
+    on: tuple[int, ...] = ()
+    wait: str | None = None
+    gate: Gate | None = None
+
+
+CHANGING = Obstacle(Why.CHANGING, "being changed", "the change is made, in a moment")
+
+
+@frozen
+class Link:
+    """One of the jobs that a job waits for in turn: directly (depth 1), or behind another of them."""
+
+    depth: int
+    job: Job
+    obstacles: tuple[Obstacle, ...]
+
+
+@frozen
+class Explanation:
+    """All about a job's not running. `ahead`: how many jobs would start before it if nothing but slots were lacking.
+
+    `permitted` says that it may start at any moment; then there are no obstacles.
+    """
+
+    job: Job
+    obstacles: tuple[Obstacle, ...]
+    ahead: int
+    permitted: bool
+    chain: tuple[Link, ...]
+
+
+# ---- what is asked once for all jobs of a queue -------------------------------------------------------------------
+
+
+@frozen
+class Outlook:
+    """A queue and its limits, with what is ahead of a job of any rank.
+
+    `passing`: keys of the jobs with gates that would start if slots were not lacking, `entering` the same by gate.
+    `first` are the keys of the first candidates, `cores_before` the cores that all before each of them take, up to the
+    one that finds too few.
+    """
+
+    queue: Queue
+    limits: Limits
+    passing: list[Key] = field(repr=False)
+    entering: dict[Gate, list[Key]] = field(repr=False)
+    first: list[Key] = field(repr=False)
+    cores_before: list[int] = field(repr=False)
+
+    @property
+    def slots_free(self) -> int:
+        """How many more jobs may run; less than none when a limit was lowered or permits wait ahead."""
+        return self.limits.max_running - self.queue.busy - len(self.queue.permits)
+
+    @property
+    def cores_free(self) -> int:
+        """How many cores are not taken, nor promised by permits."""
+        return self.limits.cores - self.queue.cores_used - self.queue.cores_permitted
+
+
+def look(queue: Queue, limits: Limits) -> Outlook:
+    """Prepare to say why jobs of a queue do not run.
+
+    Cost: O(g log n) for g jobs that have gates and could pass them, and O(cores); then each `obstacles` costs O(log n).
+    """
+    passing = list(gatehouse.passing(queue.admission))
+    entering: dict[Gate, list[Key]] = {}
+    for key in passing:
+        for gate in gates_known(queue, key[-1]):
+            entering.setdefault(gate, []).append(key)
+    outlook = Outlook(queue, limits, passing, entering, [], [])
+    before = 0
+    for id_ in candidates(queue):
+        job = queue.enqueued[id_]
+        outlook.first.append(rank_key(job))
+        outlook.cores_before.append(before)
+        before += job.spec.cores
+        if before > outlook.cores_free:
+            break
+    return outlook
+
+
+def ahead(outlook: Outlook, job: Job) -> int:
+    """How many jobs would start before this one if nothing but slots were lacking, and it had nothing to wait for."""
+    key = _wished_key(job)
+    return order.rank(outlook.queue.ready, key) + bisect_left(outlook.passing, key)
+
+
+def _wished_key(job: Job) -> Key:
+    """The key that a job has when it is neither held nor waits."""
+    pin = job.pin or None
+    urgency = job.urgency or job.urgency_before
+    priority = job.priority if job.priority > 0 else effective_priority(urgency, pin, urgency)
+    return rank_key(evolve(job, priority=priority))
+
+
+# ---- the reasons --------------------------------------------------------------------------------------------------
+
+
+def obstacles(outlook: Outlook, job: Job) -> list[Obstacle]:
+    """Every reason why a job does not run now; empty when it may start, or has, or is over."""
+    if job.state >= State.RUN or job.id in outlook.queue.permits:
+        return []
+    if job.id in outlook.queue.manipulated:  # what it takes itself, and will give back, is in nobody's way
+        free = look(queues.release(outlook.queue, job.id), outlook.limits)
+        return [CHANGING, *obstacles(free, job)]
+    return [
+        *_waits(outlook.queue, job),
+        *_held(job),
+        *_drained(outlook),
+        *_gates(outlook, job),
+        *_slots(outlook, job),
+        *_cores(outlook, job),
+    ]
+
+
+def reasons(outlook: Outlook, job: Job) -> list[str]:
+    """The texts of all `obstacles`."""
+    return [obstacle.text for obstacle in obstacles(outlook, job)]
+
+
+def _waits(queue: Queue, job: Job) -> Iterator[Obstacle]:
+    for description in job.waits:
+        wait = read_wait(description)
+        text, remedy, on = _open_wait(queue, job, wait) if wait is not None else ("", "", ())
+        yield Obstacle(Why.DEPENDENCY, f"dependency {description}{text}", remedy, on, wait=description)
+
+
+_WHEN = {
+    Scheme.AFTER: "has started",
+    Scheme.AFTERANY: "is over",
+    Scheme.AFTEROK: "has ended well",
+    Scheme.AFTERNOTOK: "has failed",
+}
+
+_Said: TypeAlias = tuple[str, str, tuple[int, ...]]
+
+
+def _open_wait(queue: Queue, job: Job, wait: Wait) -> _Said:
+    if wait.scheme is Scheme.BEGIN_TIME:
+        return "", "its begin time comes", ()
+    if wait.scheme is Scheme.SINGLETON:
+        elders = tuple(islice(antecedents(queue, evolve(job, waits=("singleton",))), SHOWN_MAX))
+        named = f" ({_jobs(elders)})" if elders else ""
+        return "", f"every older job named {job.spec.name}{named} is over", elders
+    if isinstance(wait.target, str):
+        return f": no job named {wait.target} was dropped yet", f"a job named {wait.target} is dropped", ()
+    assert wait.target is not None
+    antecedent = find(queue, wait.target)
+    name = f" ({antecedent.spec.name})" if antecedent is not None else ""
+    return "", f"job {wait.target}{name} {_WHEN[wait.scheme]}", (wait.target,)
+
+
+def _held(job: Job) -> Iterator[Obstacle]:
+    if job.urgency == 0:
+        yield Obstacle(Why.HELD, "held (urgency 0)", f"it is released (`jqsched release {job.id}`)")
+    elif job.pin == 0 or job.priority == 0:
+        yield Obstacle(Why.HELD, "held (priority 0)", f"it is released (`jqsched release {job.id}`)")
+
+
+def _drained(outlook: Outlook) -> Iterator[Obstacle]:
+    if outlook.limits.draining:
+        yield Obstacle(Why.DRAINED, "the queue is drained", "starts are allowed again (`jqsched resume`)")
+
+
+def _gates(outlook: Outlook, job: Job) -> Iterator[Obstacle]:
+    key = _wished_key(job)
+    for gate in gates_known(outlook.queue, job.id):
+        through = gatehouse.places(outlook.queue.admission, gate)
+        before = bisect_left(outlook.entering.get(gate, []), key)
+        if through + before >= gate.limit:
+            yield _stopped(outlook.queue, gate, through, before)
+
+
+def _stopped(queue: Queue, gate: Gate, through: int, before: int) -> Obstacle:
+    rule = rule_of(queue, gate)
+    if rule is not None and gate.limit == 0:
+        says = "rejects it" if gate.kind is GateKind.REJECT else "pauses it"
+        return Obstacle(Why.RULE, f"{rule_name(rule)} {says}", _lift(gate), gate=gate)
+    said = f"{through} of {gate.limit} taken" + (f", {before} ahead of it" if before else "")
+    on = _through(queue, gate)
+    waits_for = f"{_one_of(on)} over" if on and not before else "those ahead of it are over"
+    if rule is not None:
+        return Obstacle(
+            Why.RULE, f"{rule_name(rule)} limits it: {said}", f"{waits_for}, or {_lift(gate)}", on, gate=gate
+        )
+    return Obstacle(Why.RATE_LIMIT, f"rate-limit:{gate.key}: {said}", waits_for, on, gate=gate)
+
+
+def _lift(gate: Gate) -> str:
+    return f"the rule is gone (`jqsched filter remove {gate.key[:UUID_SHOWN]}`)"
+
+
+def _through(queue: Queue, gate: Gate) -> tuple[int, ...]:
+    through = {*queue.permits, *queue.running, *queue.manipulated}
+    held = [job for id_ in through if (job := find(queue, id_)) is not None and is_through(queue, job)]
+    return tuple(sorted(job.id for job in held if gate in gates_known(queue, job.id)))
+
+
+def _slots(outlook: Outlook, job: Job) -> Iterator[Obstacle]:
+    queue, limit, free = outlook.queue, outlook.limits.max_running, outlook.slots_free
+    if free <= 0:
+        taken = max(queue.busy, min(queue.busy + len(queue.permits), limit))
+        busy = tuple(sorted(queue.running))
+        remedy = f"{_one_of(busy)} over, or more than {limit} may run" if busy else f"more than {limit} may run"
+        yield Obstacle(Why.SLOTS, f"slots: {taken} of {limit} taken", remedy, busy)
+        return
+    before = ahead(outlook, job)
+    if before >= free:
+        text = f"slots: {free} of {limit} free, {before} ahead of it"
+        yield Obstacle(Why.SLOTS, text, f"{before - free + 1} of those ahead of it are over, or more may run")
+
+
+def _cores(outlook: Outlook, job: Job) -> Iterator[Obstacle]:
+    key, wanted, free = _wished_key(job), job.spec.cores, outlook.cores_free
+    at = bisect_left(outlook.first, key)
+    if at < len(outlook.first):
+        before = outlook.cores_before[at]
+    else:
+        last = outlook.queue.enqueued[outlook.first[-1][-1]].spec.cores if outlook.first else 0
+        before = (outlook.cores_before[-1] if outlook.first else 0) + last
+    if before > free:
+        blocking = outlook.first[-1][-1]
+        text = f"cores: job {blocking} is ahead of it and waits for {outlook.queue.enqueued[blocking].spec.cores}"
+        yield Obstacle(Why.CORES, text, f"job {blocking} has started and cores are free", (blocking,))
+    elif before + wanted > free:
+        taken = f", {before} for those ahead of it" if before else ""
+        text = f"cores: {wanted} wanted, {max(0, free)} of {outlook.limits.cores} free{taken}"
+        yield Obstacle(
+            Why.CORES, text, "running jobs are over, or there are more cores", tuple(sorted(outlook.queue.running))
+        )
+
+
+# ---- all about one ------------------------------------------------------------------------------------------------
+
+
+def explain(outlook: Outlook, job: Job) -> Explanation:
+    """Every reason why a job does not run, and the same of those it waits for, in turn.
+
+    Cost: O(log n) for each reason, and the length of the chain, of which CHAIN_MAX are told.
+    """
+    why = tuple(obstacles(outlook, job))
+    return Explanation(job, why, ahead(outlook, job), job.id in outlook.queue.permits, tuple(_chain(outlook, why)))
+
+
+def unserved(told: Explanation) -> Explanation:
+    """The same where no scheduler serves the spool: one reason more for who has not started."""
+    if told.job.state >= State.RUN or told.permitted:
+        return told
+    nobody = Obstacle(Why.UNSERVED, UNSERVED, "`jqsched run` is started")
+    return evolve(told, obstacles=(*told.obstacles, nobody))
+
+
+def _chain(outlook: Outlook, why: tuple[Obstacle, ...]) -> Iterator[Link]:
+    told: set[int] = set()
+    todo = [(1, id_) for id_ in reversed(_depends_on(why))]
+    while todo and len(told) < CHAIN_MAX:
+        depth, id_ = todo.pop()
+        job = find(outlook.queue, id_)
+        if job is None or id_ in told:
+            continue
+        told.add(id_)
+        its = tuple(obstacles(outlook, job))
+        yield Link(depth, job, its)
+        todo += [(depth + 1, other) for other in reversed(_depends_on(its))]
+
+
+def _depends_on(why: tuple[Obstacle, ...]) -> list[int]:
+    return [id_ for reason in why if reason.why is Why.DEPENDENCY for id_ in reason.on]
+
+
+# ---- words --------------------------------------------------------------------------------------------------------
+
+
+def _one_of(ids: tuple[int, ...]) -> str:
+    return f"job {ids[0]} is" if len(ids) == 1 else f"one of {_jobs(ids)} is"
+
+
+def _jobs(ids: tuple[int, ...]) -> str:
+    if len(ids) == 1:
+        return f"job {ids[0]}"
+    more = f" and {len(ids) - SHOWN_MAX} more" if len(ids) > SHOWN_MAX else ""
+    return f"jobs {', '.join(map(str, ids[:SHOWN_MAX]))}{more}"

@@ -1,0 +1,121 @@
+"""The queue as a whole: made at once of stored jobs, brought under other rules, compared and checked.
+
+Rule: what is made here of the jobs is what `evolve` makes step by step; `check` proves it. It costs O(n), so
+nothing here belongs into a decision about one job.
+"""
+
+from collections.abc import Iterable
+
+from attrs import evolve as changed
+from pyrsistent import pmap
+
+from jqsched.core import admission as gatehouse
+from jqsched.core import order
+from jqsched.core.admission import Stand, gates_of
+from jqsched.core.filters import Rules
+from jqsched.core.job import Job, read_wait
+from jqsched.core.order import Key, Order
+from jqsched.core.queue.value import Awaited, Queue, awaited, holds_slot, is_ready, live, rank_key, stand_of
+
+
+def set_rules(queue: Queue, rules: Rules) -> Queue:
+    """The queue under other rules; `rules` in their order (`filters.in_order`). O(n times rules), once."""
+    ready: list[Key] = []
+    stands: list[tuple[int, Stand]] = []
+    for job in live(queue):
+        held = queue.manipulated.get(job.id)
+        gates = gates_of(rules, job)
+        stand = stand_of(job, gates, permitted=job.id in queue.permits)
+        if held is not None:
+            stand = Stand(gates, through=held.from_running)
+        if stand.key is not None and not gates:
+            ready.append(stand.key)
+        stands.append((job.id, stand))
+    return changed(queue, rules=rules, ready=order.build(ready), admission=gatehouse.build(stands))
+
+
+def load(jobs: Iterable[Job], *, seq: int, last_us: int, last_id: int, rules: Rules = ()) -> Queue:
+    """Make the queue of stored live jobs, with no claim and no permit; equal to the fold of their events.
+
+    Cost: O(n log n), bulk-built.
+    """
+    enqueued: dict[int, Job] = {}
+    running: dict[int, Job] = {}
+    ready: list[Key] = []
+    stands: list[tuple[int, Stand]] = []
+    timers: list[Key] = []
+    names: dict[str, list[Key]] = {}
+    dependents: dict[Awaited, list[Key]] = {}
+    cores_used = 0
+    for job in jobs:
+        names.setdefault(job.spec.name, []).append((job.id,))
+        if holds_slot(job):
+            running[job.id] = job
+            cores_used += job.spec.cores
+        else:
+            enqueued[job.id] = job
+        gates = gates_of(rules, job)
+        if gates:
+            stands.append((job.id, stand_of(job, gates)))
+        elif is_ready(job):
+            ready.append(rank_key(job))
+        for wait in filter(None, map(read_wait, job.waits)):
+            key = awaited(job, wait)
+            if key is not None:
+                dependents.setdefault(key, []).append((job.id,))
+            elif isinstance(wait.target, int):
+                timers.append((wait.target, job.id))
+    return Queue(
+        seq=seq,
+        last_us=last_us,
+        last_id=last_id,
+        enqueued=pmap(enqueued),
+        running=pmap(running),
+        ready=order.build(ready),
+        rules=rules,
+        admission=gatehouse.build(stands),
+        names=pmap({name: _ids(ids) for name, ids in names.items()}),
+        dependents=pmap({key: _ids(ids) for key, ids in dependents.items()}),
+        timers=order.build(timers),
+        cores_used=cores_used,
+    )
+
+
+def _ids(ids: list[Key]) -> Order:
+    """An order of ids; of one, as most names have, without more ado."""
+    return order.add(None, ids[0]) if len(ids) == 1 else order.build(ids)
+
+
+def same(one: Queue, other: Queue) -> bool:
+    """Whether two queues hold the same, however their trees are balanced and their lanes are filed."""
+    return _plain(one) == _plain(other)
+
+
+def _plain(queue: Queue) -> tuple[object, ...]:
+    def keys(tree: Order) -> tuple[Key, ...]:
+        return tuple(order.ascending(tree))
+
+    return (
+        (queue.seq, queue.last_us, queue.last_id, queue.cores_used, queue.cores_permitted, queue.rules),
+        (queue.enqueued, queue.running, queue.manipulated, queue.permits),
+        (keys(queue.ready), keys(queue.permitted), keys(queue.timers)),
+        (queue.admission.gates, queue.admission.places),
+        {gates: keys(lane) for gates, lane in queue.admission.lanes.items()},
+        {name: keys(ids) for name, ids in queue.names.items()},
+        {key: keys(ids) for key, ids in queue.dependents.items()},
+    )
+
+
+def check(queue: Queue) -> None:
+    """Assert every invariant of a queue by rebuilding its indexes from its jobs. O(n log n); for tests and doubt."""
+    places = (*queue.enqueued, *queue.running, *queue.manipulated)
+    assert len(places) == len(set(places)), "a job is in two places"
+    assert all(not holds_slot(job) for job in queue.enqueued.values()), "a started job is enqueued"
+    assert all(holds_slot(job) for job in queue.running.values()), "an enqueued job is in running"
+    settled = queue.settled()
+    fresh = load(live(settled), seq=queue.seq, last_us=queue.last_us, last_id=queue.last_id, rules=queue.rules)
+    assert same(fresh, settled), "an index is not what the jobs say"
+    assert same(set_rules(queue, queue.rules), queue), "rules and rate limits are not kept as the jobs say"
+    gatehouse.check(queue.admission)
+    assert set(queue.permits) == {id_ for _, id_ in order.ascending(queue.permitted)}, "permits differ from their order"
+    assert not set(queue.permits) - set(queue.enqueued), "a permit for a job that is not enqueued"

@@ -1,0 +1,343 @@
+"""Rules and rate limits: what the queue keeps of them is what the plain functions say, at every prefix of a history;
+and Ganeti's weaknesses, which are not ours.
+"""
+
+import pytest
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jqsched.core import admission, decide, policy
+from jqsched.core import queue as queues
+from jqsched.core.filters import Rule, Rules, in_order, read_rule
+from jqsched.core.job import Draft, Job, Reason, Spec, State
+from jqsched.core.policy import Limits
+from jqsched.core.queue import Queue
+from jqsched.core.step import AlreadyStarted, Changed, Refused
+from tests.core.desk import USERID, Desk, a_file, after
+
+LIMITS = Limits(max_running=3, cores=5)
+
+
+def a_rule(action: object, *predicates: object, priority: int = 0, uuid: str = "r", watermark: int = 0, **more) -> Rule:
+    document = {"action": action, "predicates": list(predicates), "priority": priority, "uuid": uuid, **more}
+    rule = read_rule({**document, "watermark": watermark})
+    assert isinstance(rule, Rule), rule
+    return rule
+
+
+def named(name: str) -> list:
+    return ["job", ["=", "name", name]]
+
+
+def limited(*limits: str, name: str = "a", **more) -> Draft:
+    return a_file(name, reasons=tuple(Reason("test", f"rate-limit:{limit}") for limit in limits), **more)
+
+
+# ---- what the queue keeps, and the plain functions ----------------------------------------------------------------
+
+NAMES = ("a", "b", "c")
+ACTIONS = ("ACCEPT", "CONTINUE", "PAUSE", "REJECT", ["RATE_LIMIT", 1], ["RATE_LIMIT", 2])
+
+
+@st.composite
+def rule_sets(draw: st.DrawFn) -> Rules:
+    """A few rules that are about many of the jobs."""
+    filters = st.sampled_from(
+        (
+            named("a"),
+            named("b"),
+            ["job", None],
+            ["jobid", ["<=", "id", 4]],
+            ["jobid", [">", "id", "watermark"]],
+            ["reason", ["=~", "reason", "^rate-limit:1"]],
+            ["job", [">", "cores", 1]],
+        )
+    )
+    return in_order(
+        a_rule(
+            draw(st.sampled_from(ACTIONS)),
+            *draw(st.lists(filters, max_size=2)),
+            priority=draw(st.integers(0, 2)),
+            uuid=f"r{number}",
+            watermark=draw(st.integers(0, 8)),
+        )
+        for number in range(draw(st.integers(0, 3)))
+    )
+
+
+@st.composite
+def ruled_drafts(draw: st.DrawFn) -> Draft:
+    limits = draw(st.lists(st.sampled_from(("1:x", "2:x", "1:y", "2:y")), max_size=2))
+    dependencies = draw(st.sampled_from(((), (), (after("afterany", "b"),))))
+    draft = limited(*limits, name=draw(st.sampled_from(NAMES)), cores=draw(st.sampled_from((1, 1, 2))))
+    urgency = draw(st.sampled_from((16, 16, 16, 0, 20)))
+    return evolve(draft, urgency=urgency, spec=evolve(draft.spec, dependencies=dependencies))
+
+
+def plainly(queue: Queue) -> list[int]:
+    """Who could take a slot, in order: from the jobs alone."""
+    jobs = [job for job in queues.live(queue) if policy.eligible(queue, job) and job.id not in queue.permits]
+    return [job.id for job in policy.admit(queue, sorted(jobs, key=queues.rank_key))]
+
+
+class Teller:
+    """A history with rules: all that is not determined is drawn."""
+
+    def __init__(self, data: st.DataObject) -> None:
+        self.desk, self.data = Desk(LIMITS.max_running, LIMITS.cores), data
+
+    def of(self, options) -> object:
+        return self.data.draw(st.sampled_from(sorted(options)))
+
+    def tell(self) -> None:
+        moves = ("drop", "rule", "schedule", "start", "finish", "claim", "release", "withdraw", "urgency", "edit")
+        getattr(self, self.of(moves))()
+
+    def drop(self) -> None:
+        self.desk.drop(*self.data.draw(st.lists(ruled_drafts(), min_size=1, max_size=3)))
+
+    def rule(self) -> None:
+        self.desk.rule(*self.data.draw(rule_sets()))
+        for id_ in policy.rejected(self.desk.queue):
+            self.desk.take(decide.weed(self.desk.queue, id_, self.desk.limits, self.desk.now_us))
+
+    def schedule(self) -> None:
+        self.desk.schedule()
+
+    def start(self) -> None:
+        if self.desk.queue.permits:
+            self.desk.start(self.of(self.desk.queue.permits))
+
+    def finish(self) -> None:
+        running = [job.id for job in queues.live(self.desk.queue) if job.state is State.RUN]
+        if running:
+            how = self.of(("finish", "interrupt"))
+            getattr(self.desk, how)(self.of(running))
+
+    def claim(self) -> None:
+        live = [job.id for job in queues.live(self.desk.queue)]
+        claimed = queues.claim(self.desk.queue, self.of(live)) if live else None
+        self.desk.queue = claimed[0] if claimed else self.desk.queue
+
+    def release(self) -> None:
+        for id_ in sorted(self.desk.queue.manipulated):
+            self.desk.queue = queues.release(self.desk.queue, id_)
+
+    def withdraw(self) -> None:
+        if self.desk.queue.permits:
+            self.desk.queue = queues.withdraw(self.desk.queue, self.of(self.desk.queue.permits))
+
+    def urgency(self) -> None:
+        live = [job.id for job in queues.live(self.desk.queue)]
+        if live:
+            self.desk.urgency(self.of(live), self.of((0, 1, 16, 20)))
+
+    def edit(self) -> None:
+        queued = [job for job in queues.live(self.desk.queue) if job.state < State.RUN]
+        if queued:
+            job = queued[self.data.draw(st.integers(0, len(queued) - 1))]
+            draft = self.data.draw(ruled_drafts())
+            self.desk.edit(job.id, urgency=draft.urgency, cores=draft.spec.cores, reasons=draft.spec.reasons)
+
+
+@given(st.data())
+def test_what_is_kept_says_what_the_plain_functions_say(data: st.DataObject):
+    """At every prefix: the candidates are those that the jobs alone give, and `select` takes a prefix of them."""
+    teller = Teller(data)
+    for _ in range(data.draw(st.integers(1, 25))):
+        before = teller.desk.queue
+        kept = plainly(before)
+        teller.tell()
+        queue = teller.desk.queue
+        queues.check(queue)
+        assert list(policy.candidates(queue)) == plainly(queue)
+        assert plainly(before) == kept, "an old value has changed"
+        chosen = policy.select(queue, LIMITS)
+        assert list(chosen) == plainly(queue)[: len(chosen)]
+        for gate, through in queue.admission.places.items():
+            assert through > 0
+            assert policy.rule_of(queue, gate) is not None or gate.kind is admission.GateKind.BUCKET
+
+
+# ---- examples -----------------------------------------------------------------------------------------------------
+
+
+def test_paused_jobs_take_no_place_in_a_bucket():
+    """W2: in Ganeti a paused job takes its bucket's place in every pass, and those behind it never start."""
+    desk = Desk()
+    desk.rule(a_rule("PAUSE", named("a")))
+    desk.drop(limited("1:x", name="a", urgency=20), limited("1:x", name="b"))
+    assert desk.schedule() == [2]
+
+
+def test_a_job_that_its_bucket_stops_takes_no_place_of_its_rule():
+    """And the other way round: who is stopped by one gate takes no place of another."""
+    desk = Desk()
+    desk.rule(a_rule(["RATE_LIMIT", 1], ["jobid", [">", "id", 1]]))
+    desk.drop(limited("1:x", urgency=30), limited("1:x", urgency=20), a_file())
+    assert desk.schedule() == [1, 3]
+
+
+def test_a_full_gate_holds_back_no_one():
+    """Law 8: limited jobs are passed over, however urgent."""
+    desk = Desk(max_running=9, cores=9)
+    desk.drop(*[limited("1:x", urgency=31)] * 3, a_file(), a_file())
+    assert desk.schedule() == [1, 4, 5]
+    desk.start(1)
+    desk.finish(1)
+    assert desk.schedule() == [2]
+
+
+def test_who_ran_before_the_rule_counts():
+    desk = Desk()
+    desk.drop(a_file(), a_file())
+    desk.start(1)
+    desk.queue = queues.withdraw(desk.queue, 2)
+    desk.rule(a_rule(["RATE_LIMIT", 1], named("a")))
+    assert desk.schedule() == []
+    desk.finish(1)
+    assert desk.schedule() == [2]
+
+
+def test_the_maintenance_goes_on_while_all_else_is_paused():
+    """W1: the documented way, by a regular expression on reasons, works."""
+    desk = Desk()
+    maintenance = a_rule("ACCEPT", ["reason", ["=~", "reason", "maintenance pink bunny"]], uuid="m")
+    desk.rule(maintenance, a_rule("PAUSE", ["job", None], priority=1, uuid="p"))
+    desk.drop(a_file(), a_file("b", reasons=(Reason("me", "for maintenance pink bunny"),)))
+    assert desk.schedule() == [2]
+
+
+def test_paused_jobs_go_on_when_the_rule_goes():
+    desk = Desk()
+    desk.rule(a_rule("PAUSE", ["jobid", ["<=", "id", "watermark"]], watermark=2))
+    desk.drop(a_file(), a_file(), a_file())
+    assert desk.schedule() == [3]
+    desk.rule()
+    assert desk.schedule() == [1, 2]
+
+
+def test_a_rule_that_comes_ousts_permits():
+    """Who has a permit and is not let through any more is to be asked back; who runs runs on."""
+    desk = Desk(max_running=2)
+    desk.drop(*[a_file()] * 3)
+    desk.start(1)
+    assert sorted(desk.queue.permits) == [2]
+    desk.rule(a_rule("PAUSE", named("a")))
+    assert policy.ousted(desk.queue) == (2,)
+    desk.queue = queues.withdraw(desk.queue, 2)
+    assert desk.schedule() == []
+    assert desk.job(1).state is State.RUN
+
+
+def test_a_rejected_file_makes_no_job():
+    desk = Desk()
+    desk.rule(a_rule("REJECT", named("a"), note="no more of these", uuid="0123456789"))
+    assert desk.drop(a_file(), a_file("b", after("afterok", "a"))) == [1, 2]
+    assert desk.refused == {1: "rejected by rule 01234567 (no more of these)"}
+    assert desk.job(2).waits == ("after-success=a",)
+
+
+def test_a_rejected_queued_job_is_canceled():
+    """Whether it could start or not; who runs runs on."""
+    desk = Desk()
+    desk.drop(a_file(), a_file(), a_file(urgency=0), a_file("b", after("afterok", 2)))
+    desk.start(1)
+    desk.queue = queues.withdraw(desk.queue, 2)
+    desk.rule(a_rule("REJECT", named("a")))
+    assert policy.rejected(desk.queue) == [2, 3]
+    for id_ in policy.rejected(desk.queue):
+        desk.take(decide.weed(desk.queue, id_, desk.limits, desk.now_us))
+    assert desk.log(2)[-2:] == [
+        ("exception", {"type": "cancel", "severity": 0, "note": "rejected by rule r", "userid": USERID}),
+        "clean",
+    ]
+    assert sorted(desk.finished) == [2, 3, 4]
+
+
+def test_a_running_job_that_is_rejected_is_not_queued_again():
+    desk = Desk()
+    desk.drop(a_file())
+    desk.start(1)
+    desk.rule(a_rule("REJECT", named("a")))
+    desk.interrupt(1)
+    assert desk.names(1)[-3:] == ["priority", "exception", "clean"]
+
+
+def test_an_edit_into_a_rejected_form_is_refused():
+    desk = Desk()
+    desk.rule(a_rule("REJECT", ["job", [">", "cores", 1]]))
+    desk.drop(a_file())
+    assert desk.edit(1, cores=2).answer == Refused("rejected by rule r")
+    assert isinstance(desk.edit(1, cwd="/tmp").answer, Changed)
+
+
+def test_an_edit_changes_the_gates():
+    desk = Desk()
+    desk.drop(limited("1:x"), limited("1:x"))
+    desk.start(1)
+    assert desk.schedule() == []
+    desk.edit(2, reasons=limited("1:y").spec.reasons)
+    assert desk.schedule() == [2]
+
+
+def test_a_limited_job_gets_no_permit_ahead():
+    """Nor anyone behind it: a bucket's place is only given to who can start."""
+    desk = Desk(max_running=1, ahead=5)
+    desk.drop(a_file(), limited("1:x"), a_file())
+    assert desk.schedule() == [1]
+
+
+@pytest.mark.parametrize("text", ["0:x", "-1:x", "1.5:x", "x", "", "1e3:x", " 1:x", "٣:x"])
+def test_what_is_no_rate_limit(text: str):
+    """N is a plain decimal number above 0."""
+    assert admission.buckets((Reason("me", f"rate-limit:{text}"),)) == ()
+
+
+@pytest.mark.parametrize(("text", "limit"), [("2", 2), ("02", 2), ("2:", 2), ("2:a:b", 2), ("17:pink bunny", 17)])
+def test_a_bucket_is_named_by_all_that_follows(text: str, limit: int):
+    (gate,) = admission.buckets((Reason("me", f"rate-limit:{text}"), Reason("you", f"rate-limit:{text}")))
+    assert (gate.key, gate.limit) == (text, limit)
+
+
+def test_lanes_that_share_a_gate_wait_for_it_in_order():
+    """Each job with another bucket of its own, and all in one: one at a time, by rank."""
+    desk = Desk(max_running=9, cores=9)
+    desk.drop(*[limited("1:shared", f"1:own{number}", urgency=10 + number) for number in range(5)])
+    order = []
+    while chosen := desk.schedule():
+        order += chosen
+        desk.start(*chosen)
+        desk.finish(*chosen)
+    assert order == [5, 4, 3, 2, 1]
+
+
+def test_a_job_knows_its_gates_as_long_as_it_lives():
+    desk = Desk()
+    desk.drop(limited("1:x"))
+    gates = queues.gates_known(desk.queue, 1)
+    desk.start(1)
+    assert queues.gates_known(desk.queue, 1) == gates
+    assert admission.places(desk.queue.admission, gates[0]) == 1
+    desk.finish(1)
+    assert desk.queue.admission == admission.EMPTY
+
+
+def test_who_waits_for_a_job_that_is_long_over_is_told():
+    """As a rebuilt or restored store may have it: met, or never to be met."""
+    spec = Spec(("true",), "a", "/")
+    waits = ("after-finish=1", "after-success=2", "after-success=3")
+    jobs = [Job(id_, spec, 0, State.DEPEND, waits=(wait,)) for id_, wait in enumerate(waits, 10)]
+    queue = queues.load(jobs, seq=1, last_us=1, last_id=12)
+    step = decide.outlived(queue, {2: policy.Outcome(2, "b", success=True, ran=True)}, LIMITS, 10)
+    assert sorted(step.queue.enqueued) == [10, 11]
+    assert all(job.state is State.SCHED for job in step.queue.enqueued.values())
+    assert [job.id for job in step.finished] == [12]
+
+
+def test_started_jobs_are_no_dequeued_ones():
+    desk = Desk()
+    desk.drop(limited("1:x"))
+    desk.start(1)
+    assert desk.cancel(1).answer == AlreadyStarted(1, stopping=True)

@@ -1,0 +1,55 @@
+"""The small rules that go with a job: what it waits for, as it is written and read, and where its output goes."""
+
+import pytest
+
+from jqsched.core.job import Scheme, Spec, Wait, describe_begin_time, output_paths, read_wait
+
+
+@pytest.mark.parametrize(
+    ("begin_us", "description"),
+    [
+        (0, "begin-time=0"),
+        (1, "begin-time=0.000001"),
+        (100_000_000, "begin-time=100"),
+        (1_795_247_114_500_000, "begin-time=1795247114.5"),
+    ],
+)
+def test_a_begin_time_is_written_without_idle_zeros(begin_us, description):
+    assert describe_begin_time(begin_us) == description
+
+
+@pytest.mark.parametrize(
+    ("output", "error", "paths"),
+    [
+        (None, None, ("/spool/output/7.log", None)),
+        (None, "err", ("/spool/output/7.log", "/home/me/err")),
+        ("{name}/{id}.out", "/var/log/{name}.{id}", ("/home/me/build/7.out", "/var/log/build.7")),
+        ("{id}{id}", None, ("/home/me/77", None)),
+    ],
+)
+def test_where_output_goes(output, error, paths):
+    """Into the folder unless it is said; where else is seen from the job's own folder; error with it unless said."""
+    spec = Spec(("make",), "build", "/home/me/", output=output, error=error)
+    assert output_paths(spec, 7, "/spool/output") == paths
+
+
+@pytest.mark.parametrize(("cwd", "output"), [("/", "/a"), ("/X", "/X/a"), ("/home/me", "/home/me/a")])
+def test_where_output_goes_from_a_folder(cwd, output):
+    assert output_paths(Spec(("x",), "x", cwd, output="a"), 7, "/spool/output") == (output, None)
+
+
+@pytest.mark.parametrize(
+    ("description", "wait"),
+    [
+        ("singleton", Wait(Scheme.SINGLETON, None, "singleton")),
+        ("begin-time=1.5", Wait(Scheme.BEGIN_TIME, 1_500_000, "begin-time=1.5")),
+        ("after-success=7", Wait(Scheme.AFTEROK, 7, "after-success=7")),
+        ("after-failure=build→7", Wait(Scheme.AFTERNOTOK, 7, "after-failure=build→7")),
+        ("after-start=build", Wait(Scheme.AFTER, "build", "after-start=build")),
+        ("licence=a", None),
+        ("licence", None),
+    ],
+)
+def test_what_a_description_says(description, wait):
+    """A plugin's own says nothing to us."""
+    assert read_wait(description) == wait

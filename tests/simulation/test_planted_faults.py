@@ -1,0 +1,280 @@
+"""The worlds see what they are there to see: with each of these defects planted, one of the fixed seeds breaks a law.
+
+Without one they pass: that is `test_worlds.py`. Each defect is one that a scheduler of this kind has, and some are ones
+that this one had.
+"""
+
+from collections.abc import Callable
+
+import pytest
+from attrs import evolve
+
+from jqsched.core import decide, policy
+from jqsched.core import queue as queues
+from jqsched.core.job import State
+from jqsched.ports import Finished, Recovery
+from jqsched.scheduler import loop
+from jqsched.scheduler.commands import Commands
+from jqsched.scheduler.dispatch import Dispatch
+from jqsched.scheduler.intake import Intake
+from jqsched.scheduler.ledger import Ledger
+from jqsched.testing.worlds import tell_all
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+FAULTS: dict[str, Plant] = {}
+SEEDS = range(200)
+
+
+def planted(plant: Plant) -> Plant:
+    FAULTS[plant.__name__] = plant
+    return plant
+
+
+def wrap(patch, owner, name, wrapper):
+    """Replace a function or a method by one that is given the original and the arguments."""
+    original = getattr(owner, name)
+    patch.setattr(owner, name, lambda *args, **more: wrapper(original, *args, **more))
+
+
+# ---- what is durable, and when ------------------------------------------------------------------------------------
+
+
+@planted
+def orders_leave_before_their_permit_is_durable(patch):
+    def after(original, ledger, act, *, urgent=False):
+        if "_order" in act.__code__.co_names:
+            act()
+        else:
+            original(ledger, act, urgent=urgent)
+
+    wrap(patch, Ledger, "after", after)
+
+
+@planted
+def commands_are_answered_before_they_are_durable(patch):
+    patch.setattr(Commands, "_reply_when_durable", lambda self, reply, payload: reply(payload))
+
+
+@planted
+def what_is_decided_is_visible_at_once(patch):
+    def apply(original, ledger, step):
+        original(ledger, step)
+        ledger.visible.swap(ledger.head)
+
+    wrap(patch, Ledger, "apply", apply)
+
+
+@planted
+def ends_are_acknowledged_before_they_are_durable(patch):
+    def finished(original, dispatch, item):
+        original(dispatch, item)
+        dispatch._acknowledge(item.id, item.attempt)
+
+    wrap(patch, Dispatch, "_finished", finished)
+
+
+@planted
+def the_folders_are_not_synced_before_the_commit(patch):
+    """A power cut brings a file back into the drop zone that is a job already."""
+    wrap(patch, Ledger, "_batch", lambda original, ledger: evolve(original(ledger), sync_spool=False))
+
+
+# ---- recovery -----------------------------------------------------------------------------------------------------
+
+
+@planted
+def recovery_forgets_the_attempts(patch):
+    wrap(patch, Dispatch, "recover", lambda original, dispatch, attempts, deliver: original(dispatch, (), deliver))
+
+
+@planted
+def recovery_takes_what_is_lost_for_never_started(patch):
+    def apply(original, dispatch, found):
+        original(dispatch, Recovery(found.running, found.finished, (*found.never, *found.lost)))
+
+    wrap(patch, Dispatch, "apply_recovery", apply)
+
+
+@planted
+def recovery_does_not_take_the_files_that_a_crash_left(patch):
+    patch.setattr(Intake, "leftovers", lambda self, is_finished: None)
+
+
+@planted
+def edits_while_it_was_down_are_not_looked_at(patch):
+    def edits_unseen(original, intake, ids):
+        intake.unverified.difference_update(list(ids))
+
+    wrap(patch, Intake, "verify", edits_unseen)
+
+
+# ---- permits ------------------------------------------------------------------------------------------------------
+
+
+@planted
+def a_change_does_not_wait_for_the_permit(patch):
+    """A job that is canceled, edited or held at once can be started all the same."""
+    patch.setattr(Dispatch, "change", lambda self, id_, apply, answered: self._apply_change(apply, answered))
+
+
+@planted
+def overtaken_permits_stay(patch):
+    patch.setattr(policy, "overtaken", lambda *_: ())
+
+
+@planted
+def a_recall_is_not_sent(patch):
+    def schedule(original, dispatch):
+        executor = dispatch._executor
+        withdraw, executor.withdraw = executor.withdraw, lambda _: None
+        try:
+            original(dispatch)
+        finally:
+            executor.withdraw = withdraw
+
+    wrap(patch, Dispatch, "schedule", schedule)
+
+
+@planted
+def withdrawn_permits_are_kept(patch):
+    """The job is never chosen again."""
+    patch.setattr(Dispatch, "_withdrawn", lambda self, id_, attempt: self._finish_changes(id_))
+
+
+@planted
+def an_order_whose_permit_is_gone_leaves_all_the_same(patch):
+    def take_back(original, dispatch, id_):
+        number = dispatch._unsent.get(id_)
+        original(dispatch, id_)
+        dispatch._unsent[id_] = number
+
+    def order(original, dispatch, unsent):
+        head = dispatch._ledger.head
+        orders = [dispatch._start_order(queues.find(head, id_)) for id_, _ in unsent if queues.find(head, id_)]
+        for id_, _ in unsent:
+            dispatch._unsent.pop(id_, None)
+        if orders and dispatch.executor_lost is None:
+            dispatch._executor.start(orders)
+
+    wrap(patch, Dispatch, "_take_back", take_back)
+    wrap(patch, Dispatch, "_order", order)
+
+
+# ---- news ---------------------------------------------------------------------------------------------------------
+
+
+@planted
+def news_of_an_earlier_attempt_are_believed(patch):
+    """An end that is told twice ends the next attempt, too."""
+
+    def news(original, dispatch, items):
+        for item in items:
+            job = queues.find(dispatch._ledger.head, getattr(item, "id", 0))
+            late = isinstance(item, Finished) and job is not None and job.attempt > item.attempt
+            original(dispatch, [evolve(item, attempt=job.attempt) if late else item])
+
+    wrap(patch, Dispatch, "news", news)
+
+
+@planted
+def the_loss_of_the_executor_is_not_noticed(patch):
+    patch.setattr(loop.Scheduler, "_replace_executor", lambda self: None)
+
+
+@planted
+def a_stop_is_not_sent(patch):
+    """A canceled job of which nobody knows when it ends runs on."""
+    patch.setattr(Dispatch, "_stop", lambda self, id_, attempt: None)
+
+
+@planted
+def statuses_are_mixed_up(patch):
+    wrap(
+        patch,
+        decide,
+        "finished",
+        lambda original, q, id_, attempt, status, *rest, **more: original(
+            q, id_, attempt, status and 256, *rest, **more
+        ),
+    )
+
+
+# ---- the queue ----------------------------------------------------------------------------------------------------
+
+
+@planted
+def a_set_aside_file_is_dropped(patch):
+    def set_aside(original, intake, taken, errors):
+        intake._spool.remove([taken.id])
+        intake._ledger.spend(taken.id)
+
+    wrap(patch, Intake, "_set_aside", set_aside)
+
+
+@planted
+def a_requeued_job_keeps_its_attempt(patch):
+    wrap(
+        patch,
+        decide,
+        "_back_to_queue",
+        lambda original, fold, job: original(fold, evolve(job, attempt=job.attempt - 1)),
+    )
+
+
+@planted
+def one_job_too_many(patch):
+    """The executor keeps its limit; here it is told another one."""
+
+    def set_up(original, dispatch, limits, grace_us):
+        original(dispatch, evolve(limits, max_running=limits.max_running + 1), grace_us)
+
+    wrap(patch, Dispatch, "set_limits", set_up)
+
+
+@planted
+def the_limits_are_not_told_to_a_new_executor(patch):
+    patch.setattr(
+        loop.Scheduler, "_apply_limits", lambda self: setattr(self.dispatch, "limits", self._present_limits())
+    )
+
+
+@planted
+def begin_times_never_come(patch):
+    patch.setattr(policy, "due", lambda *_: [])
+
+
+@planted
+def priority_is_turned_round(patch):
+    """Of those that may start, the last goes first."""
+
+    def select(original, q, limits):
+        chosen = original(q, limits)
+        ready = sorted(
+            (j for j in q.enqueued.values() if j.state is State.SCHED and j.priority > 0 and j.id not in q.permits),
+            key=lambda j: (j.priority, -j.id),
+        )
+        return tuple(j.id for j in ready[: len(chosen)])
+
+    wrap(patch, policy, "select", select)
+
+
+@planted
+def purged_before_the_file_is_gone(patch):
+    """As a crash between the two would find it: the file is taken for a new drop."""
+
+    def observe(original, scheduler, events, queue):
+        scheduler.around.observe(events, queue)
+
+    wrap(patch, loop.Scheduler, "_observe", observe)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_world_fails_with(fault: str, monkeypatch: pytest.MonkeyPatch):
+    """One of the fixed seeds finds the planted defect."""
+    FAULTS[fault](monkeypatch)
+    assert any(breach for _, breach in tell_all(SEEDS))
+
+
+def test_there_are_many():
+    """Enough to say that the laws are looked at."""
+    assert len(FAULTS) > 20

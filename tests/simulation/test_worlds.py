@@ -1,0 +1,105 @@
+"""The laws of design.md under crashes, failed writes, lost executors and whatever users do: seeded stories."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jqsched.core import decide
+from jqsched.testing.world import Tally, Violation, World
+from jqsched.testing.worlds import main, tell, tell_all
+
+ROOT = Path(__file__).resolve().parents[2]
+SEEDS = range(100)
+
+
+@pytest.mark.parametrize("first", range(0, len(SEEDS), 25))
+def test_the_laws_hold_in_every_story(first: int):
+    """Also at the end, when nothing goes wrong any more: whoever is left waits for somebody."""
+    breaches = [breach for _, breach in tell_all(SEEDS[first : first + 25]) if breach]
+    assert not breaches, breaches[0]
+
+
+@pytest.mark.sweep
+def test_the_laws_hold_in_very_many_stories():
+    """Longer ones, and other ones than `python3 dev.py worlds` tells."""
+    breaches = [breach for _, breach in tell_all(range(1_000_000, 1_020_000), 150, jobs=os.cpu_count() or 1) if breach]
+    assert not breaches, breaches[0]
+
+
+def test_the_stories_have_everything_in_them():
+    """A search that meets no crash proves nothing about crashes."""
+    total = sum((tally for tally, _ in tell_all(SEEDS)), Tally())
+    assert total.seeds == len(SEEDS)
+    assert total.crashes > 100
+    assert total.power_cuts > 20
+    assert total.failed_writes > 10
+    assert total.executor_losses > 50
+    assert total.interruptions > 50
+    assert total.answers > 200
+    assert total.finished > 500
+    assert total.accepted > total.finished  # held, or waiting for what does not come
+    assert total.attempts > 300
+
+
+TELL = """
+import sys
+from jqsched.testing.world import World
+for seed in range(8):
+    sys.stdout.write(World(seed).run(80).settle().journal())
+"""
+
+
+def told_with(hash_seed: str) -> bytes:
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run([sys.executable, "-c", TELL], env=environment, capture_output=True, check=True, cwd=ROOT)
+    return done.stdout
+
+
+def test_a_seed_gives_the_same_journal_to_the_byte():
+    """In this process and in others, whatever the hash seed; another seed gives another."""
+    here = "".join(World(seed).run(80).settle().journal() for seed in range(8)).encode()
+    assert here.count(b"\n") > 200
+    digests = {hashlib.sha256(told).hexdigest() for told in (here, told_with("0"), told_with("4242"))}
+    assert len(digests) == 1
+    assert World(1).run(80).journal() != World(2).run(80).journal()
+
+
+def test_a_story_may_be_told_in_parts():
+    """Eighty steps are eighty steps."""
+    assert World(3).run(30).run(50).journal() == World(3).run(80).journal()
+
+
+def test_a_breach_says_how_to_see_it_again(monkeypatch: pytest.MonkeyPatch):
+    """Seed and step stand in the first line, and lead there again; below it, a line for each thing that happened."""
+    monkeypatch.setattr(decide, "_back_to_queue", lambda fold, job: None)
+    breaches = [breach for _, breach in tell_all(range(40)) if breach]
+    assert breaches
+    first, _, *story = breaches[0].splitlines()
+    call, _, what = first.partition(": ")
+    assert what
+    assert len(story) > 5
+    with pytest.raises(Violation, match="step") as again:
+        eval(call)
+    assert str(again.value) == breaches[0]
+
+
+def test_the_command_tells_a_range_and_fails_when_a_law_is_broken(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    """One table of figures; the status is 1 for one breach in many."""
+    assert main(["--seeds", "3", "--from", "5", "--steps", "20", "--jobs", "1"]) == 0
+    table = dict(line.rsplit(None, 1) for line in capsys.readouterr().out.splitlines())
+    assert (table["seeds"], table["steps"], table["violations"]) == ("3", "60", "0")
+    monkeypatch.setattr(decide, "_back_to_queue", lambda fold, job: None)
+    assert main(["--seeds", "40", "--jobs", "1", "--show", "1"]) == 1
+    assert "The story so far:" in capsys.readouterr().out
+
+
+def test_stories_do_not_depend_on_one_another():
+    """The same figures, alone or after another."""
+    tell(7)
+    assert tell(8) == list(tell_all([7, 8]))[1]
