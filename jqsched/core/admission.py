@@ -18,6 +18,7 @@ from pyrsistent import PMap, pmap
 
 from jqsched.core import order
 from jqsched.core.filters import Action, Rule, Rules, applying_filter, subject_of
+from jqsched.core.idmap import IdMap, id_map
 from jqsched.core.job import Job, Reason
 from jqsched.core.order import Key, Order
 
@@ -43,7 +44,7 @@ class Gate(NamedTuple):
 
 Gates: TypeAlias = tuple[Gate, ...]  # of a job: sorted, each once
 OPEN: Gates = ()
-_NO_GATES: PMap[int, Gates] = pmap()
+_NO_GATES: IdMap[Gates] = IdMap()
 _NO_LANES: PMap[Gates, Order] = pmap()
 _NO_HOMES: PMap[Gates, Gate] = pmap()
 _NO_YARDS: PMap[Gate, Order] = pmap()
@@ -115,7 +116,7 @@ class Admission:
     of the yards of gates with room. `places`: how many are through. The lane of the first key of `awake` may pass.
     """
 
-    gates: PMap[int, Gates] = _NO_GATES
+    gates: IdMap[Gates] = _NO_GATES
     lanes: PMap[Gates, Order] = _NO_LANES
     homes: PMap[Gates, Gate] = _NO_HOMES
     yards: PMap[Gate, Order] = _NO_YARDS
@@ -275,7 +276,7 @@ def build(stands: Iterable[tuple[int, Stand]]) -> Admission:
         if stand.through:
             for gate in stand.gates:
                 through[gate] = through.get(gate, 0) + 1
-    change = _Change(Admission(gates=pmap(gates), places=pmap(through)))
+    change = _Change(Admission(gates=id_map(gates), places=pmap(through)))
     for lane in sorted(lanes):
         change.set_lane(lane, order.build(lanes[lane]))
     change.settle()

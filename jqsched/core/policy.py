@@ -170,11 +170,11 @@ def _let_through(queue: Queue, jobs: Iterable[Job], concerns: Callable[[Gate], b
 
 
 def is_through(queue: Queue, job: Job) -> bool:
-    """Whether a live job takes a slot, and a place in each of its gates: it runs, or ran when it was claimed, or may
-    start at any moment.
+    """Whether a live job takes a place in each of its gates: it runs, or may start at any moment, or did when it was
+    claimed.
     """
     claim = queue.manipulated.get(job.id)
-    return claim.from_running if claim is not None else job.id in queue.permits or holds_slot(job)
+    return claim.through if claim is not None else job.id in queue.permits or holds_slot(job)
 
 
 # ---- rules --------------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from jqsched.core.policy import (
     rule_name,
     singleton_waits,
 )
-from jqsched.core.queue import Queue, find, gates_known, singleton_key, waiters
+from jqsched.core.queue import Queue, as_order, find, gates_known, singleton_key, waiters
 
 Fact: TypeAlias = str | tuple[str, JsonObject] | tuple[str, JsonObject, Spec]
 
@@ -240,7 +240,7 @@ def _resolve(fold: Fold, outcome: Outcome) -> list[tuple[Job, tuple[Fact, ...]]]
             doomed.append((job, (exception(job, "dependency", 0, note), "clean")))
         else:
             move_on(job, [wait.description for wait, _ in verdicts])
-    eldest = order.first(fold.queue.dependents.get(singleton_key(outcome.name)))
+    eldest = order.first(as_order(fold.queue.dependents.get(singleton_key(outcome.name))))
     if eldest is not None and not singleton_waits(fold.queue, outcome.name, eldest[0]):
         job = find(fold.queue, eldest[0])
         assert job is not None

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from attrs import frozen
-from pyrsistent import pmap
 
 from jqsched.core.event import Event
 from jqsched.core.filters import Rules
+from jqsched.core.idmap import id_map
 from jqsched.core.job import UNSET_PRIORITY, Job, Result, Spec, State
 from jqsched.core.jobspec import redact, to_jobspec
 from jqsched.core.json import Json
@@ -262,5 +262,5 @@ def standing(jobs: Iterable[Job], rules: Rules = ()) -> Queue:
     for job in jobs:
         (running if job.state & RUNNING else enqueued)[job.id] = job
     cores_used = sum(job.spec.cores for job in running.values())
-    bare = Queue(running=pmap(running), enqueued=pmap(enqueued), cores_used=cores_used)
+    bare = Queue(running=id_map(running), enqueued=id_map(enqueued), cores_used=cores_used)
     return set_rules(bare, rules)

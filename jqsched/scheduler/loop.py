@@ -156,15 +156,16 @@ class Scheduler:
                 self._last_flush_us = now_us
                 self.ledger.flush()
             else:
-                return due_us
+                return min(due_us, self._next_due_us(now_us) or due_us)
         return self._next_due_us(now_us)
 
     def _next_due_us(self, now_us: int) -> int | None:
         due: list[int] = []
         may_take = not self.ledger.is_busy and not self._stopping
-        if may_take and (self.intake.unverified or (self.intake.more and not self.intake.is_full)):
+        has_room = may_take and not self.intake.is_full
+        if (may_take and self.intake.unverified) or (has_room and self.intake.more):
             due.append(now_us)
-        if self.intake.again_us is not None:
+        if has_room and self.intake.again_us is not None:  # else there will be a turn when that has changed
             due.append(self.intake.again_us)
         timer_us = policy.next_timer_us(self.ledger.head)
         if timer_us is not None:

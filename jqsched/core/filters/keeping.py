@@ -16,9 +16,19 @@ def rules_text(rules: Rules) -> str:
 
 def kept_rules(text: str | None) -> Rules:
     """Read the rules that a store keeps, in their order; None for none. Raises ValueError for what is no such text."""
-    documents = json.loads(text or "[]")
-    rules = [read_rule(document) for document in (documents if isinstance(documents, list) else [documents])]
-    bad = [error for rule in rules if isinstance(rule, BadRule) for error in rule.errors]
+    if text is None:
+        return ()
+    try:
+        documents = json.loads(text)
+    except RecursionError:
+        raise ValueError("filter rules: nested too deeply") from None
+    if not isinstance(documents, list):
+        raise ValueError("filter rules: no list")
+    read = [read_rule(document) for document in documents]
+    bad = [error for rule in read if isinstance(rule, BadRule) for error in rule.errors]
+    rules = [rule for rule in read if not isinstance(rule, BadRule)]
+    if len({rule.uuid for rule in rules}) < len(rules):
+        bad.append("two have the same uuid")
     if bad:
         raise ValueError(f"filter rules: {'; '.join(bad)}")
-    return in_order(rule for rule in rules if not isinstance(rule, BadRule))
+    return in_order(rules)

@@ -22,20 +22,30 @@ from jqsched.core import order
 from jqsched.core.admission import NOWHERE, OPEN, Admission, Gates, Stand, gates_of
 from jqsched.core.event import Event, IllegalEvent, advance
 from jqsched.core.filters import Rules
+from jqsched.core.idmap import IdMap
 from jqsched.core.job import Job, Scheme, State, Wait, read_wait
-from jqsched.core.order import Key, Order
+from jqsched.core.order import Key, Node, Order
 
-Jobs: TypeAlias = PMap[int, Job]
-_NO_JOBS: Jobs = pmap()  # shared by all defaults: a PMap is immutable
+Jobs: TypeAlias = IdMap[Job]
 Awaited: TypeAlias = int | str
+Ids: TypeAlias = int | Node  # most names have one job, and most jobs one dependent: a tree of one would cost 170 bytes
 
 
 @frozen
 class Claim:
-    """A job that is out of the queue while it is changed, and where it came from."""
+    """A job that is out of the queue while it is changed, and where it came from.
+
+    `permitted`: it had a permit, and may start all the same until the executor answers.
+    """
 
     job: Job
     from_running: bool
+    permitted: bool = False
+
+    @property
+    def through(self) -> bool:
+        """Whether it keeps its places in its gates: a job that may start is not to be joined by one too many."""
+        return self.from_running or self.permitted
 
 
 @frozen
@@ -61,17 +71,17 @@ class Queue:
     seq: int = 0
     last_us: int = 0
     last_id: int = 0
-    enqueued: Jobs = _NO_JOBS
-    running: Jobs = _NO_JOBS
-    manipulated: PMap[int, Claim] = field(factory=pmap)
+    enqueued: Jobs = field(factory=IdMap)
+    running: Jobs = field(factory=IdMap)
+    manipulated: IdMap[Claim] = field(factory=IdMap)
     ready: Order = None
     rules: Rules = ()
     admission: Admission = gatehouse.EMPTY
-    permits: PMap[int, Permit] = field(factory=pmap)
+    permits: IdMap[Permit] = field(factory=IdMap)
     permitted: Order = None
     cores_permitted: int = 0
-    names: PMap[str, Order] = field(factory=pmap)
-    dependents: PMap[Awaited, Order] = field(factory=pmap)
+    names: PMap[str, Ids] = field(factory=pmap)
+    dependents: PMap[Awaited, Ids] = field(factory=pmap)
     timers: Order = None
     cores_used: int = 0
 
@@ -139,12 +149,26 @@ def singleton_key(name: str) -> str:
 
 def waiters(queue: Queue, key: Awaited) -> list[int]:
     """The ids of the jobs that wait for this, ascending."""
-    return [id_ for (id_,) in order.ascending(queue.dependents.get(key))]
+    return [id_ for (id_,) in order.ascending(as_order(queue.dependents.get(key)))]
 
 
 def namesakes(queue: Queue, name: str) -> Order:
     """The live jobs of a name, as keys `(id,)`."""
-    return queue.names.get(name)
+    return as_order(queue.names.get(name))
+
+
+def as_order(ids: Ids | None) -> Order:
+    """The keys `(id,)` of some ids."""
+    return order.add(None, (ids,)) if isinstance(ids, int) else ids
+
+
+def _ids_with(ids: Ids | None, id_: int) -> Ids:
+    return id_ if ids is None else order.add(as_order(ids), (id_,))
+
+
+def _ids_without(ids: Ids | None, id_: int) -> Ids | None:
+    left = order.discard(as_order(ids), (id_,))
+    return left.key[0] if left is not None and left.size == 1 else left
 
 
 # ---- the fold -----------------------------------------------------------------------------------------------------
@@ -197,14 +221,14 @@ class _Fields(TypedDict, total=False):
     last_id: int
     enqueued: Jobs
     running: Jobs
-    manipulated: PMap[int, Claim]
+    manipulated: IdMap[Claim]
     ready: Order
     admission: Admission
-    permits: PMap[int, Permit]
+    permits: IdMap[Permit]
     permitted: Order
     cores_permitted: int
-    names: PMap[str, Order]
-    dependents: PMap[Awaited, Order]
+    names: PMap[str, Ids]
+    dependents: PMap[Awaited, Ids]
     timers: Order
     cores_used: int
 
@@ -214,15 +238,15 @@ def _reclaim(queue: Queue, claim: Claim, new: Job | None, fields: _Fields) -> No
     _index_name(queue, claim.job, new, fields)
     _index_waits(queue, claim.job, new, fields)
     gates = gates_known(queue, claim.job.id)
-    before = Stand(gates, through=claim.from_running)
-    after = NOWHERE if new is None else Stand(_gates_after(queue, claim.job, new), through=claim.from_running)
+    before = Stand(gates, through=claim.through)
+    after = NOWHERE if new is None else Stand(_gates_after(queue, claim.job, new), through=claim.through)
     _stand(queue, claim.job.id, before, after, fields)
     if claim.from_running:
         fields["cores_used"] = queue.cores_used - claim.job.spec.cores + (new.spec.cores if new is not None else 0)
     if new is None:
         fields["manipulated"] = queue.manipulated.remove(claim.job.id)
     else:
-        fields["manipulated"] = queue.manipulated.set(new.id, Claim(new, claim.from_running))
+        fields["manipulated"] = queue.manipulated.set(new.id, changed(claim, job=new))
 
 
 def _place(queue: Queue, old: Job | None, new: Job | None, fields: _Fields) -> None:
@@ -308,9 +332,9 @@ def _index_name(queue: Queue, old: Job | None, new: Job | None, fields: _Fields)
         return  # a name never changes
     job = new or old
     assert job is not None
-    name, key = job.spec.name, (job.id,)
-    namesakes = order.add(queue.names.get(name), key) if new else order.discard(queue.names.get(name), key)
-    fields["names"] = queue.names.set(name, namesakes) if namesakes is not None else queue.names.discard(name)
+    name, present = job.spec.name, queue.names.get(job.spec.name)
+    ids = _ids_with(present, job.id) if new else _ids_without(present, job.id)
+    fields["names"] = queue.names.set(name, ids) if ids is not None else queue.names.discard(name)
 
 
 def _index_waits(queue: Queue, old: Job | None, new: Job | None, fields: _Fields) -> None:
@@ -326,7 +350,7 @@ def _index_waits(queue: Queue, old: Job | None, new: Job | None, fields: _Fields
                 assert isinstance(wait.target, int)
                 timers = (order.add if put else order.discard)(timers, (wait.target, job.id))
                 continue
-            ids = (order.add if put else order.discard)(dependents.get(key), (job.id,))
+            ids = (_ids_with if put else _ids_without)(dependents.get(key), job.id)
             dependents = dependents.set(key, ids) if ids is not None else dependents.discard(key)
     fields["dependents"], fields["timers"] = dependents, timers
 
@@ -342,14 +366,15 @@ def claim(queue: Queue, id_: int) -> tuple[Queue, Job] | None:
     """
     job = queue.enqueued.get(id_)
     if job is not None:
+        permitted = id_ in queue.permits
         fields: _Fields = {
             "enqueued": queue.enqueued.remove(id_),
-            "manipulated": queue.manipulated.set(id_, Claim(job, from_running=False)),
+            "manipulated": queue.manipulated.set(id_, Claim(job, from_running=False, permitted=permitted)),
         }
-        before = stand_of(job, gates_known(queue, id_), permitted=id_ in queue.permits)
-        if id_ in queue.permits:
+        before = stand_of(job, gates_known(queue, id_), permitted=permitted)
+        if permitted:
             _drop_permit(queue, job, rank_key(job), fields)
-        _stand(queue, id_, before, Stand(before.gates), fields)
+        _stand(queue, id_, before, Stand(before.gates, through=permitted), fields)
         return changed(queue, **fields), job
     job = queue.running.get(id_)
     if job is None:
@@ -371,7 +396,7 @@ def release(queue: Queue, id_: int) -> Queue:
         fields["enqueued"] = queue.enqueued.set(id_, held.job)
         fields["cores_used"] = queue.cores_used - (held.job.spec.cores if held.from_running else 0)
     gates = gates_known(queue, id_)
-    _stand(queue, id_, Stand(gates, through=held.from_running), stand_of(held.job, gates), fields)
+    _stand(queue, id_, Stand(gates, through=held.through), stand_of(held.job, gates), fields)
     return changed(queue, **fields)
 
 

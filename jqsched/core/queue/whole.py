@@ -13,9 +13,21 @@ from jqsched.core import admission as gatehouse
 from jqsched.core import order
 from jqsched.core.admission import Stand, gates_of
 from jqsched.core.filters import Rules
+from jqsched.core.idmap import id_map
 from jqsched.core.job import Job, read_wait
 from jqsched.core.order import Key, Order
-from jqsched.core.queue.value import Awaited, Queue, awaited, holds_slot, is_ready, live, rank_key, stand_of
+from jqsched.core.queue.value import (
+    Awaited,
+    Ids,
+    Queue,
+    as_order,
+    awaited,
+    holds_slot,
+    is_ready,
+    live,
+    rank_key,
+    stand_of,
+)
 
 
 def set_rules(queue: Queue, rules: Rules) -> Queue:
@@ -27,7 +39,7 @@ def set_rules(queue: Queue, rules: Rules) -> Queue:
         gates = gates_of(rules, job)
         stand = stand_of(job, gates, permitted=job.id in queue.permits)
         if held is not None:
-            stand = Stand(gates, through=held.from_running)
+            stand = Stand(gates, through=held.through)
         if stand.key is not None and not gates:
             ready.append(stand.key)
         stands.append((job.id, stand))
@@ -69,8 +81,8 @@ def load(jobs: Iterable[Job], *, seq: int, last_us: int, last_id: int, rules: Ru
         seq=seq,
         last_us=last_us,
         last_id=last_id,
-        enqueued=pmap(enqueued),
-        running=pmap(running),
+        enqueued=id_map(enqueued),
+        running=id_map(running),
         ready=order.build(ready),
         rules=rules,
         admission=gatehouse.build(stands),
@@ -81,9 +93,12 @@ def load(jobs: Iterable[Job], *, seq: int, last_us: int, last_id: int, rules: Ru
     )
 
 
-def _ids(ids: list[Key]) -> Order:
-    """An order of ids; of one, as most names have, without more ado."""
-    return order.add(None, ids[0]) if len(ids) == 1 else order.build(ids)
+def _ids(keys: list[Key]) -> Ids:
+    if len(keys) == 1:
+        return keys[0][0]
+    ids = order.build(keys)
+    assert ids is not None
+    return ids
 
 
 def same(one: Queue, other: Queue) -> bool:
@@ -101,8 +116,8 @@ def _plain(queue: Queue) -> tuple[object, ...]:
         (keys(queue.ready), keys(queue.permitted), keys(queue.timers)),
         (queue.admission.gates, queue.admission.places),
         {gates: keys(lane) for gates, lane in queue.admission.lanes.items()},
-        {name: keys(ids) for name, ids in queue.names.items()},
-        {key: keys(ids) for key, ids in queue.dependents.items()},
+        {name: keys(as_order(ids)) for name, ids in queue.names.items()},
+        {key: keys(as_order(ids)) for key, ids in queue.dependents.items()},
     )
 
 
