@@ -5,6 +5,7 @@ is said at once with its place; the scheduler, or the offline commands, make the
 """
 
 import json
+import re
 import sys
 import uuid
 from collections.abc import Sequence
@@ -13,15 +14,19 @@ from attrs import frozen
 
 from jqsched.cli import formats
 from jqsched.cli.control import ask, control
-from jqsched.cli.failure import INVALID, OK, USAGE, Failure, printable, tell
+from jqsched.cli.failure import INVALID, NO_SCHEDULER, OK, USAGE, Failure, printable, tell
 from jqsched.cli.place import Place, reading
 from jqsched.core.filters import Action, BadRule, Rule, read_rule, rule_document
 from jqsched.core.filters.doubts import doubtful_fields
 from jqsched.core.filters.expression import ALL_JOBS, BadExpression, expression_of, read_expression
+from jqsched.core.jobspec.values import show
 from jqsched.core.json import Json
 from jqsched.core.policy import UUID_SHOWN
 
 SCHEMA = "jqsched.filter/1"
+QUOTED_MAX = 200  # so long may an expression be that is repeated in an error
+_NUMBER = re.compile(r"[0-9]{1,19}")
+_PREDICATES = re.compile(r"\s*\[\s*[\[\]]")
 
 
 @frozen
@@ -36,7 +41,7 @@ class Wanted:
 
 def add(where: Place, wanted: Wanted, name: str | None) -> int:
     """Make a rule, and print its uuid."""
-    document = _document(wanted, name or str(uuid.uuid4()))
+    document = _document(wanted, str(uuid.uuid4()) if name is None else name)
     with control(where) as asked:
         ask(asked, "filter-add", {"rule": document}, "filter add")
     sys.stdout.write(f"{document['uuid']}\n")
@@ -53,12 +58,20 @@ def replace(where: Place, name: str, wanted: Wanted) -> int:
 
 
 def remove(where: Place, names: Sequence[str]) -> int:
-    """Remove rules."""
+    """Remove rules, and say of each what became of it; the worst exit code."""
+    worst = OK
     with control(where) as asked:
-        for name in names:
-            ask(asked, "filter-remove", {"uuid": name}, f"filter remove {name}")
-            tell(f"rule {name}: removed")
-    return OK
+        for name in dict.fromkeys(names):
+            try:
+                ask(asked, "filter-remove", {"uuid": name}, "filter remove")
+            except Failure as failure:
+                tell(str(failure))
+                worst = max(worst, failure.code)
+                if failure.code == NO_SCHEDULER:
+                    break
+            else:
+                tell(f"rule {name}: removed")
+    return worst
 
 
 def listed(where: Place, *, as_json: bool) -> int:
@@ -114,23 +127,26 @@ def _document(wanted: Wanted, name: str) -> dict[str, Json]:
 def action(word: str) -> Json:
     """Read an action as it is written on the command line."""
     kind, colon, number = word.upper().replace("-", "_").partition(":")
-    if kind == Action.RATE_LIMIT.value and colon and number.isascii() and number.isdecimal():
+    if kind == Action.RATE_LIMIT.value and colon and _NUMBER.fullmatch(number):
         return [kind, int(number)]
     if colon or kind not in {known.value for known in Action} or kind == Action.RATE_LIMIT.value:
         words = "accept, continue, pause, reject, or rate-limit:N"
-        raise Failure(f"{word!r} is no action; there are {words}", USAGE)
+        raise Failure(f"{show(word)} is no action; there are {words}", USAGE)
     return kind
 
 
 def predicates(which: str) -> Json:
-    """Read an expression, or (when it begins with a bracket) predicates as JSON; empty: all jobs."""
-    if which.lstrip().startswith("["):
+    """Read an expression, or predicates as JSON, which begin with two brackets (`[]`: none); empty: all jobs."""
+    if _PREDICATES.match(which):
         try:
             document: Json = json.loads(which)
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise Failure(f"filter: predicates are not JSON: {error}", INVALID) from None
+        except RecursionError:
+            raise Failure("filter: predicates are nested too deeply", INVALID) from None
         return document
     read = read_expression(which.strip() or ALL_JOBS)
     if isinstance(read, BadExpression):
-        raise Failure(f"filter: column {read.column} of {which!r}: {read.text}", INVALID)
+        quoted = repr(which) if len(which) <= QUOTED_MAX else "the expression"
+        raise Failure(f"filter: column {read.column} of {quoted}: {read.text}", INVALID)
     return read

@@ -372,6 +372,26 @@ def test_tasks_of_other_threads_are_done_in_the_next_turn(world: World) -> None:
 # ---- time ---------------------------------------------------------------------------------------------------------
 
 
+def test_a_commit_that_is_not_urgent_makes_no_begin_time_late(world: World) -> None:
+    """The next turn is due at the earlier of both."""
+    begin_us = world.clock.wall_us + 60_000_000
+    world.add("a", dependencies=[{"scheme": "begin-time", "value": begin_us / 1_000_000}])
+    world.clock.wall_us = begin_us - COMMIT_SPACING_US // 5
+    world.scheduler._last_flush_us = world.clock.monotonic_us()
+    world.scheduler.ledger.after(lambda: None)
+    assert world.scheduler.turn() == world.clock.monotonic_us() + COMMIT_SPACING_US // 5
+
+
+def test_a_full_queue_does_not_spin(world: World) -> None:
+    """A file that is not quiet yet is to be looked at again, but there is no room for it: nothing is due."""
+    world.scheduler.intake.queue_max = 1
+    world.add("a", urgency=0)
+    now_us = world.scheduler.intake.again_us = world.clock.monotonic_us()
+    assert world.scheduler.turn() is None
+    world.scheduler.intake.queue_max = 2
+    assert world.scheduler._next_due_us(now_us) == now_us
+
+
 def test_a_begin_time_releases_a_job(world: World) -> None:
     """The loop says when it is due, and then it starts; by the wall clock, whatever the other one says."""
     begin_us = world.clock.wall_us + 60_000_000
