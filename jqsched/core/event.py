@@ -8,8 +8,9 @@ of `submit`, and `dependency-add` for a job that waits already (an edit), which 
 
 from collections.abc import Callable, Mapping
 
-from attrs import evolve, frozen
+from attrs import frozen
 
+from jqsched.core.copying import evolve
 from jqsched.core.job import (
     PRIORITY_MAX,
     URGENCY_DEFAULT,

@@ -13,13 +13,13 @@ from itertools import groupby
 from operator import attrgetter
 from typing import TypeAlias, TypedDict
 
-from attrs import evolve as changed
 from attrs import field, frozen
 from pyrsistent import PMap, pmap
 
 from jqsched.core import admission as gatehouse
 from jqsched.core import order
 from jqsched.core.admission import NOWHERE, OPEN, Admission, Gates, Stand, gates_of
+from jqsched.core.copying import evolve as changed
 from jqsched.core.event import Event, IllegalEvent, advance
 from jqsched.core.filters import Rules
 from jqsched.core.idmap import IdMap
