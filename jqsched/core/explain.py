@@ -90,8 +90,9 @@ class Outlook:
     """A queue and its limits, with what is ahead of a job of any rank.
 
     `passing`: keys of the jobs with gates that would start if slots were not lacking, `entering` the same by gate.
-    `first` are the keys of the first candidates, `cores_before` the cores that all before each of them take, up to the
-    one that finds too few.
+    `first` are the keys of the first candidates, up to the one that finds too few cores; `cores_before` the cores that
+    all before each of them take together, and last, those of all of them. `none_free`: what everybody waits for, if no
+    slot is free.
     """
 
     queue: Queue
@@ -100,6 +101,7 @@ class Outlook:
     entering: dict[Gate, list[Key]] = field(repr=False)
     first: list[Key] = field(repr=False)
     cores_before: list[int] = field(repr=False)
+    none_free: "Obstacle | None"
 
     @property
     def slots_free(self) -> int:
@@ -122,16 +124,15 @@ def look(queue: Queue, limits: Limits) -> Outlook:
     for key in passing:
         for gate in gates_known(queue, key[-1]):
             entering.setdefault(gate, []).append(key)
-    outlook = Outlook(queue, limits, passing, entering, [], [])
-    before = 0
+    first: list[Key] = []
+    cores_before, cores_free = [0], limits.cores - queue.cores_used - queue.cores_permitted
     for id_ in candidates(queue):
         job = queue.enqueued[id_]
-        outlook.first.append(rank_key(job))
-        outlook.cores_before.append(before)
-        before += job.spec.cores
-        if before > outlook.cores_free:
+        first.append(rank_key(job))
+        cores_before.append(cores_before[-1] + job.spec.cores)
+        if cores_before[-1] > cores_free:
             break
-    return outlook
+    return Outlook(queue, limits, passing, entering, first, cores_before, _none_free(queue, limits.max_running))
 
 
 def ahead(outlook: Outlook, job: Job) -> int:
@@ -142,10 +143,10 @@ def ahead(outlook: Outlook, job: Job) -> int:
 
 def _wished_key(job: Job) -> Key:
     """The key that a job has when it is neither held nor waits."""
-    pin = job.pin or None
+    if job.priority > 0:
+        return rank_key(job)
     urgency = job.urgency or job.urgency_before
-    priority = job.priority if job.priority > 0 else effective_priority(urgency, pin, urgency)
-    return rank_key(evolve(job, priority=priority))
+    return rank_key(evolve(job, priority=effective_priority(urgency, job.pin or None, urgency)))
 
 
 # ---- the reasons --------------------------------------------------------------------------------------------------
@@ -218,8 +219,9 @@ def _drained(outlook: Outlook) -> Iterator[Obstacle]:
 
 
 def _gates(outlook: Outlook, job: Job) -> Iterator[Obstacle]:
-    key = _wished_key(job)
-    for gate in gates_known(outlook.queue, job.id):
+    gates = gates_known(outlook.queue, job.id)
+    key = _wished_key(job) if gates else ()
+    for gate in gates:
         through = gatehouse.places(outlook.queue.admission, gate)
         before = bisect_left(outlook.entering.get(gate, []), key)
         if through + before >= gate.limit:
@@ -252,27 +254,28 @@ def _through(queue: Queue, gate: Gate) -> tuple[int, ...]:
 
 
 def _slots(outlook: Outlook, job: Job) -> Iterator[Obstacle]:
-    queue, limit, free = outlook.queue, outlook.limits.max_running, outlook.slots_free
-    if free <= 0:
-        taken = max(queue.busy, min(queue.busy + len(queue.permits), limit))
-        busy = tuple(sorted(queue.running))
-        remedy = f"{_one_of(busy)} over, or more than {limit} may run" if busy else f"more than {limit} may run"
-        yield Obstacle(Why.SLOTS, f"slots: {taken} of {limit} taken", remedy, busy)
+    if outlook.none_free is not None:
+        yield outlook.none_free
         return
-    before = ahead(outlook, job)
+    before, free = ahead(outlook, job), outlook.slots_free
     if before >= free:
-        text = f"slots: {free} of {limit} free, {before} ahead of it"
+        text = f"slots: {free} of {outlook.limits.max_running} free, {before} ahead of it"
         yield Obstacle(Why.SLOTS, text, f"{before - free + 1} of those ahead of it are over, or more may run")
 
 
+def _none_free(queue: Queue, limit: int) -> Obstacle | None:
+    """The reason of all who wait, when there is no slot left."""
+    if queue.busy + len(queue.permits) < limit:
+        return None
+    taken = max(queue.busy, min(queue.busy + len(queue.permits), limit))
+    running = tuple(queue.running)
+    remedy = f"{_one_of(running)} over, or more than {limit} may run" if running else f"more than {limit} may run"
+    return Obstacle(Why.SLOTS, f"slots: {taken} of {limit} taken", remedy, running)
+
+
 def _cores(outlook: Outlook, job: Job) -> Iterator[Obstacle]:
-    key, wanted, free = _wished_key(job), job.spec.cores, outlook.cores_free
-    at = bisect_left(outlook.first, key)
-    if at < len(outlook.first):
-        before = outlook.cores_before[at]
-    else:
-        last = outlook.queue.enqueued[outlook.first[-1][-1]].spec.cores if outlook.first else 0
-        before = (outlook.cores_before[-1] if outlook.first else 0) + last
+    wanted, free = job.spec.cores, outlook.cores_free
+    before = outlook.cores_before[bisect_left(outlook.first, _wished_key(job))]
     if before > free:
         blocking = outlook.first[-1][-1]
         text = f"cores: job {blocking} is ahead of it and waits for {outlook.queue.enqueued[blocking].spec.cores}"
@@ -280,9 +283,7 @@ def _cores(outlook: Outlook, job: Job) -> Iterator[Obstacle]:
     elif before + wanted > free:
         taken = f", {before} for those ahead of it" if before else ""
         text = f"cores: {wanted} wanted, {max(0, free)} of {outlook.limits.cores} free{taken}"
-        yield Obstacle(
-            Why.CORES, text, "running jobs are over, or there are more cores", tuple(sorted(outlook.queue.running))
-        )
+        yield Obstacle(Why.CORES, text, "running jobs are over, or there are more cores", tuple(outlook.queue.running))
 
 
 # ---- all about one ------------------------------------------------------------------------------------------------

@@ -9,13 +9,16 @@ from typing import TypeAlias
 
 from attrs import frozen
 
+from jqsched.core import admission, order
+from jqsched.core.admission import Stand, gates_of
 from jqsched.core.event import Event
 from jqsched.core.filters import Rules
 from jqsched.core.idmap import id_map
 from jqsched.core.job import UNSET_PRIORITY, Job, Result, Spec, State
 from jqsched.core.jobspec import redact, to_jobspec
 from jqsched.core.json import Json
-from jqsched.core.queue import Queue, set_rules
+from jqsched.core.order import Key
+from jqsched.core.queue import Queue, is_ready, rank_key, stand_of
 
 PENDING = State.DEPEND | State.PRIORITY | State.SCHED
 RUNNING = State.RUN | State.CLEANUP
@@ -259,8 +262,20 @@ def standing(jobs: Iterable[Job], rules: Rules = ()) -> Queue:
     """
     running: dict[int, Job] = {}
     enqueued: dict[int, Job] = {}
+    ready: list[Key] = []
+    stands: list[tuple[int, Stand]] = []
     for job in jobs:
         (running if job.state & RUNNING else enqueued)[job.id] = job
-    cores_used = sum(job.spec.cores for job in running.values())
-    bare = Queue(running=id_map(running), enqueued=id_map(enqueued), cores_used=cores_used)
-    return set_rules(bare, rules)
+        gates = gates_of(rules, job)
+        if gates:
+            stands.append((job.id, stand_of(job, gates)))
+        elif is_ready(job):
+            ready.append(rank_key(job))
+    return Queue(
+        enqueued=id_map(enqueued),
+        running=id_map(running),
+        ready=order.build(ready),
+        rules=rules,
+        admission=admission.build(stands),
+        cores_used=sum(job.spec.cores for job in running.values()),
+    )

@@ -20,6 +20,8 @@ def kept_rules(text: str | None) -> Rules:
         return ()
     try:
         documents = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"filter rules: no JSON: {error}") from None
     except RecursionError:
         raise ValueError("filter rules: nested too deeply") from None
     if not isinstance(documents, list):

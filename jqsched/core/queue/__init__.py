@@ -25,6 +25,7 @@ from jqsched.core.queue.value import (
     recall,
     release,
     singleton_key,
+    stand_of,
     waiters,
     withdraw,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "same",
     "set_rules",
     "singleton_key",
+    "stand_of",
     "waiters",
     "withdraw",
 ]
