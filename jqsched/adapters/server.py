@@ -25,6 +25,7 @@ FILE_NAME = "jqsched.sock"
 LINE_MAX_BYTES = 4 << 20
 UNREAD_MAX_BYTES = 16 << 20
 OPEN_REQUESTS_MAX = 1024
+OPEN_REQUESTS_MAX_BYTES = 16 << 20
 CLIENTS_MAX = 256
 _READ_BYTES = 256 << 10
 _PATH_MAX_BYTES = 100  # sun_path holds 107
@@ -49,6 +50,7 @@ class Request:
     matchtag: int
     streaming: bool
     _client: "_Client"
+    size_bytes: int = 0
     is_open: bool = True
     on_close: Callable[[], None] | None = None
 
@@ -78,7 +80,9 @@ class Request:
 
     def _finish(self) -> bool:
         was_open, self.is_open = self.is_open, False
-        self._client.requests.pop(self.matchtag, None)
+        if was_open:
+            del self._client.requests[self.matchtag]
+            self._client.open_bytes -= self.size_bytes
         return was_open
 
     def abandon(self) -> None:
@@ -160,6 +164,7 @@ class _Client:
     connection: socket.socket
     pid: int
     requests: dict[int, Request] = field(factory=dict)
+    open_bytes: int = 0
     unread: bytearray = field(factory=bytearray)
     _received: bytearray = field(factory=bytearray)
     _is_ending: bool = False
@@ -211,12 +216,13 @@ class _Client:
             self._cancel(matchtag, tell=topic == "cancel")
         elif matchtag in self.requests:
             self._reject(matchtag, errno.EPROTO, f"matchtag {matchtag} is in use")
-        elif len(self.requests) >= OPEN_REQUESTS_MAX:
-            text = f"{OPEN_REQUESTS_MAX} requests of this connection are not answered yet"
+        elif len(self.requests) >= OPEN_REQUESTS_MAX or self.open_bytes + len(line) > OPEN_REQUESTS_MAX_BYTES:
+            text = f"{len(self.requests)} requests ({self.open_bytes} bytes) of this connection are not answered yet"
             self.send({"matchtag": matchtag, "errnum": errno.EAGAIN, "errstr": text})
         else:
-            request = Request(topic, payload, matchtag, streaming, self)
+            request = Request(topic, payload, matchtag, streaming, self, len(line))
             self.requests[matchtag] = request
+            self.open_bytes += len(line)
             self.server.handle(request)
 
     def _cancel(self, matchtag: int, *, tell: bool) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from jqsched.cli.app_filter import filter_app
+from jqsched.cli.app_jobs import jobs
 from jqsched.cli.failure import USAGE, Failure, of_wait
 from jqsched.cli.options import AsJson, Follow, Id, Ids, OlderThan, OptionalIds, Spool, Store
 
@@ -147,41 +148,7 @@ def check(files: Annotated[list[str], typer.Argument(metavar="FILE...")]) -> int
 # ---- looking ------------------------------------------------------------------------------------------------------
 
 
-@app.command()
-def jobs(
-    ids: OptionalIds = None,
-    spool: Spool = None,
-    everything: Annotated[bool, typer.Option("-a", "--all", help="Finished jobs too.")] = False,
-    filter_: Annotated[
-        str | None, typer.Option("--filter", metavar="F", help="States and results, such as pending,failed.")
-    ] = None,
-    name: Annotated[str | None, typer.Option(help="Only jobs of this name.")] = None,
-    since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Of finished jobs those that ended after it.")
-    ] = None,
-    count: Annotated[int | None, typer.Option(min=1, metavar="N", help="At most so many.")] = None,
-    only_ids: Annotated[bool, typer.Option("--ids", help="Print ids only.")] = False,
-    template: Annotated[
-        str | None, typer.Option("--format", metavar="FORMAT", help="Such as '{id:>6} {name}', keys as in --json.")
-    ] = None,
-    as_json: AsJson = False,
-    store: Store = None,
-) -> int:
-    """List jobs: the active ones, or those asked for."""
-    from jqsched.cli import jobs as lists
-    from jqsched.cli.place import job_ids, place, time_us
-
-    if only_ids + as_json + (template is not None) > 1:
-        raise Failure("--ids, --format and --json: only one of them", USAGE)
-    query = lists.Query(
-        ids=job_ids(ids),
-        everything=everything,
-        filter=filter_,
-        name=name,
-        since_us=time_us(since) if since is not None else None,
-        count=count,
-    )
-    return lists.jobs(place(spool, store), query, only_ids=only_ids, template=template, as_json=as_json)
+app.command()(jobs)
 
 
 @app.command()

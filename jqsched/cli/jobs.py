@@ -1,14 +1,14 @@
 """`jqsched jobs`: which jobs, in which order, as a table, ids, a format of the user's, or JSON.
 
-Rule: everything comes out as it is read, portion by portion; only what has to be sorted is held. Active jobs are read
-before finished ones, and one that ended in between is shown once.
+Rule: everything comes out as it is read, portion by portion; only what has to be sorted is held. All of it is of one
+moment. Which jobs there are and in which order the store says, here as for `job-list`.
 """
 
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
-from itertools import islice
+from itertools import chain, islice
 from typing import NamedTuple
 
 from attrs import frozen
@@ -16,42 +16,52 @@ from attrs import frozen
 from jqsched.adapters.store.reader import StoreReader
 from jqsched.cli import formats
 from jqsched.cli.failure import NO_JOB, OK, USAGE, Failure, tell
-from jqsched.cli.place import Place, hostname, reading, scheduler_status, username
+from jqsched.cli.place import Place, hostname, reading, scheduler_status, userid, username
+from jqsched.core.constraint import (
+    And,
+    BadConstraint,
+    BadFilter,
+    Budget,
+    Constraint,
+    Every,
+    Names,
+    Queues,
+    States,
+    UserIds,
+    read_constraint,
+    read_filter,
+)
 from jqsched.core.explain import UNSERVED, look, reasons
 from jqsched.core.job import Job, State
 from jqsched.core.json import Json
 from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue
-from jqsched.core.view import (
-    ACTIVE,
-    EVERY_STATE,
-    BadFilter,
-    Filter,
-    job_info,
-    list_key,
-    matches,
-    read_filter,
-    runtime_us,
-    standing,
-)
+from jqsched.core.view import ACTIVE, job_info, runtime_us, standing
 
 SCHEMA = "jqsched.jobs/1"
 PORTION = 500  # jobs written at once
 _NO_LIMIT = 2**31
+_ALL_COMPARISONS = 2**63  # who searches a store of his own does his own work
+
+_ACTIVE = States(State.NEW | ACTIVE)
 
 Why = Callable[[Job], Sequence[str]]
 
 
 @frozen
 class Query:
-    """What was asked for; `since_us` is for finished jobs only."""
+    """What was asked for; `since_us` is for finished jobs only. `constraint` is JSON, `sort` a list of keys."""
 
     ids: Sequence[int] = ()
     everything: bool = False
     filter: str | None = None
     name: str | None = None
+    queue: str | None = None
+    user: str | None = None
+    constraint: str | None = None
     since_us: int | None = None
     count: int | None = None
+    sort: str | None = None
 
 
 # ---- which --------------------------------------------------------------------------------------------------------
@@ -62,52 +72,79 @@ class Choice:
 
     def __init__(self, reader: StoreReader, query: Query) -> None:
         self.reader, self._query = reader, query
-        self._filter = _filter_of(query)
+        self._constraint = _constraint_of(query)
         self._active: list[Job] | None = None
         self.unknown: list[int] = []
 
     @property
     def active(self) -> list[Job]:
-        """All active jobs, read once."""
+        """All active jobs, in the order of lists, read once."""
         if self._active is None:
-            self._active = list(self.reader.active())
+            self._active = list(self._search(_ACTIVE))
         return self._active
 
     def jobs(self) -> Iterator[Job]:
-        """The jobs that were asked for, in the order of lists; named by id, in the order given."""
-        if self._query.ids:
-            found = self.reader.jobs(self._query.ids)
-            self.unknown = [id_ for id_ in self._query.ids if id_ not in found]
-            return iter(found.values())
-        return islice(self._listed(), self._query.count)
+        """The jobs that were asked for, in the order of lists, or that of `--sort`; named by id, in the order given."""
+        jobs = self._by_id() if self._query.ids else self._listed()
+        if self._query.sort is None:
+            return jobs
+        from jqsched.cli.template import sorted_by
+
+        return iter(sorted_by(self._query.sort, jobs, shown_as()))
+
+    def _by_id(self) -> Iterator[Job]:
+        found = self.reader.jobs(self._query.ids)
+        self.unknown = [id_ for id_ in self._query.ids if id_ not in found]
+        return iter(found.values())
 
     def _listed(self) -> Iterator[Job]:
-        shown: set[int] = set()
-        if self._filter.states & ACTIVE:
-            live = sorted(filter(self._is_wanted, self.active), key=list_key)
-            shown = {job.id for job in live}
-            yield from live
-        if self._filter.states & State.INACTIVE or self._filter.results:
-            yield from (job for job in self._finished() if job.id not in shown and self._is_wanted(job))
+        """What all active jobs are part of, or all of, is made of those that were read anyway."""
+        if self._query.count is None and self._constraint == _ACTIVE:
+            return iter(self.active)
+        if self._query.count is None and self._constraint == Every():
+            return chain(self.active, self._search(States(State.INACTIVE)))
+        return self._search(self._constraint, -1 if self._query.count is None else self._query.count)
 
-    def _finished(self) -> Iterator[Job]:
-        since_us = self._query.since_us or 0
-        if self._query.name is not None:
-            named = [job for job in self.reader.named(self._query.name) if job.t_inactive_us > since_us]
-            return iter(sorted(named, key=list_key))
-        most = self._query.count if not self._filter.results else None
-        return self.reader.finished(since_us=since_us, most=-1 if most is None else most)
-
-    def _is_wanted(self, job: Job) -> bool:
-        return self._query.name in (None, job.spec.name) and matches(job, self._filter)
+    def _search(self, constraint: Constraint, most: int = -1) -> Iterator[Job]:
+        since_us, budget = self._query.since_us or 0, Budget(_ALL_COMPARISONS)
+        return self.reader.search(constraint, since_us=since_us, most=most, budget=budget, hostname=hostname())
 
 
-def _filter_of(query: Query) -> Filter:
-    if query.filter is None:
-        return EVERY_STATE if query.everything or query.since_us is not None else Filter(State.NEW | ACTIVE)
-    wanted = read_filter(query.filter)
+def _constraint_of(query: Query) -> Constraint:
+    """What a job must be to be listed; without any word on it, active."""
+    parts: list[Constraint] = []
+    if query.filter is not None:
+        parts.append(_read_filter(query.filter))
+    elif not query.everything and query.since_us is None and query.constraint is None:
+        parts.append(_ACTIVE)
+    if query.name is not None:
+        parts.append(Names(frozenset((query.name,))))
+    if query.queue is not None:
+        parts.append(Queues(frozenset((query.queue,))))
+    if query.user is not None:
+        parts.append(UserIds(frozenset((userid(query.user),))))
+    if query.constraint is not None:
+        parts.append(_read_constraint(query.constraint))
+    return And(tuple(parts)) if len(parts) > 1 else parts[0] if parts else Every()
+
+
+def _read_filter(text: str) -> Constraint:
+    wanted = read_filter(text)
     if isinstance(wanted, BadFilter):
         raise Failure(f"--filter: {wanted.text}", USAGE)
+    return wanted
+
+
+def _read_constraint(text: str) -> Constraint:
+    import json
+
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Failure(f"--constraint: not JSON: {error}", USAGE) from None
+    wanted = read_constraint(document)
+    if isinstance(wanted, BadConstraint):
+        raise Failure(f"--constraint: {wanted.text.removeprefix('invalid payload: ')}", USAGE)
     return wanted
 
 
@@ -116,7 +153,7 @@ def _filter_of(query: Query) -> Filter:
 
 def jobs(where: Place, query: Query, *, only_ids: bool, template: str | None, as_json: bool) -> int:
     """Print the jobs of a query; the exit code says whether all ids are known."""
-    with reading(where) as reader:
+    with reading(where) as reader, reader.snapshot():
         choice = Choice(reader, query)
         if only_ids:
             _write(f"{job.id}\n" for job in choice.jobs())
@@ -136,12 +173,10 @@ def _write(lines: Iterator[str]) -> None:
         sys.stdout.write("".join(portion))
 
 
-def documents(choice: Choice, where: Place) -> Iterator[dict[str, Json]]:
-    """The documents of the chosen jobs."""
+def shown_as(why: Why = lambda job: ()) -> Callable[[Job], dict[str, Json]]:
+    """A function that makes the document of a job, as of now."""
     here, now_us, user = hostname(), time.time_ns() // 1000, cache(username)
-    why = reasons_from(where, choice.reader, lambda: choice.active)
-    for job in choice.jobs():
-        yield job_info(job, username=user(job.userid), now_us=now_us, reasons=why(job), hostname=here)
+    return lambda job: job_info(job, username=user(job.userid), now_us=now_us, reasons=why(job), hostname=here)
 
 
 def reasons_from(where: Place, reader: StoreReader, active: Callable[[], Iterable[Job]]) -> Why:
@@ -184,8 +219,8 @@ def _write_json(choice: Choice, where: Place) -> None:
 def _write_formatted(choice: Choice, where: Place, template: str) -> None:
     from jqsched.cli.template import compiled
 
-    write = compiled(template)
-    _write(write(document) + "\n" for document in documents(choice, where))
+    write = compiled(template, shown_as(reasons_from(where, choice.reader, lambda: choice.active)), hostname())
+    _write(write(job) + "\n" for job in choice.jobs())
 
 
 # ---- the table ----------------------------------------------------------------------------------------------------
@@ -221,8 +256,7 @@ def _write_table(choice: Choice, query: Query) -> None:
     now_us = time.time_ns() // 1000
     rows = [_row(job, now_us) for job in choice.jobs()]
     if not rows and not choice.unknown:
-        shown_all = query.everything or query.filter or query.name or query.since_us
-        tell("no such jobs" if shown_all else "no active jobs (-a shows finished ones too)")
+        tell("no active jobs (-a shows finished ones too)" if query == Query(query.ids) else "no such jobs")
         return
     rows.insert(0, HEADER)
     widths = [max(len(row[column]) for row in rows) for column in range(5)]

@@ -16,6 +16,7 @@ from jqsched.core.jobspec import Wrong, values
 from jqsched.core.json import Json
 
 STATUS_TIMEOUT_S = 2.0
+_IDS_END = 2**63
 
 
 class Place(NamedTuple):
@@ -115,14 +116,26 @@ def job_ids(words: Iterable[str] | None) -> list[int]:
 
 
 def job_id(word: str) -> int:
-    """Read a job id: decimal, or RFC 19's ƒ…."""
+    """Read a job id: decimal, or in any other form of RFC 19."""
     try:
         found = values.target(word)
     except Wrong:
         found = word
-    if not isinstance(found, int):
+    if isinstance(found, str):
+        found = _other_form(found)
+    if not 0 < found < _IDS_END:
         raise Failure(f"{word!r} is no job id (an integer)", USAGE)
     return found
+
+
+def _other_form(word: str) -> int:
+    """Read a hexadecimal, dotted, worded or pictured id; 0 for what is none. `f…` is a word sooner than an id."""
+    from jqsched.job.jobid import JobID
+
+    try:
+        return 0 if word.startswith("f") else int(JobID(word))
+    except ValueError:
+        return 0
 
 
 def time_us(text: str) -> int:
@@ -139,6 +152,19 @@ def duration_us(text: str) -> int:
         return 0 if text.strip() in ("0", "0s") else values.duration_us(text)
     except Wrong as wrong:
         raise Failure(f"duration {wrong}", USAGE) from None
+
+
+def userid(text: str) -> int:
+    """Read a user: a name or a number."""
+    import pwd
+
+    try:
+        return pwd.getpwnam(text).pw_uid
+    except (KeyError, ValueError):
+        pass  # no name, so perhaps a number
+    if not (text.isascii() and text.isdigit() and len(text) <= 10):
+        raise Failure(f"{text!r} is no user", USAGE)
+    return int(text)
 
 
 def hostname() -> str:

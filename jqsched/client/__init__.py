@@ -1,5 +1,5 @@
-"""The client side: talking to the scheduler of a spool over its socket.
+"""The client side: the scheduler of a spool asked over its socket, its store read, and both behind one `Handle`.
 
-Rule: everything here works from any process of the spool's owner and knows values and requests, never the store, the
-spool's files or the scheduler's insides.
+Rule: everything here works from any process of the spool's owner. It knows values, requests and the store's reader,
+never the scheduler's insides; `connection` alone is what commands import, and stays light.
 """

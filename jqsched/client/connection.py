@@ -36,7 +36,7 @@ class Connection:
 
     def __init__(self, root: str, *, timeout_s: float | None = None) -> None:
         self._root, self._timeout_s = root, timeout_s
-        self._socket = _connect(root)
+        self._socket = connect(root)
         self._received = bytearray()
         self._matchtags = count(1)
         self._kept: dict[int, list[Payload]] = {}
@@ -146,7 +146,8 @@ def _payload(answer: Payload) -> Payload:
     return cast(Payload, answer["payload"])
 
 
-def _connect(root: str) -> socket.socket:
+def connect(root: str) -> socket.socket:
+    """Connect to the scheduler of a spool. Raises NoScheduler when there is none."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         _connect_to(connection, root)

@@ -1,4 +1,4 @@
-"""How jobs and events are shown: the documents of the lists, the entries of the journal, filters and order of lists.
+"""How jobs and events are shown: the documents of the lists, the entries of the journal, the order of lists.
 
 Rule: only here do microseconds become seconds and values become documents; nothing is decided. What is not known is
 None. Source: flux.md section 5 (get_job, order of lists), RFC 18 (events), RFC 20 (R), RFC 21 (states and results).
@@ -42,7 +42,7 @@ def job_info(job: Job, *, username: str, now_us: int, reasons: Sequence[str], ho
     spec, status = job.spec, job.status
     ended, ran = job.state is State.INACTIVE, job.t_run_us > 0
     result = job.result
-    queue, project, bank = _accounting(spec) if spec.jobspec is not None else (None, None, None)
+    queue, project, bank = accounting(spec) if spec.jobspec is not None else (None, None, None)
     return {
         "t_depend": _seconds(job.t_depend_us),
         "t_priority": _seconds(job.t_priority_us),
@@ -51,7 +51,7 @@ def job_info(job: Job, *, username: str, now_us: int, reasons: Sequence[str], ho
         "t_cleanup": _seconds(job.t_cleanup_us),
         "t_inactive": _seconds(job.t_inactive_us),
         "duration": spec.time_limit_us / 1_000_000 if spec.time_limit_us is not None else 0.0,
-        "expiration": _expiration_us(job) / 1_000_000 if ran else None,
+        "expiration": expiration_us(job) / 1_000_000 if ran else None,
         "name": spec.name,
         "cwd": spec.cwd,
         "queue": queue,
@@ -89,7 +89,7 @@ def _seconds(time_us: int) -> float | None:
     return time_us / 1_000_000 if time_us else None
 
 
-def _expiration_us(job: Job) -> int:
+def expiration_us(job: Job) -> int:
     """When the time limit of a job that runs is over, 0 = never. It counts from the start of the process."""
     limit_us = job.spec.time_limit_us
     return (job.t_start_us or job.t_run_us) + limit_us if limit_us is not None else 0
@@ -97,7 +97,7 @@ def _expiration_us(job: Job) -> int:
 
 def remaining_us(job: Job, now_us: int) -> int:
     """How long a running job has until its time limit; 0 when it does not run or has none."""
-    return max(0, _expiration_us(job) - now_us) if job.state is State.RUN else 0
+    return max(0, expiration_us(job) - now_us) if job.state is State.RUN else 0
 
 
 def runtime_us(job: Job, now_us: int) -> int:
@@ -132,7 +132,7 @@ def cores_text(cores: int) -> str:
     return "1 core" if cores == 1 else f"{cores} cores"
 
 
-def _accounting(spec: Spec) -> tuple[Json, Json, Json]:
+def accounting(spec: Spec) -> tuple[Json, Json, Json]:
     """Read queue, project and bank of a job that was given as a jobspec; the short form has none of them."""
     attributes = (spec.jobspec or {}).get("attributes")
     system = attributes.get("system") if isinstance(attributes, Mapping) else None
@@ -180,55 +180,14 @@ def resource_set(spec: Spec, alloc_us: int, hostname: str = _HERE) -> dict[str, 
     }
 
 
-# ---- filters and order --------------------------------------------------------------------------------------------
-
-
-@frozen
-class Filter:
-    """Which jobs a list shows: those in one of these states, or that ended with one of these results (bit masks)."""
-
-    states: int = 0
-    results: int = 0
-
-
-@frozen
-class BadFilter:
-    """A filter that names what is neither a state nor a result; the text says what could be named."""
-
-    text: str
-
-
-EVERY_STATE = Filter(states=State.NEW | ACTIVE | State.INACTIVE)
-_STATES = {state.name.lower(): int(state) for state in State} | {
-    "pending": PENDING,
-    "running": RUNNING,
-    "active": ACTIVE,
-}
-_RESULTS = {result.name.lower(): int(result) for result in Result}
-
-
-def read_filter(text: str) -> Filter | BadFilter:
-    """Read a comma list of states, virtual states and results, upper or lower case."""
-    states = results = 0
-    for word in text.split(","):
-        name = word.strip().lower()
-        if name not in _STATES and name not in _RESULTS:
-            return BadFilter(f"{word.strip()!r} is no state or result; there are {', '.join((*_STATES, *_RESULTS))}")
-        states |= _STATES.get(name, 0)
-        results |= _RESULTS.get(name, 0)
-    return Filter(states, results)
-
-
-def matches(job: Job, wanted: Filter) -> bool:
-    """Whether a list with this filter shows the job."""
-    if job.state & wanted.states:
-        return True
-    result = job.result
-    return result is not None and bool(result & wanted.results)
+# ---- order --------------------------------------------------------------------------------------------------------
 
 
 def list_key(job: Job) -> tuple[int, int, int]:
-    """The order of lists: pending by priority (none yet = 0), running by last start, inactive by last end."""
+    """The order of lists: pending by priority (none yet = 0), running by last start, inactive by last end.
+
+    It says what the order is; the store sorts as its indexes do, which a property holds against this.
+    """
     if job.state is State.INACTIVE:
         return 2, -job.t_inactive_us, -job.id
     if job.state & RUNNING:

@@ -111,6 +111,7 @@ class _Daemon:
         self._registered: tuple[int, int] = (-1, 0)
         self._server = Server(built.root, self._handle, self._selector, built.report.log)
         self._bells: dict[int, Request] = {}
+        self._late_bells: set[int] = set()
         self._next_bell = 0
         self._warnings: list[str] = []
         self._since_us = built.clock.now_us()
@@ -207,6 +208,8 @@ class _Daemon:
         timeout_s = max(0.0, (min(times) - now_us) / 1_000_000) if times else None
         for key, mask in self._selector.select(timeout_s):
             key.data(mask)
+        for number in sorted(self._late_bells):  # whoever has read since is told now
+            self._ring(number, self._scheduler.ledger.visible.get().seq)
 
     def _watch_executor(self) -> None:
         """Keep the executor's descriptor registered as it comes, goes and wants to write."""
@@ -275,11 +278,23 @@ class _Daemon:
 
     def _hang_up(self, number: int) -> None:
         self._bells.pop(number, None)
+        self._late_bells.discard(number)
 
     def _ring_followers(self, events: Sequence[Event], queue: Queue) -> None:
         if events:
-            for request in list(self._bells.values()):
-                request.stream({"seq": queue.seq})
+            for number in list(self._bells):
+                self._ring(number, queue.seq)
+
+    def _ring(self, number: int, seq: int) -> None:
+        """Say how far there is something to read; who has not read the last word is told once he has."""
+        request = self._bells.get(number)
+        if request is None:  # gone with another bell of the same client
+            return
+        if request.unread_bytes:
+            self._late_bells.add(number)
+            return
+        self._late_bells.discard(number)
+        request.stream({"seq": seq})
 
     def _status(self) -> dict[str, Json]:
         limits = limits_of(self._built.config)

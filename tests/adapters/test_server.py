@@ -310,6 +310,29 @@ def test_too_many_open_requests_are_refused_one_by_one(loop: Loop, monkeypatch: 
         assert json.loads(connection.recv(1000)) == {"matchtag": 9, "payload": {}}
 
 
+def test_open_requests_that_hold_too_much_are_refused_one_by_one(loop: Loop, monkeypatch: pytest.MonkeyPatch):
+    """What is answered, canceled or refused holds nothing any more."""
+    monkeypatch.setattr(module, "OPEN_REQUESTS_MAX_BYTES", 1000)
+    with raw(loop) as connection:
+
+        def ask(matchtag: int, size: int) -> None:
+            line = json.dumps({"topic": "bell", "matchtag": matchtag, "payload": {"a": "x" * size}})
+            connection.sendall(line.encode() + b"\n")
+
+        for round_ in range(3):
+            ask(2 * round_, 600)
+            request = loop.next_request()
+            ask(2 * round_ + 1, 600)
+            answer = json.loads(connection.recv(1000))
+            assert (answer["matchtag"], answer["errnum"]) == (2 * round_ + 1, errno.EAGAIN)
+            if round_:
+                loop.do(request.end)
+            else:
+                connection.sendall(b'{"topic":"cancel","matchtag":0}\n')
+            assert json.loads(connection.recv(1000))["matchtag"] == 2 * round_
+            assert not request.is_open
+
+
 def test_a_slow_reader_is_dropped_and_named(loop: Loop, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "UNREAD_MAX_BYTES", 100_000)
     with raw(loop) as connection:

@@ -87,7 +87,7 @@ def commands(text: str, real: Options) -> list[str]:
     found = {" ".join(words[: 1 + (words[0] in groups)]): sections(text, 3)[title] for title, words in titles.items()}
     complaints = differences(found, real, "command")
     for name in sorted(real.keys() & found.keys()):
-        said = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", " ".join(re.findall(r"`([^`]+)`", found[name]))))
+        said = set(re.findall(r"(?<![\w-])--?[a-zA-Z][a-z-]*", " ".join(re.findall(r"`([^`]+)`", found[name]))))
         complaints += differences(said - OF_EVERY_COMMAND, real[name] - OF_EVERY_COMMAND, f"jqsched {name}: option")
     everywhere = {cell.split()[0] for cell in first_cells(text.partition("\n## ")[0])}
     return complaints + differences(everywhere, OF_EVERY_COMMAND, "option of every command")

@@ -1,17 +1,33 @@
 """`jqsched jobs`: which jobs, in which order, in which form."""
 
 import json
+import os
+from datetime import datetime
 
 import pytest
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jqsched import Handle
 from jqsched.cli import jobs as lists
 from jqsched.cli.fastjson import writer
 from jqsched.core.job import Job, JobException, Spec, State
 from jqsched.core.view import INFO_KEYS, job_info
-from tests.cli.conftest import CANCELED, COMPLETED, QUEUED, STARTED, TIMED_OUT, FakeScheduler, SpoolMaker, failed
+from jqsched.job import JobID, JobList
+from tests.cli.conftest import (
+    CANCELED,
+    COMPLETED,
+    QUEUED,
+    STARTED,
+    T0_US,
+    TIMED_OUT,
+    FakeScheduler,
+    SpoolMaker,
+    failed,
+)
+
+RAN = datetime.fromtimestamp(T0_US // 1_000_000).astimezone()
 
 
 @pytest.fixture
@@ -19,7 +35,7 @@ def full(spool: SpoolMaker) -> SpoolMaker:
     """1 completed, 2 failed, 3 canceled, 4 timeout, 5 running, 6 queued, 7 queued higher, 8 waits, 9 held."""
     spool.add(*COMPLETED, name="build")
     spool.add(*failed(3 << 8), name="build")
-    spool.add(*CANCELED)
+    spool.add(*CANCELED, jobspec={"attributes": {"system": {"queue": "batch"}}})
     spool.add(*TIMED_OUT)
     spool.add(*STARTED, name="build")
     spool.add(*QUEUED)
@@ -53,6 +69,25 @@ def ids(spool: SpoolMaker, *arguments: str) -> list[int]:
         (["--name", "none"], []),
         (["2", "6", "2"], [2, 6]),
         (["ƒ7"], [6]),
+        (["0x2", "0000.0000.0000.0006", "job.0000.0000.0000.0001", JobID(7).words, JobID(8).emoji], [2, 6, 1, 7, 8]),
+        (["-A"], [7, 6, 8, 9, 5]),
+        (["-f", "F,r"], [5, 2]),
+        (["-c", "2", "-f", "PD"], [7, 6]),
+        (["-u", "0"], [7, 6, 8, 9, 5]),
+        (["-u", "4711", "-a"], []),
+        (["-q", "batch", "-a"], [3]),
+        (["--constraint", '{"not": [{"states": ["active"]}]}'], [4, 3, 2, 1]),
+        (["--constraint", '{"not": [{"states": ["active"]}]}', "--name", "build"], [2, 1]),
+        (["--constraint", '{"results": ["failed", 1]}', "-c", "1"], [2]),
+        (["--constraint", "{}", "--filter", "depend"], [8]),
+        (["--sort", "id"], [5, 6, 7, 8, 9]),
+        (["--sort", "-id"], [9, 8, 7, 6, 5]),
+        (["--sort", "-priority,-id", "-f", "pending"], [7, 6, 9, 8]),
+        (["--sort", "name,-t_submit", "-a", "--name", "build"], [5, 2, 1]),
+        (["--sort", "returncode,id", "-a"], [5, 6, 7, 8, 9, 3, 1, 2, 4]),
+        (["--sort", "-id", "1", "7", "4"], [7, 4, 1]),
+        (["--sort", "-id", "--count", "2"], [7, 6]),
+        (["--sort", "status_abbrev,id.hex", "-f", "inactive"], [3, 1, 2, 4]),
     ],
 )
 def test_which_and_in_what_order(full: SpoolMaker, arguments: list[str], wanted: list[int]):
@@ -135,6 +170,14 @@ def test_the_schedulers_limits_give_reasons(full: SpoolMaker, scheduler: FakeSch
         ("{id}\\t{cwd}", "2\t/home/user"),
         ("{dependencies}|{reasons}", "|"),
         ("plain", "plain"),
+        ("{id.f58} {id.hex}|{id.kvs:>26}", "ƒ3 0x2|   job.0000.0000.0000.0002"),
+        ("{status_abbrev} {result_abbrev:>3} {state_single}", "F   F I"),
+        ("{inactive_reason}|{contextual_info}|{contextual_time:.6f}", f"Exit 3|{os.uname().nodename}|0.000002"),
+        ("{annotations.sched.resource_summary}|{sched.resource_summary:>8}|{user.x.y:>3}|", "1 core|  1 core|   |"),
+        ("{queue:>3h}|{ntasks:>3h}|{t_remaining:>5.1fh}|{dependencies:h}|{success:h}", "  -|  1|    -|-|false"),
+        ("{t_run!D}|{t_run!d:%Y}|{t_run!d:%Y::>6}|{t_run!d:%b%d %H}", f"{RAN:%FT%T}|{RAN:%Y}|  {RAN:%Y}|{RAN:%b%d %H}"),
+        ("{t_remaining!D:>3}|{t_remaining!d:%Y::>3}|{t_remaining!d:%Y::>3h}|{t_remaining!F:h}|", "   |   |  -|-|"),
+        ("{runtime!F}|{runtime!H}|{duration!F:>3h}|{duration!H}|", "0s|0:00:00|  -||"),
     ],
 )
 def test_a_format(full: SpoolMaker, template: str, wanted: str):
@@ -156,12 +199,57 @@ def test_a_format(full: SpoolMaker, template: str, wanted: str):
         "{id:{name}}",
         "{name:d}",
         "{exception.args}",
+        "{id.f59}",
+        "{id.orig}",
+        "{annotations}.{annotations.sched[0]}",
+        "{sched}",
+        "{user.__class__.x y}",
+        "{status_abbrev.x}",
+        "{t_run!D:d:d}",
+        "{t_run!d:%Y::99999}",
+        "{t_run!s}",
+        "{t_run!Dx}",
+        "{id:hh}",
     ],
 )
 def test_a_format_reaches_nothing_but_keys(full: SpoolMaker, template: str):
     code, out, err = full.run("jobs", "2", "--format", template)
     assert (code, out) == (2, "")
     assert err.startswith("jqsched: --format")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--constraint", "{"], "--constraint: not JSON: "),
+        (["--constraint", "[]"], "--constraint: constraint object invalid: constraint must be JSON object"),
+        (["--constraint", '{"foo": []}'], "--constraint: constraint object invalid: unknown constraint operator: foo"),
+        (["--constraint", "[" * 100_000], "--constraint: not JSON: "),
+        (["--sort", "nope"], "--sort: 'nope' is no key to sort by; there are t_depend, "),
+        (["--sort", "id,"], "--sort: '' is no key to sort by"),
+        (["--sort", "annotations"], "--sort: 'annotations' is no key to sort by"),
+        (["--user", "no such user"], "'no such user' is no user"),
+        (["-A", "-u", "0"], "--all-users and --user: only one of them"),
+        (["fun"], "'fun' is no job id (an integer)"),
+        (["0x0"], "'0x0' is no job id (an integer)"),
+        (["0x" + "f" * 16], "is no job id (an integer)"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_said(full: SpoolMaker, arguments: list[str], said: str):
+    code, out, err = full.run("jobs", *arguments)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_a_list_is_as_job_list_gives_it(full: SpoolMaker):
+    """The command and the module answer the same questions in the same way."""
+    with Handle(full.root) as handle:
+        for filters in ("pending", "running,failed", "inactive", "canceled,completed,depend"):
+            jobs = JobList(handle, filters=[filters], user="all", name="build").jobs()
+            assert ids(full, "--filter", filters, "--name", "build") == [job.id for job in jobs]
+            jobs = JobList(handle, filters=[filters], user="all", max_entries=2).jobs()
+            assert ids(full, "--filter", filters, "--count", "2") == [job.id for job in jobs]
 
 
 def test_a_format_escapes_what_acts_on_a_terminal(spool: SpoolMaker):

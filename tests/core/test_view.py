@@ -1,4 +1,4 @@
-"""How jobs and events are shown: the 36 keys, what is known when, filters and the order of lists."""
+"""How jobs and events are shown: the 36 keys, what is known when, the order of lists."""
 
 import json
 from random import Random
@@ -8,18 +8,13 @@ from attrs import evolve
 
 from jqsched.core import explain, order, queue
 from jqsched.core.event import Event, advance
-from jqsched.core.job import Job, JobException, Result, Spec, State
+from jqsched.core.job import Job, JobException, Spec, State
 from jqsched.core.policy import Limits
 from jqsched.core.view import (
-    EVERY_STATE,
     INFO_KEYS,
-    BadFilter,
-    Filter,
     event_entry,
     job_info,
     list_key,
-    matches,
-    read_filter,
     standing,
 )
 
@@ -191,31 +186,7 @@ def test_alloc_carries_r():
     assert "R" not in event_entry(1, Event(5, T_US, "start"), SPEC)
 
 
-# --- filters and order -------------------------------------------------------------------------------------------
-
-
-def test_a_filter_reads_states_and_results():
-    assert read_filter("pending, FAILED,Timeout") == Filter(14, Result.FAILED | Result.TIMEOUT)
-    assert read_filter("running") == Filter(48, 0)
-    assert read_filter("active") == Filter(62, 0)
-
-
-@pytest.mark.parametrize("text", ["", "pending,", "nope", "14"])
-def test_what_is_no_state_is_said(text):
-    bad = read_filter(text)
-    assert isinstance(bad, BadFilter)
-    assert bad.text.endswith(
-        " is no state or result; there are new, depend, priority, sched, run, cleanup, inactive, pending, running, "
-        "active, completed, failed, canceled, timeout"
-    )
-
-
-def test_states_and_results_are_alternatives():
-    running, failed, completed = history(*STARTED), history(*STARTED, *finish(256)), history(*STARTED, *finish(0))
-    wanted = read_filter("running,failed")
-    assert isinstance(wanted, Filter)
-    assert [matches(job, wanted) for job in (running, failed, completed)] == [True, True, False]
-    assert all(matches(job, EVERY_STATE) for job in (running, failed, completed, history(SUBMIT)))
+# --- order -------------------------------------------------------------------------------------------------------
 
 
 def test_the_order_of_lists():

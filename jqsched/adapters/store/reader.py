@@ -5,15 +5,56 @@ Rule: never writes, never waits for the writer (WAL readers see a committed snap
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 
-from jqsched.adapters.store import codec
+from attrs import evolve, frozen
+
+from jqsched.adapters.store import codec, query
 from jqsched.adapters.store.schema import FORMAT_VERSION, StoreRefused, connect, damage_refused, port_errors, store_path
 from jqsched.adapters.store.writer import SELECT_EVENTS, SELECT_JOBS
+from jqsched.core.constraint import Budget, Constraint, matches
 from jqsched.core.event import Event
 from jqsched.core.filters import Rules, kept_rules
 from jqsched.core.job import Job
 from jqsched.ports import RULES
+
+
+@frozen
+class Choice:
+    """Which events of the journal are wanted; None: of all jobs, of all names, all events."""
+
+    ids: Sequence[int] | None = None
+    names: Sequence[str] | None = None
+    allow: Sequence[str] | None = None
+    deny: Sequence[str] = ()
+
+    def of(self, ids: Sequence[int]) -> "Choice":
+        """The same of these jobs."""
+        return evolve(self, ids=ids)
+
+    def sql(self) -> tuple[str, list[object]]:
+        """What is to be added to a WHERE clause."""
+        clauses, values = "", list[object]()
+        if self.ids is not None:
+            clauses += f" AND jobid IN ({_numbers(self.ids)})"
+        if self.names is not None:
+            clauses += f" AND jobid IN (SELECT id FROM jobs WHERE name IN ({_marks(self.names)}))"
+        if self.allow is not None:
+            clauses += f" AND name IN ({_marks(self.allow)})"
+        if self.deny:
+            clauses += f" AND name NOT IN ({_marks(self.deny)})"
+        return clauses, [*values, *(self.names or ()), *(self.allow or ()), *self.deny]
+
+
+def _numbers(ids: Iterable[int]) -> str:
+    """Ids as they stand in SQL: there may be more of them than values that can be bound."""
+    return ",".join(str(int(id_)) for id_ in ids)
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))
 
 
 class StoreReader:
@@ -25,12 +66,19 @@ class StoreReader:
             raise FileNotFoundError(self.path)
         try:
             self._connection = connect(self.path, read_only=True)
-            version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+            try:
+                self.is_empty = self._version() == 0
+            except BaseException:  # nobody gets this reader, so nobody else would close it
+                self._connection.close()
+                raise
         except sqlite3.DatabaseError as error:
             raise StoreRefused(f"{self.path}: cannot be read ({error})") from error
+
+    def _version(self) -> int:
+        version: int = self._connection.execute("PRAGMA user_version").fetchone()[0]
         if version > FORMAT_VERSION:
             raise StoreRefused(f"{self.path}: written by a newer jqsched (format {version})")
-        self.is_empty = version == 0
+        return version
 
     def close(self) -> None:
         """Close the connection."""
@@ -40,7 +88,8 @@ class StoreReader:
         if self.is_empty:
             return
         with port_errors("read the store", self.path):
-            yield from self._connection.execute(sql, arguments)
+            for row in self._connection.execute(sql, arguments):  # noqa: UP028 - it would close what is closed already
+                yield row
 
     # -- jobs
 
@@ -53,6 +102,51 @@ class StoreReader:
         sql = f"{SELECT_JOBS} WHERE state = 64 AND t_inactive_us > ? ORDER BY t_inactive_us DESC, id DESC LIMIT ?"
         return map(codec.job_from_row, self._rows(sql, (since_us, most)))
 
+    def search(
+        self, constraint: Constraint, *, since_us: int = 0, most: int = -1, budget: Budget, hostname: str
+    ) -> Iterator[Job]:
+        """The jobs that match, in the order of lists, at most `most` (negative: all); of one moment.
+
+        Of finished jobs only those that ended after `since_us`. Raises: Excessive.
+        Cost: live jobs are looked at where they may match; finished ones by index where it is on names or times, else
+              each is looked at until there are `most`.
+        """
+        with self.snapshot():
+            for part in (query.LIVE, query.FINISHED):
+                for job in self._matching(part, constraint, since_us, most, budget, hostname):
+                    most -= 1
+                    yield job
+
+    def _matching(
+        self, part: query.Part, constraint: Constraint, since_us: int, most: int, budget: Budget, hostname: str
+    ) -> Iterator[Job]:
+        found = query.condition(constraint, part, hostname)
+        if found.matches_none or most == 0:
+            return iter(())
+        sql, values = query.statement(SELECT_JOBS, part, constraint, since_us, found, self._count)
+        if found.exact:
+            return map(codec.job_from_row, self._rows(f"{sql} LIMIT ?", (*values, most)))
+        jobs = map(codec.job_from_row, self._rows(sql, values))
+        chosen = (job for job in jobs if matches(constraint, job, budget, hostname))
+        return islice(chosen, most) if most >= 0 else chosen
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """What is read inside is of one moment."""
+        if self.is_empty or self._connection.in_transaction:
+            yield
+            return
+        with port_errors("read the store", self.path):
+            self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            with suppress(sqlite3.ProgrammingError):  # closed meanwhile
+                self._connection.execute("COMMIT")
+
+    def _count(self, sql: str, values: Sequence[object]) -> int:
+        return next((int(row[0]) for row in self._rows(sql, values)), 0)
+
     def jobs(self, ids: Iterable[int]) -> dict[int, Job]:
         """Those of these jobs that are known."""
         found: dict[int, Job] = {}
@@ -60,6 +154,15 @@ class StoreReader:
             for row in self._rows(f"{SELECT_JOBS} WHERE id = ?", (id_,)):
                 found[id_] = codec.job_from_row(row)
         return found
+
+    def known(self, ids: Iterable[int]) -> int:
+        """How many of these jobs are known."""
+        return next((row[0] for row in self._rows(f"SELECT count(*) FROM jobs WHERE id IN ({_numbers(ids)})")), 0)
+
+    def first_ended(self, ids: Iterable[int]) -> Job | None:
+        """The first of these jobs to end; None when none has."""
+        sql = f"{SELECT_JOBS} WHERE state = 64 AND id IN ({_numbers(ids)}) ORDER BY t_inactive_us LIMIT 1"
+        return next(map(codec.job_from_row, self._rows(sql)), None)
 
     def named(self, name: str) -> Iterator[Job]:
         """All jobs of a name, by id."""
@@ -88,6 +191,20 @@ class StoreReader:
         """The events of all jobs, in order, after a seq and a time."""
         sql = f"{SELECT_EVENTS} WHERE seq > ? AND t_us > ? ORDER BY seq"
         return map(codec.event_from_row, self._rows(sql, (after_seq, since_us)))
+
+    def stretch(self, after_seq: int, last_seq: int, choice: Choice, most: int) -> list[tuple[int, Event]]:
+        """The chosen events after one seq and up to another, in order, at most so many (negative: all); read whole."""
+        clauses, values = choice.sql()
+        sql = f"{SELECT_EVENTS} WHERE seq > ? AND seq <= ?{clauses} ORDER BY seq LIMIT ?"
+        return list(map(codec.event_from_row, self._rows(sql, (after_seq, last_seq, *values, most))))
+
+    def active_at(self, seq: int) -> list[int]:
+        """The jobs that were active when this was the last event, whatever became of them since; by id."""
+        newest = "SELECT t_us FROM events WHERE seq <= ? ORDER BY seq DESC LIMIT 1"
+        (now_us,) = next(self._rows(newest, (seq,)), (0,))
+        sql = """SELECT id FROM jobs WHERE (state < 64 OR (state = 64 AND t_inactive_us > ?)) AND t_submit_us <= ?
+            ORDER BY id"""
+        return [row[0] for row in self._rows(sql, (now_us, now_us))]
 
     def last_seq(self) -> int:
         """The seq of the newest event, 0 when there is none."""

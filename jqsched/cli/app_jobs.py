@@ -1,0 +1,74 @@
+"""`jqsched jobs` as typer sees it: the options by which jobs are chosen, sorted and shown.
+
+Rule: declarations only, as in `app`.
+"""
+
+from typing import Annotated
+
+import typer
+
+from jqsched.cli.failure import USAGE, Failure
+from jqsched.cli.options import AsJson, OptionalIds, Spool, Store
+
+AllUsers = Annotated[bool, typer.Option("-A", "--all-users", help="Jobs of all users (the default).")]
+StatesAndResults = Annotated[
+    str | None, typer.Option("-f", "--filter", metavar="F", help="States and results, such as pending,failed.")
+]
+InQueue = Annotated[str | None, typer.Option("-q", "--queue", help="Only jobs whose jobspec says this queue.")]
+OfUser = Annotated[str | None, typer.Option("-u", "--user", help="Only jobs of this user, by name or number.")]
+Matching = Annotated[
+    str | None,
+    typer.Option("--constraint", metavar="JSON", help='Only jobs that match (RFC 31), such as {"not": [...]}.'),
+]
+EndedSince = Annotated[
+    str | None, typer.Option("--since", metavar="TIME", help="Of finished jobs those that ended after it.")
+]
+Count = Annotated[int | None, typer.Option("-c", "--count", min=1, metavar="N", help="At most so many.")]
+SortedBy = Annotated[
+    str | None,
+    typer.Option("--sort", metavar="KEYS", help="Such as name,-t_run: keys as in --format, - for descending."),
+]
+Template = Annotated[
+    str | None, typer.Option("-o", "--format", metavar="FORMAT", help="Such as '{id:>6} {name}', keys as in --json.")
+]
+
+
+def jobs(
+    ids: OptionalIds = None,
+    spool: Spool = None,
+    everything: Annotated[bool, typer.Option("-a", "--all", help="Finished jobs too.")] = False,
+    all_users: AllUsers = False,
+    filter_: StatesAndResults = None,
+    name: Annotated[str | None, typer.Option(help="Only jobs of this name.")] = None,
+    queue: InQueue = None,
+    user: OfUser = None,
+    constraint: Matching = None,
+    since: EndedSince = None,
+    count: Count = None,
+    sort: SortedBy = None,
+    only_ids: Annotated[bool, typer.Option("--ids", help="Print ids only.")] = False,
+    template: Template = None,
+    as_json: AsJson = False,
+    store: Store = None,
+) -> int:
+    """List jobs: the active ones, or those asked for."""
+    from jqsched.cli import jobs as lists
+    from jqsched.cli.place import job_ids, place, time_us
+
+    if only_ids + as_json + (template is not None) > 1:
+        raise Failure("--ids, --format and --json: only one of them", USAGE)
+    if all_users and user is not None:
+        raise Failure("--all-users and --user: only one of them", USAGE)
+    query = lists.Query(
+        ids=job_ids(ids),
+        everything=everything,
+        filter=filter_,
+        name=name,
+        queue=queue,
+        user=user,
+        constraint=constraint,
+        sort=sort,
+        since_us=time_us(since) if since is not None else None,
+        count=count,
+    )
+    return lists.jobs(place(spool, store), query, only_ids=only_ids, template=template, as_json=as_json)

@@ -1,0 +1,119 @@
+"""`Handle`: one process's way into a spool, as `flux.Flux()` is into an instance.
+
+Rule: a request is answered from the store where it only reads, by the scheduler where it does not, and whoever asks
+cannot tell (ADR 8). Nothing is opened before it is needed, and reading needs no scheduler.
+"""
+
+import errno
+import os
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from jqsched.client.bell import Bell
+from jqsched.client.local import Call, LocalChannel
+from jqsched.client.reactor import Reactor
+from jqsched.client.records import Records
+from jqsched.client.services import SERVICES
+from jqsched.client.wire import Wire
+from jqsched.constants import FLUX_NODEID_ANY, FLUX_REACTOR_NOWAIT, FLUX_REACTOR_ONCE
+from jqsched.future import Channel, Payload
+from jqsched.rpc import RPC, Given
+
+_NO_SPOOL = "no spool: name its directory, or set JQSCHED_SPOOL"
+
+
+class Handle:
+    """A spool's jobs and its scheduler, for one thread.
+
+    `spool` is its directory, by default `JQSCHED_SPOOL`; `store` where the store is elsewhere (`JQSCHED_STORE`).
+    Raises: FileNotFoundError where there is no such directory, NotADirectoryError.
+
+    In asyncio: `async with Handle() as handle`, `await` a future, `async for` over a stream. The loop waits on the
+    handle's own epoll descriptor, so there is no thread; a portion of the store is read on the loop's thread, which
+    takes some milliseconds at most. `get`, `poll` and `reactor_run` block, there as elsewhere.
+    """
+
+    def __init__(
+        self, spool: str | os.PathLike[str] | None = None, *, store: str | os.PathLike[str] | None = None
+    ) -> None:
+        self._closed = True
+        root = os.fspath(spool) if spool is not None else os.environ.get("JQSCHED_SPOOL", "")
+        if not root:
+            raise FileNotFoundError(errno.ENOENT, _NO_SPOOL)
+        if not os.path.isdir(root):
+            number = errno.ENOTDIR if os.path.exists(root) else errno.ENOENT
+            raise OSError(number, os.strerror(number), root)
+        self.spool = os.path.abspath(root)
+        folder = os.fspath(store) if store is not None else os.environ.get("JQSCHED_STORE") or self.spool
+        self.reactor = Reactor()
+        self._records = Records(self.spool, os.path.abspath(folder))
+        self._bell, self._wire = Bell(self.spool, self.reactor), Wire(self.spool, self.reactor)
+        self._services = SERVICES
+        self._closed = False
+
+    def close(self) -> None:
+        """Let go of the scheduler and the store; futures that wait will never be ready."""
+        if not self._closed:
+            self._closed = True
+            self._bell.close()
+            self._wire.close()
+            self._records.close()
+            self.reactor.close()
+
+    def __del__(self) -> None:
+        with suppress(Exception):  # whatever is left when the interpreter ends
+            self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        self.reactor.attach()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -- requests
+
+    def rpc(self, topic: str, payload: Given = None, nodeid: int = FLUX_NODEID_ANY, flags: int = 0) -> RPC:
+        """Send a request; the future is ready when it is answered. Raises OSError EINVAL for what is no request."""
+        return RPC(self, topic, payload, nodeid, flags)
+
+    def ask(self, topic: str, payload: Payload | None, *, streaming: bool) -> Channel:
+        """Send a request; the answers come by the channel. Whoever wants a future calls `rpc`."""
+        if self._closed:
+            raise OSError(errno.EBADF, "the handle is closed")
+        service = self._services.get(topic)
+        if service is None:
+            return self._wire.ask(topic, payload, streaming=streaming)
+        return LocalChannel(service(Call(payload, streaming, self._records)), self._bell, self.reactor)
+
+    # -- the reactor
+
+    def get_reactor(self) -> Reactor:
+        """What calls back."""
+        return self.reactor
+
+    def reactor_run(self, reactor: Reactor | None = None, flags: int = 0) -> int:
+        """Call back until no future is waited for, or `reactor_stop`; returns how many still are.
+
+        `flags`: FLUX_REACTOR_ONCE until somebody was called back, FLUX_REACTOR_NOWAIT only those who are ready now.
+        What a callback raises ends it, and is raised here. Raises KeyboardInterrupt on Ctrl-C, and when interrupted.
+        """
+        once, nowait = bool(flags & FLUX_REACTOR_ONCE), bool(flags & FLUX_REACTOR_NOWAIT)
+        return (reactor or self.reactor).run(once=once, nowait=nowait)
+
+    def reactor_stop(self, reactor: Reactor | None = None) -> None:
+        """Let `reactor_run` return; from a callback, a signal handler or another thread."""
+        (reactor or self.reactor).stop()
+
+    def reactor_interrupt(self, *_: object) -> None:
+        """Let `reactor_run` raise KeyboardInterrupt; fit for `signal.signal` and as a callback."""
+        self.reactor.interrupt()

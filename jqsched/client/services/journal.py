@@ -1,0 +1,159 @@
+"""`job-manager.events-journal`: the events of all jobs, those that were and those that come.
+
+Rule: in the order of their seq, each once. History comes in portions as it is wanted, so a journal of any length costs
+no memory. Ours beside Flux's `full`, `allow` and `deny`: `since_seq`, `since`, `ids`, `names`, and `seq` in each
+answer. Source: flux.md section 6.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from os import uname
+
+from attrs import frozen
+
+from jqsched.adapters.store.reader import Choice, StoreReader
+from jqsched.client.local import PAUSE, Call, Pause
+from jqsched.client.services import payload as reading
+from jqsched.core.event import Event
+from jqsched.core.job import Spec
+from jqsched.core.jobspec import redact, to_jobspec
+from jqsched.core.view import resource_set
+from jqsched.future import Payload
+
+PORTION = 1000  # events read at once
+JOBS_PORTION = 200  # active jobs whose history is read at once
+SPECS_MAX = 10_000  # specs remembered; that of any other job is looked up
+LAST_EVENTS = ("clean", "invalidate")
+
+
+@frozen
+class _Wanted:
+    full: bool
+    since_seq: int
+    since_s: float
+    choice: Choice
+
+    def of(self, found: Iterator["Numbered"]) -> Iterator["Numbered"]:
+        """Those that happened after the time that is wanted: compared as the seconds that the reader was given."""
+        if self.since_s <= 0:
+            return found
+        return (numbered for numbered in found if numbered[1].t_us / 1_000_000 > self.since_s)
+
+
+def events_journal(call: Call) -> Iterator[Payload | Pause]:
+    """History, the sentinel, and then each event as it is committed.
+
+    History is that of all jobs in the order of time with `full`, and from `since_seq` on: who goes on there wants all
+    that he missed. Else it is that of the active jobs, job by job.
+    Raises: EPROTO.
+    """
+    if not call.streaming:
+        raise reading.protocol_error("job-manager.events requires streaming RPC flag")
+    wanted = _wanted(reading.given(call))
+    reader, show = call.records.reader, _Shown(call.records.reader)
+    last = reader().last_seq()
+    if wanted.full:
+        start = max(wanted.since_seq, _seq_at(reader(), wanted.since_s))
+        history = _stretch(reader, start, last, wanted.choice)
+    else:
+        history = _active_history(reader, last, wanted.choice)
+    yield from map(show, wanted.of(history))
+    last = max(last, wanted.since_seq)
+    yield {"id": -1, "events": [], "seq": last}
+    while True:
+        now = reader().last_seq()
+        yield from map(show, wanted.of(_stretch(reader, last, now, wanted.choice)))
+        last = max(last, now)
+        yield PAUSE
+
+
+def _wanted(payload: Payload) -> _Wanted:
+    allow = reading.optional(payload, "allow", reading.names, None)
+    deny = reading.optional(payload, "deny", reading.names, None)
+    ids = reading.optional(payload, "ids", reading.many(reading.job_id), None)
+    names = reading.optional(payload, "names", reading.many(reading.text), None)
+    since_seq = reading.optional(payload, "since_seq", reading.integer, None)
+    return _Wanted(
+        full=reading.optional(payload, "full", reading.boolean, False) or since_seq is not None,
+        since_seq=since_seq or 0,
+        since_s=reading.optional(payload, "since", reading.number, 0.0),
+        choice=Choice(ids=ids, names=names, allow=allow, deny=deny or ()),
+    )
+
+
+# ---- which --------------------------------------------------------------------------------------------------------
+
+Numbered = tuple[int, Event]
+
+
+def _stretch(reader: Callable[[], StoreReader], after: int, last: int, choice: Choice) -> Iterator[Numbered]:
+    """The chosen events after one seq and up to another, read in portions."""
+    while after < last:
+        portion = reader().stretch(after, last, choice, PORTION)
+        yield from portion
+        after = portion[-1][0] if len(portion) == PORTION else last
+
+
+def _active_history(reader: Callable[[], StoreReader], last: int, choice: Choice) -> Iterator[Numbered]:
+    """The events so far of each job that was active at that seq."""
+    ids = reader().active_at(last)
+    for begin in range(0, len(ids), JOBS_PORTION):
+        some = [id_ for id_ in ids[begin : begin + JOBS_PORTION] if choice.ids is None or id_ in choice.ids]
+        found = reader().stretch(0, last, choice.of(some), -1) if some else []
+        yield from sorted(found, key=lambda entry: (entry[1].jobid, entry[0]))
+
+
+def _seq_at(reader: StoreReader, time_s: float) -> int:
+    """A seq up to which nothing is after a time, or not long before: times increase with the seqs. O(log n)."""
+    if time_s <= 0:
+        return 0
+    low, high, time_us = 0, reader.last_seq(), math.floor(time_s * 1_000_000) - 1
+    while low < high:
+        middle = (low + high) // 2
+        found = reader.stretch(middle, high, EVERYTHING, 1)
+        if found and found[0][1].t_us <= time_us:
+            low = found[0][0]
+        else:
+            high = middle
+    return low
+
+
+EVERYTHING = Choice()
+
+
+# ---- how ----------------------------------------------------------------------------------------------------------
+
+
+class _Shown:
+    """Writes answers. What `alloc` gave is told of the job's spec, remembered while the job is active."""
+
+    def __init__(self, reader: Callable[[], StoreReader]) -> None:
+        self._reader, self._host = reader, uname().nodename
+        self._specs: dict[int, Spec] = {}
+
+    def __call__(self, numbered: Numbered) -> Payload:
+        seq, event = numbered
+        id_, name = event.jobid, event.name
+        entry = {"timestamp": event.t_us / 1_000_000, "name": name}
+        if event.context:
+            entry["context"] = event.context
+        answer: Payload = {"id": id_, "events": [entry], "seq": seq}  # type: ignore[list-item]  # a context is JSON
+        if event.spec is not None:
+            if len(self._specs) >= SPECS_MAX:  # the ends of jobs may not be among what was chosen
+                del self._specs[next(iter(self._specs))]
+            self._specs[id_] = event.spec
+            if name == "submit":
+                answer["jobspec"] = dict(redact(to_jobspec(event.spec)))
+        elif name == "alloc":
+            spec = self._spec(id_)
+            if spec is not None:
+                answer["R"] = resource_set(spec, event.t_us, self._host)
+        elif name in LAST_EVENTS:
+            self._specs.pop(id_, None)
+        return answer
+
+    def _spec(self, id_: int) -> Spec | None:
+        if id_ not in self._specs:
+            job = self._reader().jobs([id_]).get(id_)
+            return job.spec if job is not None else None
+        return self._specs[id_]

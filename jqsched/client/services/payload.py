@@ -1,0 +1,87 @@
+"""Reading the payload of a request: what a service asks for, and what it says when it gets something else.
+
+Rule: EPROTO for what has not the right form, as Flux answers. Source: RFC 6; flux.md sections 5 to 7.
+"""
+
+import errno
+import os
+from collections.abc import Callable
+from typing import TypeVar
+
+from jqsched.client.local import Call
+from jqsched.core.json import Json
+from jqsched.future import Payload
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+_INTEGER_MAX = 2**63
+
+
+def protocol_error(text: str | None = None) -> OSError:
+    """A request that is not what the topic asks for."""
+    return OSError(errno.EPROTO, text or os.strerror(errno.EPROTO))
+
+
+def given(call: Call) -> Payload:
+    """The payload; none at all is an error."""
+    if call.payload is None:
+        raise protocol_error()
+    return call.payload
+
+
+def optional(payload: Payload, key: str, read: Callable[[str, Json], T], default: D) -> T | D:
+    """Read an entry that may be missing."""
+    return read(key, payload[key]) if payload.get(key) is not None else default
+
+
+def integer(key: str, value: Json) -> int:
+    """Read an integer."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise protocol_error(f"invalid payload: {key} must be an integer")
+    return value
+
+
+def job_id(key: str, value: Json) -> int:
+    """Read a job id; one that no job of ours can have is an unknown one."""
+    number = integer(key, value)
+    return number if 0 < number < _INTEGER_MAX else 0
+
+
+def number(key: str, value: Json) -> float:
+    """Read a number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise protocol_error(f"invalid payload: {key} must be a number")
+    return float(value)
+
+
+def boolean(key: str, value: Json) -> bool:
+    """Read true or false."""
+    if not isinstance(value, bool):
+        raise protocol_error(f"invalid payload: {key} must be true or false")
+    return value
+
+
+def text(key: str, value: Json) -> str:
+    """Read a string."""
+    if not isinstance(value, str):
+        raise protocol_error(f"invalid payload: {key} must be a string")
+    return value
+
+
+def many(read: Callable[[str, Json], T]) -> Callable[[str, Json], list[T]]:
+    """Read an array of values."""
+
+    def read_all(key: str, value: Json) -> list[T]:
+        if not isinstance(value, list):
+            raise protocol_error(f"invalid payload: {key} must be an array")
+        return [read(f"each of {key}", item) for item in value]
+
+    return read_all
+
+
+def names(key: str, value: Json) -> list[str]:
+    """Read an object of which only the keys count."""
+    if not isinstance(value, dict):
+        raise protocol_error(f"invalid payload: {key} must be an object")
+    return list(value)

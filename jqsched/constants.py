@@ -1,0 +1,62 @@
+"""The constants of Flux under Flux's names, for scripts that were written for it.
+
+Rule: numbers and names only. What has a name in the core is that value; the rest is what Flux's headers say.
+"""
+
+from jqsched.core.job import PRIORITY_MAX, URGENCY_DEFAULT, URGENCY_EXPEDITE, URGENCY_HOLD, Result, State
+
+FLUX_JOB_STATE_NEW = State.NEW.value
+FLUX_JOB_STATE_DEPEND = State.DEPEND.value
+FLUX_JOB_STATE_PRIORITY = State.PRIORITY.value
+FLUX_JOB_STATE_SCHED = State.SCHED.value
+FLUX_JOB_STATE_RUN = State.RUN.value
+FLUX_JOB_STATE_CLEANUP = State.CLEANUP.value
+FLUX_JOB_STATE_INACTIVE = State.INACTIVE.value
+FLUX_JOB_STATE_PENDING = FLUX_JOB_STATE_DEPEND | FLUX_JOB_STATE_PRIORITY | FLUX_JOB_STATE_SCHED
+FLUX_JOB_STATE_RUNNING = FLUX_JOB_STATE_RUN | FLUX_JOB_STATE_CLEANUP
+FLUX_JOB_STATE_ACTIVE = FLUX_JOB_STATE_PENDING | FLUX_JOB_STATE_RUNNING
+FLUX_JOB_NR_STATES = len(State)
+
+FLUX_JOB_RESULT_COMPLETED = Result.COMPLETED.value
+FLUX_JOB_RESULT_FAILED = Result.FAILED.value
+FLUX_JOB_RESULT_CANCELED = Result.CANCELED.value
+FLUX_JOB_RESULT_TIMEOUT = Result.TIMEOUT.value
+FLUX_JOB_NR_RESULTS = len(Result)
+
+FLUX_JOB_URGENCY_MIN = URGENCY_HOLD
+FLUX_JOB_URGENCY_HOLD = URGENCY_HOLD
+FLUX_JOB_URGENCY_DEFAULT = URGENCY_DEFAULT
+FLUX_JOB_URGENCY_MAX = URGENCY_EXPEDITE
+FLUX_JOB_URGENCY_EXPEDITE = URGENCY_EXPEDITE
+FLUX_JOB_PRIORITY_MIN = 0
+FLUX_JOB_PRIORITY_MAX = PRIORITY_MAX
+
+FLUX_JOB_PRE_SIGNED = 1
+FLUX_JOB_DEBUG = 2
+FLUX_JOB_WAITABLE = 4
+FLUX_JOB_NOVALIDATE = 8
+
+FLUX_RPC_NORESPONSE = 1
+FLUX_RPC_STREAMING = 2
+FLUX_REACTOR_NOWAIT = 1
+FLUX_REACTOR_ONCE = 2
+FLUX_MATCHTAG_NONE = 0
+FLUX_NODEID_UPSTREAM = 2**32 - 2
+FLUX_NODEID_ANY = 2**32 - 1
+
+FLUX_USERID_UNKNOWN = 2**32 - 1
+FLUX_ROLE_NONE = 0
+FLUX_ROLE_OWNER = 1
+FLUX_ROLE_USER = 2
+FLUX_ROLE_LOCAL = 4
+FLUX_ROLE_ALL = 2**32 - 1
+
+FLUX_JOBID_ANY = 2**64 - 1
+
+# The events of the main log, as `flux.job.event` lists them. There are more (`validate`, `memo`).
+MAIN_EVENTS = frozenset(
+    (
+        "submit", "depend", "priority", "flux-restart", "urgency", "alloc", "free", "start", "release", "finish",
+        "clean", "debug", "exception",
+    )
+)  # fmt: skip

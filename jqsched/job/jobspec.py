@@ -1,0 +1,318 @@
+"""Jobspecs in the making: `JobspecV1.from_command(["true"], duration="10m")`, and `dumps()` for the scheduler.
+
+Rule: what it makes is an RFC 25 jobspec that our own long form accepts; what cannot be had on one machine (GPUs, whole
+nodes, batch instances) is refused here, not later. Source: RFC 14, RFC 25; Flux's parameters and their errors.
+"""
+
+import json
+import math
+import os
+import re
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Self, TypeAlias, cast
+
+from jqsched.core.jobspec import from_jobspec
+from jqsched.core.jobspec.values import Wrong, duration_us, is_unicode
+from jqsched.core.json import Json
+
+Tree: TypeAlias = dict[str, Json]
+
+_ZERO = re.compile(r"(?:0+\.?0*|\.0+)(?:ms|s|m|h|d)?", re.ASCII)
+_NOWHERE = ("none", "kvs")  # Flux's words for output that goes to no file: here it goes where output goes
+_OURS = "user.jqsched."
+
+
+class Jobspec:
+    """A jobspec of RFC 25: its four sections, and its attributes by dotted keys.
+
+    Raises: JobspecError (a ValueError) with all errors, when the parts make no jobspec that can run here.
+    """
+
+    def __init__(self, resources: list[Json], tasks: list[Json], attributes: Tree, version: int = 1) -> None:
+        self.jobspec: Tree = {"resources": resources, "tasks": tasks, "attributes": attributes, "version": version}
+        from_jobspec(self.jobspec)
+
+    # -- sections
+
+    @property
+    def resources(self) -> Json:
+        """The section `resources`."""
+        return self.jobspec["resources"]
+
+    @property
+    def tasks(self) -> Json:
+        """The section `tasks`."""
+        return self.jobspec["tasks"]
+
+    @property
+    def attributes(self) -> Json:
+        """The section `attributes`."""
+        return self.jobspec["attributes"]
+
+    @property
+    def version(self) -> Json:
+        """The version, 1."""
+        return self.jobspec["version"]
+
+    # -- attributes by key
+
+    def getattr(self, key: str) -> Json:
+        """Get an attribute: `system.duration`, or in short `duration`. Raises: KeyError when there is none."""
+        value: Json = self.jobspec
+        for part in _full(key).split("."):
+            if not isinstance(value, Mapping) or value.get(part) is None:
+                raise KeyError(key)
+            value = value[part]
+        return value
+
+    def setattr(self, key: str, val: Json) -> None:
+        """Set an attribute, with the objects around it. Raises: TypeError when one of these is no object."""
+        *path, last = _full(key).split(".")
+        parent = self.jobspec
+        for part in path:
+            inner = parent.setdefault(part, {})
+            if not isinstance(inner, dict):
+                raise TypeError(f"failed to set {_full(key)} to {val}: {part} is no object")
+            parent = inner
+        parent[last] = val
+
+    def setattr_shell_option(self, key: str, val: Json) -> None:
+        """Set an option of Flux's job shell; it is kept, and has no effect here."""
+        self.setattr(f"system.shell.options.{key}", val)
+
+    def _get(self, key: str) -> Json:
+        try:
+            return self.getattr(key)
+        except KeyError:
+            return None
+
+    @property
+    def duration(self) -> Json:
+        """The time limit in seconds, 0 = none. Set it to seconds, a `timedelta`, or RFC 23's `10m`."""
+        return self._get("duration")
+
+    @duration.setter
+    def duration(self, duration: float | str | timedelta) -> None:
+        self.setattr("duration", _seconds(duration))
+
+    @property
+    def cwd(self) -> Json:
+        """The working directory: an absolute path."""
+        return self._get("cwd")
+
+    @cwd.setter
+    def cwd(self, cwd: str | os.PathLike[str]) -> None:
+        path = os.fspath(cwd) if isinstance(cwd, os.PathLike) else cwd
+        if not isinstance(path, str):
+            raise ValueError("cwd must be a string")
+        self.setattr("cwd", path)
+
+    @property
+    def environment(self) -> Json:
+        """The environment that is added to what a job gets anyway. The mapping is not copied."""
+        return self._get("environment")
+
+    @environment.setter
+    def environment(self, environ: Mapping[str, str]) -> None:
+        if not isinstance(environ, Mapping):
+            raise ValueError("environment must be a mapping")
+        self.setattr("environment", cast(Json, environ))
+
+    @property
+    def queue(self) -> Json:
+        """The queue: a word that lists can look for; there are no queues here."""
+        return self._get("queue")
+
+    @queue.setter
+    def queue(self, queue: str) -> None:
+        if not isinstance(queue, str):
+            raise TypeError("queue must be a string")
+        self.setattr("queue", queue)
+
+    @property
+    def stdout(self) -> Json:
+        """The file of the output; relative to the working directory, with `{id}` (or `{{id}}`) and `{name}` in it."""
+        return self._get(f"{_OURS}output")
+
+    @stdout.setter
+    def stdout(self, path: str | os.PathLike[str]) -> None:
+        self.setattr(f"{_OURS}output", _file(path))
+
+    @property
+    def stderr(self) -> Json:
+        """The file of the error output; None: together with the output."""
+        return self._get(f"{_OURS}error")
+
+    @stderr.setter
+    def stderr(self, path: str | os.PathLike[str]) -> None:
+        self.setattr(f"{_OURS}error", _file(path))
+
+    output, error = stdout, stderr
+
+    # -- as text
+
+    def dumps(self, **kwargs: bool | int | str | None) -> str:
+        """Write it as JSON, with the options of `json.dumps`."""
+        return json.dumps(self.jobspec, ensure_ascii=False, **kwargs)  # type: ignore[arg-type]  # json's own options
+
+    def __str__(self) -> str:
+        return str(self.jobspec)
+
+    def __repr__(self) -> str:
+        parts = f"{self.resources}, {self.tasks}, attributes={self.attributes}, version={self.version}"
+        return f"{type(self).__name__}({parts})"
+
+
+class JobspecV1(Jobspec):
+    """A jobspec of version 1, the only one."""
+
+    def __init__(self, resources: list[Json], tasks: list[Json], attributes: Tree, version: int = 1) -> None:
+        if version != 1:
+            raise ValueError("version must be 1")
+        super().__init__(resources, tasks, attributes, version)
+
+    @classmethod
+    def from_command(
+        cls,
+        command: Iterable[str],
+        num_tasks: int = 1,
+        cores_per_task: int = 1,
+        gpus_per_task: int | None = None,
+        num_nodes: int | None = None,
+        exclusive: bool = False,
+        duration: float | str | timedelta | None = None,
+        environment: Mapping[str, str] | None = None,
+        env_expand: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+        rlimits: Mapping[str, int] | None = None,
+        name: str | None = None,
+        input: str | os.PathLike[str] | None = None,  # noqa: A002  # Flux's parameter
+        output: str | os.PathLike[str] | None = None,
+        error: str | os.PathLike[str] | None = None,
+        label_io: bool = False,
+        unbuffered: bool = False,
+        queue: str | None = None,
+        bank: str | None = None,
+    ) -> Self:
+        """Make the jobspec of a command that runs `num_tasks` times side by side.
+
+        `environment` is the caller's where none is given, without what is no Unicode.
+        Refuses: with ValueError what Flux refuses, what our long form does (as JobspecError, with all errors), and
+                 GPUs, `exclusive`, `env_expand`, `rlimits`, `input`, `label_io`.
+        """
+        _refuse_what_there_is_not(
+            gpus_per_task=gpus_per_task, exclusive=exclusive, env_expand=env_expand, rlimits=rlimits, input=input,
+            label_io=label_io,
+        )  # fmt: skip
+        slot_count, nodes, count = _shared_out(num_tasks, cores_per_task, num_nodes)
+        slot: Json = {
+            "type": "slot",
+            "count": slot_count,
+            "with": [{"type": "core", "count": cores_per_task}],
+            "label": "task",
+        }
+        made = cls(
+            [slot if nodes is None else {"type": "node", "count": nodes, "with": [slot]}],
+            [{"command": _command(command), "slot": "task", "count": count}],
+            {"system": {"duration": 0}},
+        )
+        made.environment = _own_environment() if environment is None else environment
+        if duration is not None:
+            made.duration = duration
+        if cwd is not None:
+            made.cwd = cwd
+        if output is not None and output not in _NOWHERE:
+            made.stdout = output
+        if error is not None and error not in _NOWHERE:
+            made.stderr = error
+        if unbuffered:  # output is written as it comes, always
+            made.setattr_shell_option("output.stdout.buffer.type", "none")
+        if queue is not None:
+            made.queue = queue
+        for key, value in (("job.name", name), ("bank", bank)):
+            if value is not None:
+                made.setattr(key, value)
+        from_jobspec(made.jobspec)
+        return made
+
+
+# ---- the parameters -----------------------------------------------------------------------------------------------
+
+
+def _full(key: str) -> str:
+    """Complete a key: `duration` is `attributes.system.duration`."""
+    if key.startswith("attributes."):
+        return key
+    return f"attributes.{key}" if key.startswith(("user.", "system.")) else f"attributes.system.{key}"
+
+
+def _refuse_what_there_is_not(**asked: object) -> None:
+    for name, value in asked.items():
+        if value:
+            raise ValueError(f"{name} is not supported here")
+
+
+def _at_least_one(value: object) -> bool:
+    return isinstance(value, int) and value >= 1
+
+
+def _shared_out(tasks: int, cores_per_task: int, nodes: int | None) -> tuple[int, int | None, Json]:
+    """Find the slots of each node, the nodes, and how tasks are counted (uneven: slots are left over)."""
+    if not _at_least_one(tasks):
+        raise ValueError("task count must be a integer >= 1")
+    if not _at_least_one(cores_per_task):
+        raise ValueError("cores per task must be an integer >= 1")
+    if nodes is None:
+        return tasks, None, {"per_slot": 1}
+    if not _at_least_one(nodes):
+        raise ValueError("node count must be an integer >= 1 (if set)")
+    if nodes > tasks:
+        raise ValueError("node count must not be greater than task count")
+    return math.ceil(tasks / nodes), nodes, {"total": tasks} if tasks % nodes else {"per_slot": 1}
+
+
+def _command(command: Iterable[str]) -> Json:
+    words: list[Json] = [] if isinstance(command, str) else [*command]
+    if isinstance(command, str) or not all(isinstance(word, str) for word in words):
+        raise TypeError("command must be a list of strings")
+    if not words:
+        raise TypeError("command array cannot have length of zero")
+    return words
+
+
+def _own_environment() -> dict[str, str]:
+    return {key: value for key, value in os.environ.items() if is_unicode(key) and is_unicode(value)}
+
+
+def _seconds(duration: float | str | timedelta) -> float:
+    if isinstance(duration, str):
+        return _standard_duration(duration)
+    if isinstance(duration, timedelta):
+        seconds = duration.total_seconds()
+    elif isinstance(duration, int | float):
+        seconds = float(duration)
+    else:
+        raise TypeError("duration must be an int, float, string, or timedelta")
+    if seconds < 0:
+        raise ValueError("duration must not be negative")
+    if not math.isfinite(seconds):
+        raise ValueError("duration must be a normal, finite value")
+    return seconds
+
+
+def _standard_duration(text: str) -> float:
+    if _ZERO.fullmatch(text):
+        return 0.0
+    try:
+        return duration_us(text) / 1_000_000
+    except Wrong as wrong:
+        raise ValueError(f"invalid Flux standard duration: {wrong}") from None
+
+
+def _file(path: str | os.PathLike[str]) -> str:
+    """Read the path of an output file, with Flux's `{{id}}` as our `{id}`."""
+    text = os.fspath(path) if isinstance(path, os.PathLike) else path
+    if not isinstance(text, str):
+        raise TypeError(f"The path must be a string or pathlib object, got {type(path).__name__}")
+    return re.sub(r"\{\{(id|name)\}\}", r"{\1}", text)

@@ -1,0 +1,298 @@
+"""The journal: the events of all jobs, those that were and those that come, by `poll`, by callback, or by `async for`.
+
+Rule: in the order of time, each event once, with or without a scheduler; one that is restarted in between makes no
+difference. What Flux's class does this does; what is ours is keyword-only. Source: Flux's module; flux.md section 6.
+"""
+
+import errno
+import json
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from functools import lru_cache
+from typing import Any, Self, cast
+
+from jqsched.constants import FLUX_RPC_STREAMING
+from jqsched.core.json import Json
+from jqsched.future import Payload
+from jqsched.job.event import EventLogEvent
+from jqsched.job.jobid import JobID
+from jqsched.rpc import RPC, Asked
+
+__all__ = ["SENTINEL_EVENT", "JournalConsumer", "JournalConsumerBase", "JournalEvent", "JournalEventBase"]
+
+_AT_ONCE = 256  # events given to a callback before others have their turn
+
+
+class JournalEventBase(EventLogEvent):
+    """An entry of a journal."""
+
+    __slots__ = ()
+
+    def is_empty(self) -> bool:
+        """Whether it is no event but the sentinel."""
+        return "name" not in self
+
+    @property
+    def context_string(self) -> str:
+        """The context as compact JSON with sorted keys, "" where it is empty."""
+        context = self.context
+        return json.dumps(context, ensure_ascii=False, separators=(",", ":"), sort_keys=True) if context else ""
+
+
+class JournalEvent(JournalEventBase):
+    """An event of a job. `jobspec` comes with `submit` (without its environment), `R` with `alloc`.
+
+    `seq` is its number in the journal: what `since_seq` takes, to go on after it.
+    """
+
+    __slots__ = ("R", "jobid", "jobspec", "seq")
+
+    def __init__(
+        self,
+        jobid: int,
+        event: str | Mapping[str, Json],
+        jobspec: dict[str, Any] | None = None,
+        R: dict[str, Any] | None = None,  # noqa: N803 - Flux's parameter
+        *,
+        seq: int = 0,
+    ) -> None:
+        super().__init__(event)
+        self.jobid = jobid if isinstance(jobid, JobID) else JobID(jobid)
+        self.jobspec, self.R, self.seq = jobspec, R, seq
+
+    def is_empty(self) -> bool:
+        """Whether it is no event but the sentinel."""
+        return self.jobid == -1
+
+    def __str__(self) -> str:
+        if self.jobid == -1:
+            return "-1: End of historical data stream"
+        parts = [f"{self.jobid}: {self.timestamp:.5f} {self.name}"]
+        if self.context:
+            parts.append(self.context_string)
+        if self.jobspec is not None:
+            parts.append(f"jobspec={self.jobspec}")
+        if self.R is not None:
+            parts.append(f"R={self.R}")
+        return " ".join(parts)
+
+
+SENTINEL_EVENT = JournalEvent(-1, {"timestamp": time.time(), "context": {}})
+
+
+class JournalConsumerBase:
+    """What consumers of journals share: a stream of responses, and the events made of them.
+
+    A journal of one's own says what it asks for (`request_payload`), what an answer holds (`process_response`), and
+    what an event is (`create_event`).
+    """
+
+    def __init__(
+        self,
+        flux_handle: Asked,
+        topic: str,
+        full: bool = True,
+        since: float = 0.0,
+        include_sentinel: bool = False,
+        *,
+        deliver_end: bool = False,
+    ) -> None:
+        self.handle, self.topic = flux_handle, topic
+        self.full, self.since, self.include_sentinel, self.deliver_end = full, since, include_sentinel, deliver_end
+        self.last_seq = 0
+        self._in_order = full
+        self.rpc: RPC | None = None
+        self._ready: deque[JournalEventBase] = deque()
+        self._is_over = False
+        self._call: Callable[[JournalEventBase | None], object] | None = None
+
+    # -- what a journal is
+
+    @property
+    def request_payload(self) -> dict[str, Json]:
+        """What is asked for."""
+        raise NotImplementedError
+
+    def process_response(self, resp: Payload) -> dict[str, Any]:
+        """Read what a response says of its events: the keyword arguments of `create_event`."""
+        raise NotImplementedError
+
+    def create_event(self, entry: Mapping[str, Json], *args: Any, **kwargs: Any) -> JournalEventBase:
+        """Make an event of an entry."""
+        raise NotImplementedError
+
+    # -- the stream
+
+    def start(self) -> Self:
+        """Ask for the events; once more to have them from the beginning again."""
+        if self.rpc is not None:
+            self.rpc.cancel(stop=True)
+        self._ready.clear()
+        self._is_over = False
+        self.rpc = RPC(self.handle, self.topic, self.request_payload, flags=FLUX_RPC_STREAMING)
+        if self._call is not None:
+            self.rpc.then(self._answered)
+        return self
+
+    def stop(self) -> None:
+        """Ask for no more. What has happened so far still comes, then None from `poll`."""
+        if self.rpc is not None:
+            self.rpc.cancel()
+
+    def poll(self, timeout: float = -1.0) -> JournalEventBase | None:
+        """Wait for the next event; None after the last one, when it was stopped.
+
+        Raises: TimeoutError when nothing came for so many seconds (negative: wait for ever), and one may go on;
+        RuntimeError before `start`; OSError.
+        """
+        if self.rpc is None:
+            raise RuntimeError("poll() called before start()")
+        while not self._ready:
+            if self._is_over:
+                return None
+            self.rpc.wait_for(timeout)
+            self._take(self.rpc)
+        return self._ready.popleft()
+
+    def set_callback(
+        self,
+        event_cb: Callable[..., object],
+        *args: Any,
+        **kwargs: Any,
+    ) -> Self:
+        """Have `event_cb(event, *args, **kwargs)` called by the reactor; in place of another one, where there is one.
+
+        The end is told only to who asked for it (`deliver_end`): the callback then gets None.
+        """
+        self._call = lambda event: event_cb(event, *args, **kwargs)
+        if self.rpc is not None:
+            self.rpc.then(self._answered)
+        return self
+
+    def _answered(self, rpc: RPC) -> None:
+        """Give what is there to the callback, whichever it is by then; the reactor calls again for the rest."""
+        for _ in range(_AT_ONCE):
+            self._take(rpc)
+            while self._ready:
+                assert self._call is not None
+                self._call(self._ready.popleft())
+            if self._is_over or rpc is not self.rpc or not rpc.is_ready():
+                break
+        if self._is_over and self.deliver_end and self._call is not None:
+            self._call(None)
+
+    def _take(self, rpc: RPC) -> None:
+        """Make events of the response that is there, and ask for the next one."""
+        try:
+            response = rpc.get()
+        except OSError as error:
+            if error.errno != errno.ENODATA:
+                raise
+            self._is_over = True
+            return
+        rpc.reset()
+        self._ready.extend(self._events(response))
+
+    def _events(self, response: Payload) -> Iterable[JournalEventBase]:
+        entries = cast(list[Mapping[str, Json]], response["events"])
+        if not entries:
+            self._in_order = True
+            self._pass(response)
+            return (SENTINEL_EVENT,) if self.full and self.include_sentinel else ()
+        more = self.process_response(response)
+        return [self.create_event(entry, **more) for entry in entries]
+
+    def _pass(self, response: Payload) -> None:
+        """Note how far the journal was read; what comes job by job says nothing of it."""
+        if self._in_order:
+            self.last_seq = cast(int, response.get("seq", self.last_seq))
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        """Each event in asyncio, from `start` on; stopped when it is left before its end."""
+        if self.rpc is None:
+            self.start()
+        assert self.rpc is not None
+        async for response in self.rpc:
+            for event in self._events(response):
+                yield event
+
+
+class JournalConsumer(JournalConsumerBase):
+    """The events of all jobs: history first, then each as it is committed, until `stop`.
+
+    `full`: the history of all jobs, in the order of time; else of the active ones, job by job. `since`: only what
+    happened after that time. `include_sentinel`: SENTINEL_EVENT between history and what comes (with `full`).
+    Ours: `since_seq` goes on after the event of that `seq`, with all that happened meanwhile; `ids`, `names` and
+    `events` choose jobs by id and by name, and events by name, before they are sent; `deliver_end` tells the callback
+    the end by None. `last_seq` is the `since_seq` for whoever goes on after the event that came last.
+    """
+
+    SENTINEL_EVENT = SENTINEL_EVENT
+
+    def __init__(
+        self,
+        flux_handle: Asked,
+        full: bool = True,
+        since: float = 0.0,
+        include_sentinel: bool = False,
+        *,
+        since_seq: int | None = None,
+        ids: Iterable[int | str] | None = None,
+        names: Iterable[str] | None = None,
+        events: Iterable[str] | None = None,
+        deliver_end: bool = False,
+    ) -> None:
+        topic = "job-manager.events-journal"
+        super().__init__(flux_handle, topic, full, since, include_sentinel, deliver_end=deliver_end)
+        self.last_seq = since_seq or 0
+        self._chosen: dict[str, Json] = {}
+        if since_seq is not None:
+            self._chosen["since_seq"] = since_seq
+            self._in_order = True
+        if ids is not None:
+            self._chosen["ids"] = [int(JobID(id_)) for id_ in ids]
+        if names is not None:
+            self._chosen["names"] = list[Json](_words(names))
+        if events is not None:
+            self._chosen["allow"] = dict.fromkeys(_words(events), 1)
+
+    def poll(self, timeout: float = -1.0) -> JournalEvent | None:
+        """Wait for the next event, as the base does."""
+        return cast(JournalEvent | None, super().poll(timeout))
+
+    @property
+    def request_payload(self) -> dict[str, Json]:
+        """What is asked for."""
+        return {"full": self.full, "since": self.since, **self._chosen}
+
+    def process_response(self, resp: Payload) -> dict[str, Any]:
+        """Read what a response says of its events: job id, seq, and jobspec and R where they come with it."""
+        self._pass(resp)
+        return {
+            "jobid": _job_id(cast(int, resp["id"])),
+            "jobspec": resp.get("jobspec"),
+            "R": resp.get("R"),
+            "seq": resp.get("seq", 0),
+        }
+
+    def create_event(
+        self,
+        entry: Mapping[str, Json],
+        jobid: int = -1,
+        jobspec: dict[str, Any] | None = None,
+        R: dict[str, Any] | None = None,  # noqa: N803 - Flux's parameter
+        *,
+        seq: int = 0,
+    ) -> JournalEvent:
+        """Make an event of an entry."""
+        return JournalEvent(jobid, entry, jobspec, R, seq=seq)
+
+
+_job_id = lru_cache(4096)(JobID)  # events of one job come near each other
+
+
+def _words(words: Iterable[str]) -> list[str]:
+    if isinstance(words, str):
+        raise TypeError(f"a list of names is wanted, not one string: {words!r}")
+    return list(words)

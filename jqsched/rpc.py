@@ -1,0 +1,84 @@
+"""Remote procedure calls: a topic and a payload, answered by the scheduler or, where it is reading, from the store.
+
+Rule: who answers is the handle's business; a call, its answers and its errors look the same either way.
+"""
+
+import errno
+import json
+import os
+from collections.abc import Mapping
+from typing import Protocol, TypeAlias, cast
+
+from jqsched.constants import FLUX_NODEID_ANY, FLUX_RPC_NORESPONSE, FLUX_RPC_STREAMING
+from jqsched.core.json import Json
+from jqsched.future import Answer, Channel, Driver, Future, Payload
+
+Given: TypeAlias = Mapping[str, Json] | str | bytes | None
+
+
+class Asked(Protocol):
+    """What a call needs of a handle."""
+
+    @property
+    def reactor(self) -> Driver:
+        """What turns it."""
+
+    def ask(self, topic: str, payload: Payload | None, *, streaming: bool) -> Channel:
+        """Send a request."""
+
+
+class RPC(Future):
+    """A request and its answer, or with FLUX_RPC_STREAMING its answers.
+
+    `payload` is a mapping, or JSON text. `nodeid` is taken as Flux takes it, and there is only one node.
+    Raises OSError EINVAL where handle, topic or payload are none.
+    """
+
+    def __init__(
+        self, flux_handle: Asked, topic: str, payload: Given = None, nodeid: int = FLUX_NODEID_ANY, flags: int = 0
+    ) -> None:
+        if not hasattr(flux_handle, "ask") or not topic:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        self.topic, self.nodeid = topic, nodeid
+        streaming = bool(flags & FLUX_RPC_STREAMING)
+        channel = flux_handle.ask(topic, _object(payload), streaming=streaming)
+        if flags & FLUX_RPC_NORESPONSE:
+            channel = _Unanswered(channel)
+        super().__init__(channel, flux_handle, streaming=streaming)
+
+    def get(self) -> Payload:
+        """The payload of the answer. Raises OSError with the errno and text that were answered."""
+        return cast(Payload, super().get())
+
+    def get_str(self) -> str:
+        """The payload of the answer as JSON text."""
+        return json.dumps(self.get(), ensure_ascii=False, separators=(",", ":"))
+
+
+class _Unanswered:
+    """The channel of a request whose answer nobody wants."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def poll(self) -> Answer:
+        """Answer at once; let go of what was answered."""
+        self._channel.poll()
+        return {}
+
+    def cancel(self) -> None:
+        """Nothing is awaited."""
+
+
+def _object(payload: Given) -> Payload | None:
+    """Read a payload: an object, however it is given."""
+    try:
+        value = json.loads(payload) if isinstance(payload, str | bytes) else payload
+        if isinstance(value, Mapping):
+            json.dumps(value, allow_nan=False)  # what cannot be sent is said here, where it was given
+            return dict(value)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise OSError(errno.EINVAL, f"payload: not JSON: {error}") from None
+    if value is not None:
+        raise OSError(errno.EINVAL, f"payload: must be an object, not {type(value).__name__}")
+    return None
