@@ -362,6 +362,7 @@ def _update_running(fold: Fold, job: Job, was: Draft, now: Draft) -> Step:
     if now.spec != was.spec:
         changed = fold.post(job.id, ("jobspec-update", spec_changes(was.spec, now.spec), now.spec))
         assert changed is not None
+        job = changed
         fold.effects.append(Relimit(job.id, job.attempt, now.spec.time_limit_us))
     return fold.step(Changed(job))
 

@@ -247,6 +247,16 @@ def test_a_singleton_waits_for_the_older_ones_of_its_name(desk):
     assert desk.state(3) is State.SCHED
 
 
+def test_a_singleton_waits_for_all_the_older_ones(desk):
+    """Also when several of them run at the same time."""
+    desk.drop(a_file("s"), a_file("s"), a_file("s", after("singleton")))
+    desk.start(1, 2)
+    desk.finish(1)
+    assert desk.state(3) is State.DEPEND
+    desk.finish(2)
+    assert desk.state(3) is State.SCHED
+
+
 # ---- edits --------------------------------------------------------------------------------------------------------
 
 
@@ -305,6 +315,15 @@ def test_an_edit_adds_and_removes_dependencies(desk):
     assert (desk.state(3), desk.job(3).waits) == (State.SCHED, ())
 
 
+def test_an_edit_leaves_a_begin_time_and_a_singleton_that_stay_in_the_file(desk):
+    stay = (after("begin-time", desk.now_us + 1_500_000), after("singleton"), after("afterok", 1))
+    desk.drop(a_file(), a_file("a", *stay))
+    waits = desk.job(2).waits
+    desk.edit(2, *stay, after("afterany", 1))
+    assert desk.job(2).waits == (*waits, "after-finish=1")
+    assert "dependency-remove" not in desk.names(2)
+
+
 def test_an_edit_leaves_bound_what_stays_in_the_file(desk):
     """Neither a newer job of the name, nor an antecedent that was purged, matters to what is not changed."""
     desk.drop(a_file("build"), a_file("old"), a_file("test", after("afterok", "build"), after("afterok", 2)))
@@ -350,8 +369,19 @@ def test_of_a_running_job_only_the_time_limit_can_be_edited(desk):
     assert desk.edit(1, cores=2, time_limit_us=5).answer == AlreadyStarted(1)
     assert desk.edit(1, pin=3).answer == AlreadyStarted(1)
     step = desk.edit(1, time_limit_us=5_000_000)
-    assert step.effects == (Relimit(1, 1, 5_000_000),)
+    assert (step.effects, step.answer) == ((Relimit(1, 1, 5_000_000),), Changed(desk.job(1)))
     assert desk.log(1)[-1] == ("jobspec-update", {"attributes.system.duration": 5.0})
+    assert desk.edit(1, time_limit_us=None).effects == (Relimit(1, 1, None),)
+    assert desk.log(1)[-1] == ("jobspec-update", {"attributes.system.duration": 0.0})
+
+
+def test_the_time_limit_of_a_running_jobspec_can_be_edited(desk):
+    """It stands in the document, too."""
+    old, new = ({"attributes": {"system": {"duration": duration}}} for duration in (4, 5))
+    desk.drop(a_file(time_limit_us=4_000_000, jobspec=old))
+    desk.start(1)
+    assert desk.edit(1, time_limit_us=5_000_000, jobspec=new).effects == (Relimit(1, 1, 5_000_000),)
+    assert desk.job(1).spec.jobspec == new
 
 
 def test_of_a_job_that_is_just_ending_nothing_can_be_edited(desk):

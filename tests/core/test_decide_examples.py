@@ -194,7 +194,8 @@ def test_release_of_a_job_submitted_on_hold(desk):
 
 def test_release_of_a_job_that_is_not_held(desk):
     desk.drop(a_file(urgency=20))
-    assert not desk.unhold(1).events
+    step = desk.unhold(1)
+    assert (step.events, step.answer) == ((), Changed(desk.job(1)))
 
 
 def test_a_pin_of_0_holds_and_release_removes_it(desk):
@@ -268,6 +269,14 @@ def test_requeue_of_a_running_job(desk):
     assert (desk.job(1).result, desk.job(1).attempt) == (Result.COMPLETED, 2)
 
 
+def test_who_asks_for_a_requeue_is_told(desk):
+    """And not whose job it is."""
+    desk.drop(a_file())
+    desk.start(1)
+    desk.take(decide.requeue(desk.queue, 1, desk.limits, desk.now_us, userid=USERID + 1))
+    assert desk.log(1)[-1][1]["userid"] == USERID + 1
+
+
 def test_requeue_of_a_queued_job_is_nothing_to_do(desk):
     desk.drop(a_file())
     step = desk.requeue(1)
@@ -278,7 +287,7 @@ def test_requeue_of_a_job_that_is_just_ending_is_refused(desk):
     desk.drop(a_file())
     desk.start(1)
     desk.cancel(1)
-    assert isinstance(desk.requeue(1).answer, Refused)
+    assert desk.requeue(1).answer == Refused("job 1 is just ending: requeue it when it has")
 
 
 def test_cancel_wins_over_requeue(desk):
@@ -349,6 +358,23 @@ def test_news_of_another_attempt_are_not_believed(desk):
         decide.finished(desk.queue, UNKNOWN, 1, 0, *at),
     ):
         assert (step.queue, step.events, step.effects) == (desk.queue, (), ())
+
+
+def test_an_interruption_of_which_nothing_is_known(desk):
+    """It has an empty note."""
+    desk.drop(a_file())
+    desk.start(1)
+    desk.take(decide.interrupted(desk.queue, 1, 1, desk.limits, desk.now_us))
+    assert desk.job(1).exception.note == ""
+
+
+@pytest.mark.parametrize("scheme", ["after", "afterok"])
+def test_what_waits_for_a_job_of_which_nobody_knows_ends(desk, scheme):
+    """Nobody can say that it started, or ended well."""
+    desk.drop(a_file(), a_file("b", after(scheme, 1)))
+    waiting = queues.load([desk.job(2)], seq=desk.queue.seq, last_us=desk.queue.last_us, last_id=2)
+    step = decide.outlived(waiting, {}, desk.limits, desk.now_us)
+    assert [(job.id, job.exception.type) for job in step.finished] == [(2, "dependency")]
 
 
 # ---- limits -------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from attrs import evolve
 from jqsched.core import explain, policy
 from jqsched.core import queue as queues
 from jqsched.core.job import OnInterrupt
+from jqsched.core.policy import Limits
 from tests.core.desk import Desk, a_file, after
 
 AHEAD = "slots: 1 of 2 free, 1 ahead of it"
@@ -124,8 +125,23 @@ def test_what_the_store_must_be_asked():
     """Only what the queue itself does not know."""
     desk = Desk()
     desk.drop(a_file())
-    asked = [after("afterok", 1), after("afterok", 9), after("after", "a"), after("afterany", "z"), after("singleton")]
-    assert policy.lookups(desk.queue, iter(asked)) == ({9}, {"z"})
+    asked = [after("afterok", 1), after("singleton"), after("begin-time", 5), after("afterok", 9), after("after", "a")]
+    assert policy.lookups(desk.queue, iter([*asked, after("afterany", "z")])) == ({9}, {"z"})
+
+
+def test_what_can_never_run_under_lower_limits():
+    """Those that wait their turn; what runs goes on, and what waits for others is asked when it does not."""
+    desk = Desk()
+    desk.drop(*[a_file(cores=3)] * 2, a_file(cores=1), a_file("b", after("afterok", 1), cores=3))
+    desk.start(1)
+    assert policy.infeasible(desk.queue, Limits(4, 2)) == [2]
+    assert policy.infeasible(desk.queue, Limits(4, 4)) == []
+
+
+def test_a_singleton_waits_for_its_elders_only():
+    desk = Desk()
+    desk.drop(a_file("s"), a_file("t"), a_file("s"), a_file("s", after("singleton")), a_file("s"))
+    assert list(policy.antecedents(desk.queue, desk.job(4))) == [1, 3]
 
 
 # ---- reasons ------------------------------------------------------------------------------------------------------

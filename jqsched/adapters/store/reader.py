@@ -25,12 +25,19 @@ class StoreReader:
             raise FileNotFoundError(self.path)
         try:
             self._connection = connect(self.path, read_only=True)
-            version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+            try:
+                self.is_empty = self._version() == 0
+            except BaseException:  # nobody gets this reader, so nobody else would close it
+                self._connection.close()
+                raise
         except sqlite3.DatabaseError as error:
             raise StoreRefused(f"{self.path}: cannot be read ({error})") from error
+
+    def _version(self) -> int:
+        version: int = self._connection.execute("PRAGMA user_version").fetchone()[0]
         if version > FORMAT_VERSION:
             raise StoreRefused(f"{self.path}: written by a newer jqsched (format {version})")
-        self.is_empty = version == 0
+        return version
 
     def close(self) -> None:
         """Close the connection."""
