@@ -39,7 +39,7 @@ class Laws:
         self._begun: set[Key] = set()
         self._permitted_at: dict[Key, int] = {}
         self._on_the_way: dict[str, int] = {}
-        self._seen_taken = 0
+        self._seen_taken: dict[str, int] = {}
         self._checked: tuple[Queue | None, Queue | None] = (None, None)
         rig.executor.on_launch = self.launched
 
@@ -90,6 +90,8 @@ class Laws:
             self._is_over(key)
             assert event.context["attempt"] == attempt + 1, f"job {id_}: attempts are not counted up (law 3)"
             self._attempts[id_] = attempt + 1
+        elif event.name == "invalidate":
+            self.accepted.discard(id_)
         elif event.name == "clean":
             self._is_over(key)
             self.finished.add(id_)
@@ -171,9 +173,9 @@ class Laws:
     def _check_files(self) -> None:
         """Law 2: a file that left the drop zone is in the store, in `rejected/`, or in `jobs/`."""
         spool, jobs = self.rig.spool, self.rig.store.disk.jobs
-        if len(spool.taken) != self._seen_taken:
+        if spool.taken != self._seen_taken:
             self._on_the_way = {name: id_ for name, id_ in spool.taken.items() if id_ not in self.accepted}
-            self._seen_taken = len(spool.taken)
+            self._seen_taken = dict(spool.taken)
         for name, id_ in list(self._on_the_way.items()):
             if name not in spool.taken or id_ in jobs:
                 del self._on_the_way[name]  # undone by a power cut, or accepted

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from functools import partial
 
 from attrs import define, evolve
+from hypothesis import currently_in_test_context, note
+from hypothesis import settings as Settings  # noqa: N812  # a type here, and the name of an argument
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from hypothesis.strategies import SearchStrategy
@@ -46,20 +48,18 @@ def _has_jobs(machine: "QueueMachine") -> bool:
     return bool(machine.queue.names)
 
 
-def _may_choose(machine: "QueueMachine") -> bool:
-    return bool(machine.queue.enqueued)
-
-
-def _has_orders(machine: "QueueMachine") -> bool:
-    return bool(machine.orders)
-
-
 def _is_asked(machine: "QueueMachine") -> bool:
     return any(order.asked for order in machine.orders)
 
 
 def _has_processes(machine: "QueueMachine") -> bool:
     return bool(machine.processes)
+
+
+def _tell(line: str) -> None:
+    """Say in the story what came of a step; a machine that is driven by hand says nothing."""
+    if currently_in_test_context():
+        note(f"# {line}")
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -144,6 +144,11 @@ class QueueMachine(RuleBasedStateMachine):
             assert job is not None, f"job {id_} is over, and its process is not (law 3)"
             assert job.attempt == attempt, f"job {id_} has another attempt (law 3)"
 
+    def check_invariants(self, settings: Settings, output: object, runtimes: dict[str, float]) -> None:
+        """As Hypothesis does it, but without a line for each of them in the story."""
+        del output
+        super().check_invariants(settings, lambda line: None, runtimes)
+
     @invariant()
     def promises_hold(self) -> None:
         """What the policy promises."""
@@ -161,13 +166,18 @@ class QueueMachine(RuleBasedStateMachine):
             f"select chose {len(chosen)} jobs, so that {taken} run or may start: at most "
             f"{limits.max_running} slots and {limits.ahead} ahead of them there are (law 7)"
         )
+        assert not (chosen and limits.draining), f"select chose {chosen} while drained: nothing starts then (law 8)"
+        cores = before.cores_used + before.cores_permitted + sum(before.enqueued[id_].spec.cores for id_ in chosen)
+        assert not chosen or limits.ahead or cores <= limits.cores, (
+            f"select chose {chosen}, so that {cores} cores are taken: there are {limits.cores} (law 7)"
+        )
         admitted = policy.admit(before, [before.enqueued[id_] for id_ in chosen])
         assert len(admitted) == len(chosen), f"select chose jobs that a rule or a rate limit stops: {chosen}"
         if self.work_conserving and may and not chosen and not limits.draining:
             first = before.enqueued[may[0]]
             slot = before.busy + len(before.permits) < limits.max_running
-            cores = before.cores_used + before.cores_permitted + first.spec.cores <= limits.cores
-            assert not (slot and cores), f"select chose nobody, and there is a slot and cores for job {first.id}"
+            fits = before.cores_used + before.cores_permitted + first.spec.cores <= limits.cores
+            assert not (slot and fits), f"select chose nobody, and there is a slot and cores for job {first.id}"
 
     # ---- rules: what users do -------------------------------------------------------------------------------------
 
@@ -182,7 +192,9 @@ class QueueMachine(RuleBasedStateMachine):
         arrivals = [accept.Arrival(self._next_id + at, draft, USERID) for at, draft in enumerate(new)]
         self._next_id += len(new)
         accepted = accept.accept(self.queue, arrivals, self._known(), self.limits, self.now_us)
-        self.accepted |= {arrival.id for arrival in arrivals} - set(accepted.refused)
+        entered = {arrival.id for arrival in arrivals} - set(accepted.refused)
+        _tell(f"accepted: {sorted(entered)}, refused: {sorted(accepted.refused)}")
+        self.accepted |= entered
         self._files |= {arrival.id: arrival.draft for arrival in arrivals}
         self.take(accepted.step)
 
@@ -274,11 +286,12 @@ class QueueMachine(RuleBasedStateMachine):
 
     # ---- rules: what the scheduler and its executor do ------------------------------------------------------------
 
-    @precondition(_may_choose)
+    @precondition(lambda machine: bool(machine.queue.enqueued))
     @rule(starts=st.integers(0, 3))
     def schedule(self, starts: int) -> None:
         """A pass of the policy; then the executor starts some of its orders."""
         decided = self._pass()
+        _tell(f"permitted: {list(decided.permits)}, asked back: {list(decided.recalled)}")
         self.queue = decided.queue
         for event in decided.events:
             self._record(event)
@@ -308,7 +321,7 @@ class QueueMachine(RuleBasedStateMachine):
                 fold.queue = queues.permit(fold.queue, id_)
         return Schedule(fold.queue, tuple(fold.events), chosen, recalled)
 
-    @precondition(_has_orders)
+    @precondition(lambda machine: bool(machine.orders))
     @rule()
     def start(self) -> None:
         """The executor starts its first order, if there is room for it."""

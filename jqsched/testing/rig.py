@@ -172,11 +172,17 @@ class WatchedExecutor(FakeExecutor):
 class Rig:
     """A scheduler and its surroundings. Commits happen in `commit` only; nothing else moves by itself.
 
-    `parse(text, name)` reads a job file as `Spool.parse` does.
+    `parse(text, name)` reads a job file as `Spool.parse` does; `plugins` are loaded at each start.
     """
 
-    def __init__(self, parse: Parse, limits: Limits = LIMITS, planned: Planned | None = None) -> None:
-        self.limits = limits
+    def __init__(
+        self,
+        parse: Parse,
+        limits: Limits = LIMITS,
+        planned: Planned | None = None,
+        plugins: tuple[str, ...] = (),
+    ) -> None:
+        self.limits, self.plugins = limits, plugins
         self.clock = FakeClock()
         self.fuse = Fuse()
         self.log: list[str] = []
@@ -211,12 +217,14 @@ class Rig:
                 boot_id=self.boot_id,
                 output_folder="/output",
                 is_finished=self.store.is_finished,
+                plugins=self.plugins,
             ),
             self.store.load(),
             self.limits,
             GRACE_US,
         )
         self.commands = Commands(self.scheduler, USERID)
+        self.scheduler.jobtap.request_handler = self.commands.run
         self.scheduler.start()
 
     def _observe(self, events: Sequence[Event], _: Queue) -> None:

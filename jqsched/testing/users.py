@@ -11,7 +11,7 @@ from attrs import evolve, field, frozen
 
 from jqsched.core import queue as queues
 from jqsched.core.filters import kept_rules
-from jqsched.core.job import PRIORITY_MAX, Draft
+from jqsched.core.job import PRIORITY_MAX, Draft, State
 from jqsched.core.json import Json
 from jqsched.ports import RULES
 from jqsched.scheduler.commands import Payload
@@ -196,10 +196,13 @@ class Users:
         elif asked.topic == "wait":
             assert asked.id in over, f"job {asked.id} was waited for, and is not over"
         elif answer.get("outcome") == "dequeued":
-            assert asked.id in over, f"job {asked.id} was said to be dequeued, and is not over"
+            job = self._rig.store.disk.jobs.get(asked.id)  # an epilog may keep it
+            is_ended = asked.id in over or (job is not None and job.fatal)
+            assert is_ended, f"job {asked.id} was said to be dequeued, and is not"
         elif asked.topic == "cancel":
             job = self._rig.store.disk.jobs.get(asked.id)
-            assert job is None or job.fatal, f"job {asked.id} was said to be stopping, and nothing is durable"
+            is_ending = job is None or job.fatal or job.state >= State.CLEANUP
+            assert is_ending, f"job {asked.id} was said to be stopping, and nothing is durable"
         elif asked.topic.startswith("filter-"):
             self._rules_are_kept(asked.topic)
 

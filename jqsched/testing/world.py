@@ -70,7 +70,7 @@ class Violation(AssertionError):
 class World:
     """One scheduler's life, from one seed. `run` tells it; `settle` lets it come to a good end."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, plugins: tuple[str, ...] = ()) -> None:
         self.seed, self.step = seed, 0
         self.story: list[str] = []
         self.tally = Tally(seeds=1)
@@ -81,7 +81,7 @@ class World:
             1 + self._choose(3), CORES_MOST - self._choose(3), ahead, interruptions_max=1 + self._choose(3)
         )
         self._room = evolve(self._limits, cores=CORES_MOST)
-        self.rig = Rig(lambda text, name: BROKEN, self._limits, self._planned)
+        self.rig = Rig(lambda text, name: BROKEN, self._limits, self._planned, plugins)
         self.laws = Laws(self.rig)
         self.is_up = False
         self._calm = False

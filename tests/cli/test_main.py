@@ -15,7 +15,7 @@ from tests.cli.conftest import COMPLETED, SpoolMaker
 
 COMMANDS = (
     "run submit check jobs show explain filter events journal log status wait cancel hold release requeue urgency "
-    "priority drain resume simulate archive purge check-spool"
+    "priority plugin drain resume simulate archive purge check-spool"
 )
 
 

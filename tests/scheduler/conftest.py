@@ -24,8 +24,8 @@ def parse(text: str, name: str) -> Draft | str:
 class World(Rig):
     """A rig that is told by hand what happens: files by their keys, one step at a time, up from the start."""
 
-    def __init__(self, limits: Limits = LIMITS) -> None:
-        super().__init__(parse, limits)
+    def __init__(self, limits: Limits = LIMITS, plugins: tuple[str, ...] = ()) -> None:
+        super().__init__(parse, limits, plugins=plugins)
         self.boot()
 
     def restart(self, *, executor: bool = False) -> None:

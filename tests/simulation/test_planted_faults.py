@@ -99,7 +99,7 @@ def recovery_takes_what_is_lost_for_never_started(patch):
 
 @planted
 def recovery_does_not_take_the_files_that_a_crash_left(patch):
-    patch.setattr(Intake, "leftovers", lambda self, is_finished: None)
+    patch.setattr(Intake, "leftovers", lambda self, is_finished, loaded: None)
 
 
 @planted
