@@ -11,7 +11,8 @@ requirements.lock at the first command and brought up to date whenever the lock 
   layers    import-linter: who may import whom
   ci        test, lint, types and layers, all of them, whatever fails
   sweep     the long searches that `test` leaves out
-  worlds    thousands of seeded stories of the whole scheduler with crashes (--seeds N --from SEED)
+  machine   100,000 histories of the queue beside its naive model: a part of `sweep`
+  worlds    seeded stories of the whole scheduler with crashes: 10,000 of them (--seeds N --from SEED)
   bench     the benchmarks
   mutants   mutmut: change the core in small ways and list the changes that no test notices (some, by pattern, or all in
             half an hour; docs/explanation/mutants.md)
@@ -45,13 +46,15 @@ PIP_COMPILE: list[str | Path] = [
     *(BIN / "pip-compile", "--quiet", "--generate-hashes", "--allow-unsafe", "--strip-extras", "--no-emit-index-url"),
     *("--no-emit-find-links", "--no-emit-trusted-host", "--no-emit-options"),
 ]
+SWEEP: list[str | Path] = [PYTHON, "-m", "pytest", "-n", "auto", "-m", "sweep", "--timeout", "7200"]
 COMMANDS: dict[str, Steps] = {
     "test": [[PYTHON, "-m", "pytest", "-n", "auto"]],
     "lint": [[BIN / "ruff", "format", "--check", "."], [BIN / "ruff", "check", "."]],
     "types": [[PYTHON, "-m", "mypy"]],
     "layers": [[BIN / "lint-imports"]],
-    "sweep": [[PYTHON, "-m", "pytest", "-n", "auto", "-m", "sweep", "--timeout", "7200"]],
-    "worlds": [[PYTHON, "-m", "jqsched.testing.world"]],
+    "sweep": [SWEEP],
+    "machine": [[*SWEEP, "tests/core/test_queue_machine.py"]],
+    "worlds": [[PYTHON, "-m", "jqsched.testing.world", "--seeds", "10000"]],
     "bench": [[PYTHON, "benchmarks/run.py"]],
     "mutants": [[MUTMUT, "run"]],
     "lock": [
@@ -62,6 +65,7 @@ COMMANDS: dict[str, Steps] = {
 CI = ["test", "lint", "types", "layers"]
 ENVIRONMENT = {
     "sweep": {"HYPOTHESIS_PROFILE": "nightly"},
+    "machine": {"HYPOTHESIS_PROFILE": "nightly"},
     "mutants": {"HYPOTHESIS_PROFILE": "mutants"},
     "lock": {"CUSTOM_COMPILE_COMMAND": "python3 dev.py lock"},  # the header names this, and no path of this machine
 }

@@ -10,6 +10,7 @@ from attrs import asdict, frozen
 
 from jqsched.adapters.jobfile import BadFile, Refusal, Strict, bad, read_document, read_trusted
 from jqsched.core.jobspec import Wrong, values
+from jqsched.core.json import JsonObject
 from jqsched.ports import PortError
 
 
@@ -77,6 +78,11 @@ _CONFIG = Strict(
         "run_as_owner": values.boolean,
     },
 )
+
+
+def as_document(config: Config) -> JsonObject:
+    """The settings as plugins see them (`conf.update`)."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(config).items()}
 
 
 def read_config(path: str) -> Config | BadFile:

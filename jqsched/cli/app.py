@@ -11,6 +11,7 @@ import typer
 
 from jqsched.cli.app_filter import filter_app
 from jqsched.cli.app_jobs import jobs
+from jqsched.cli.app_plugin import plugin_app
 from jqsched.cli.failure import USAGE, Failure, of_wait
 from jqsched.cli.options import AsJson, Follow, Id, Ids, OlderThan, OptionalIds, Spool, Store
 
@@ -40,6 +41,7 @@ def call(arguments: list[str]) -> int:
 
 
 app.add_typer(filter_app, name="filter")
+app.add_typer(plugin_app, name="plugin")
 
 
 @app.callback(invoke_without_command=True)
@@ -63,7 +65,9 @@ def run(
     max_running: Annotated[int | None, typer.Option(min=1, metavar="N", help="Jobs that run at a time.")] = None,
     cores: Annotated[int | None, typer.Option(min=1, metavar="N", help="Cores that jobs share.")] = None,
     exit_when_idle: Annotated[bool, typer.Option("--exit-when-idle", help="End when nothing is left to do.")] = False,
-    plugin: Annotated[list[str] | None, typer.Option(metavar="P", help="Load a plugin (may be repeated).")] = None,
+    plugin: Annotated[
+        list[str] | None, typer.Option(metavar="P", help="Load a plugin: 'PATH KEY=VALUE…' (may be repeated).")
+    ] = None,
     executor: Annotated[str | None, typer.Option(metavar="NAME", help="What runs the jobs.")] = None,
     store: Store = None,
 ) -> int:
@@ -72,10 +76,9 @@ def run(
 
     from jqsched.cli.monitor import monitor
     from jqsched.cli.place import place
+    from jqsched.cli.plugins import absolute
     from jqsched.wiring import RunOptions, run_daemon
 
-    if plugin:
-        raise Failure("--plugin: this version loads none", USAGE)
     if executor not in (None, "local"):
         raise Failure(f"--executor: {executor!r} is not known; there is 'local'", USAGE)
     gc.enable()
@@ -85,7 +88,7 @@ def run(
         max_running=max_running,
         cores=cores,
         exit_when_idle=exit_when_idle,
-        plugins=tuple(plugin or ()),
+        plugins=tuple(map(absolute, plugin or ())),
         executor=executor,
         store=store,
     )

@@ -29,7 +29,7 @@ def explain(where: Place, id_: int, *, as_json: bool) -> int:
         job = known_job(reader, id_)
         told = _explained(where, reader, job)
     if as_json:
-        sys.stdout.write(json.dumps(_document(told), indent=1, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(_document(told), indent=1) + "\n")
     else:
         sys.stdout.writelines(f"{printable(line)}\n" for line in _lines(told))
     return OK

@@ -80,7 +80,7 @@ def listed(where: Place, *, as_json: bool) -> int:
         rules = reader.rules()
     if as_json:
         documents = [dict(rule_document(rule)) for rule in rules]
-        sys.stdout.write(json.dumps({"schema": SCHEMA, "rules": documents}, indent=1, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps({"schema": SCHEMA, "rules": documents}, indent=1) + "\n")
         return OK
     rows = [("UUID", "PRIORITY", "WATERMARK", "ACTION", "JOBS", "NOTE"), *map(_row, rules)]
     for line in formats.columns(rows):

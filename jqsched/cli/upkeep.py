@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jqsched.cli.failure import INSIDE, INVALID, NO_JOB, OK, Failure, printable, tell
 from jqsched.cli.place import Place, reading
-from jqsched.core.job import Draft, State
+from jqsched.core.job import Draft, State, is_ours
 
 # ---- job files ----------------------------------------------------------------------------------------------------
 
@@ -22,12 +22,20 @@ def check(files: Sequence[str]) -> int:
     for file in files:
         draft = read_draft(file)
         if isinstance(draft, Draft):
-            sys.stdout.write(f"{printable(file)}: ok, a job named {draft.spec.name}\n")
+            sys.stdout.write(f"{printable(file)}: ok, a job named {draft.spec.name}{_for_plugins(draft)}\n")
             continue
         worst = INVALID
         for error in draft:
             sys.stderr.write(f"{printable(file)}: {printable(error)}\n")
     return worst
+
+
+def _for_plugins(draft: Draft) -> str:
+    """What only a plugin can say yes to: perhaps it is a slip of the pen."""
+    foreign = [dependency.scheme for dependency in draft.spec.dependencies if not is_ours(dependency)]
+    if not foreign:
+        return ""
+    return f" (only with a plugin that knows the dependency scheme {', '.join(map(repr, foreign))})"
 
 
 def read_draft(file: str) -> Draft | Sequence[str]:

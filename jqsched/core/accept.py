@@ -26,7 +26,9 @@ from jqsched.core.job import (
     State,
     describe,
     describe_begin_time,
+    is_ours,
     read_wait,
+    unsupported,
 )
 from jqsched.core.jobspec import reason_list, to_jobspec
 from jqsched.core.json import Json
@@ -42,6 +44,7 @@ from jqsched.core.step import (
     Step,
     UnknownJob,
     end_if_hopeless,
+    pinned,
     satisfy,
 )
 
@@ -88,7 +91,7 @@ def accept(queue: Queue, arrivals: Sequence[Arrival], known: Known, limits: Limi
     refused = _refused_by_rule(queue, arrivals, now_us)
     while True:
         accepted = [arrival for arrival in arrivals if arrival.id not in refused]
-        binding = _Binding(queue, accepted, known, now_us)
+        binding = _Binding(queue, accepted, known, now_us, plugged=limits.plugged)
         errors = binding.errors or binding.cycle()
         if not errors:
             break
@@ -123,6 +126,9 @@ def _enter(fold: Fold, arrival: Arrival, bounds: Sequence[Bound]) -> None:
     facts: list[Fact] = [("submit", _submit_context(arrival), arrival.draft.spec)]
     facts += [("dependency-add", {"description": bound.description}) for bound in bounds]
     facts += [("dependency-remove", {"description": bound.description}) for bound in bounds if bound.met]
+    if fold.limits.plugged:  # `stages.proceed` validates it when no plugin has rejected it
+        fold.post(arrival.id, *facts)
+        return
     facts.append("validate")
     if all(bound.met for bound in bounds):
         urgency, pin = arrival.draft.urgency, arrival.draft.pin
@@ -161,8 +167,10 @@ def _bind_waiting(fold: Fold, arrival: Arrival) -> None:
 class _Binding:
     """The dependencies of a batch of arrivals, each bound to what it names; `errors` for those that cannot be."""
 
-    def __init__(self, queue: Queue, arrivals: Sequence[Arrival], known: Known, now_us: int) -> None:
-        self.queue, self.known, self.now_us = queue, known, now_us
+    def __init__(
+        self, queue: Queue, arrivals: Sequence[Arrival], known: Known, now_us: int, *, plugged: bool = False
+    ) -> None:
+        self.queue, self.known, self.now_us, self.plugged = queue, known, now_us, plugged
         self.arrivals = {arrival.id: arrival for arrival in arrivals}
         self.named: dict[str, list[int]] = {}
         for arrival in arrivals:
@@ -172,9 +180,18 @@ class _Binding:
         self.bound: dict[int, list[Bound]] = {}
         for arrival in arrivals:
             try:
-                self.bound[arrival.id] = [self.bind(arrival, dep) for dep in arrival.draft.spec.dependencies]
+                ours = self.ours(arrival.draft.spec.dependencies)
+                self.bound[arrival.id] = [self.bind(arrival, dependency) for dependency in ours]
             except _CannotBind as reason:
                 self.errors[arrival.id] = str(reason)
+
+    def ours(self, dependencies: Iterable[Dependency]) -> list[Dependency]:
+        """Those that the scheduler itself resolves; the others are a plugin's to add, where there are plugins."""
+        dependencies = list(dependencies)
+        for dependency in dependencies:
+            if not is_ours(dependency) and not self.plugged:
+                raise _CannotBind(unsupported(dependency.scheme))
+        return [dependency for dependency in dependencies if is_ours(dependency)]
 
     def bind(self, arrival: Arrival, dependency: Dependency) -> Bound:
         scheme = Scheme(dependency.scheme)
@@ -338,13 +355,16 @@ def update(
         return Step(queue, answer=Refused(f"rejected by {rule_name(rejecting_rule)}"))
     if was.spec.dependencies != now.spec.dependencies:
         added = tuple(new for new in now.spec.dependencies if new not in was.spec.dependencies)
+        gone = [old for old in was.spec.dependencies if old not in now.spec.dependencies]
+        if not all(map(is_ours, (*added, *gone))):
+            return Step(queue, answer=Refused("dependencies: those of plugins cannot be changed"))
         binding = _Binding(
             queue, [Arrival(id_, evolve(now, spec=evolve(now.spec, dependencies=added)), userid)], known, now_us
         )
         refusal = binding.errors or binding.cycle()
         if refusal:
             return Step(queue, answer=Refused(refusal[id_]))
-        kept = [old for old in now.spec.dependencies if old in was.spec.dependencies]
+        kept = [old for old in now.spec.dependencies if old in was.spec.dependencies and is_ours(old)]
         _update_dependencies(fold, job, kept, binding.bound[id_])
     if was.urgency != now.urgency:
         fold.post(id_, ("urgency", {"userid": userid, "urgency": now.urgency}))
@@ -362,6 +382,7 @@ def _update_running(fold: Fold, job: Job, was: Draft, now: Draft) -> Step:
     if now.spec != was.spec:
         changed = fold.post(job.id, ("jobspec-update", spec_changes(was.spec, now.spec), now.spec))
         assert changed is not None
+        job = changed
         fold.effects.append(Relimit(job.id, job.attempt, now.spec.time_limit_us))
     return fold.step(Changed(job))
 
@@ -393,10 +414,7 @@ def _settle(fold: Fold, id_: int, was: Draft, now: Draft) -> None:
     job = find(fold.queue, id_)
     assert job is not None
     if was.pin != now.pin:
-        context: dict[str, Json] = {"pin": now.pin}
-        if job.state is not State.DEPEND:
-            context["priority"] = effective_priority(job.urgency, now.pin, job.urgency)
-        job = fold.post(id_, ("priority", context))
+        job = fold.post(id_, pinned(fold, job, now.pin))
         assert job is not None
     satisfy(fold, job, ())
 

@@ -12,12 +12,13 @@ from attrs import frozen
 
 from jqsched.core import policy
 from jqsched.core import queue as queues
-from jqsched.core.event import Event, effective_priority
+from jqsched.core.event import Event
 from jqsched.core.job import URGENCY_HOLD, Job, OnInterrupt, Outcome, Scheme, State, read_wait
-from jqsched.core.json import Json, JsonObject
+from jqsched.core.json import JsonObject
 from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue, find, waiters
 from jqsched.core.step import (
+    RELEASE,
     AlreadyStarted,
     Changed,
     Dequeued,
@@ -32,6 +33,7 @@ from jqsched.core.step import (
     end_unstarted,
     ended,
     exception,
+    pinned,
     satisfy,
     settle,
     waits_on,
@@ -39,7 +41,6 @@ from jqsched.core.step import (
 
 Known: TypeAlias = Mapping[int | str, Outcome]
 
-RELEASE: JsonObject = {"ranks": "all", "final": True}
 ONE_CORE: JsonObject = {"annotations": {"sched": {"resource_summary": "1 core"}}}
 TIMEOUT_NOTE = "resource allocation expired"
 
@@ -85,10 +86,7 @@ def set_priority(queue: Queue, id_: int, pin: int | None, limits: Limits, now_us
     """
 
     def post(fold: Fold, job: Job) -> None:
-        context: dict[str, Json] = {"pin": pin}
-        if job.state is not State.DEPEND:
-            context["priority"] = effective_priority(job.urgency, pin, job.urgency)
-        fold.post(job.id, ("priority", context))
+        fold.post(job.id, pinned(fold, job, pin))
 
     return _change_queued(queue, id_, limits, now_us, post)
 
@@ -207,7 +205,9 @@ def interrupted(queue: Queue, id_: int, attempt: int, limits: Limits, now_us: in
     if job.state is State.SCHED:
         job = fold.post(id_, ("alloc", allocation(job)))
         assert job is not None
-    if job.state is State.CLEANUP:
+    if job.state is State.CLEANUP and limits.plugged:
+        pass  # `stages.proceed` goes on
+    elif job.state is State.CLEANUP:
         ended(fold, job, (("release", RELEASE), "free", "clean"))
     elif job.requeuing:
         _back_to_queue(fold, job)
@@ -319,7 +319,7 @@ def schedule(queue: Queue, limits: Limits, now_us: int) -> Schedule:
     fold = Fold(queue, limits, now_us)
     for id_ in chosen:
         job = queue.enqueued[id_]
-        if job.spec.on_interrupt is OnInterrupt.FAIL:
+        if job.spec.on_interrupt is OnInterrupt.FAIL or limits.plugged:  # plugins may have something to do before
             fold.post(id_, ("alloc", allocation(job)))
         else:
             fold.queue = queues.permit(fold.queue, id_)

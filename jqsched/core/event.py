@@ -113,7 +113,7 @@ def _depend(job: Job, event: Event) -> Job:
 
 def _priority(job: Job, event: Event) -> Job:
     pin = _pin(event.context, job.pin)
-    if job.state is State.DEPEND:
+    if job.state is State.DEPEND or ("pin" in event.context and "priority" not in event.context):
         return evolve(job, pin=pin)
     priority = integer(event.context, "priority")
     return evolve(job, pin=pin, priority=priority, state=State.SCHED, t_sched_us=job.t_sched_us or event.t_us)
@@ -197,7 +197,7 @@ TRANSITIONS: Mapping[str, tuple[frozenset[State], Callable[[Job, Event], Job]]] 
     "depend": (frozenset((D,)), _depend),
     "priority": (frozenset((D, P, S)), _priority),
     "urgency": (frozenset((D, P, S)), _urgency),
-    "jobspec-update": (frozenset((D, P, S, R)), _jobspec_update),
+    "jobspec-update": (frozenset((N, D, P, S, R)), _jobspec_update),
     "alloc": (frozenset((S,)), _alloc),
     "start": (frozenset((R, C)), _start),
     "finish": (frozenset((R, C)), _finish),

@@ -274,7 +274,7 @@ def _none_free(queue: Queue, limit: int) -> Obstacle | None:
 
 
 def _cores(outlook: Outlook, job: Job) -> Iterator[Obstacle]:
-    wanted, free = job.spec.cores, outlook.cores_free
+    wanted, free = job.spec.cores, max(0, outlook.cores_free)  # less than none when a limit was lowered
     before = outlook.cores_before[bisect_left(outlook.first, _wished_key(job))]
     if before > free:
         blocking = outlook.first[-1][-1]
@@ -282,7 +282,7 @@ def _cores(outlook: Outlook, job: Job) -> Iterator[Obstacle]:
         yield Obstacle(Why.CORES, text, f"job {blocking} has started and cores are free", (blocking,))
     elif before + wanted > free:
         taken = f", {before} for those ahead of it" if before else ""
-        text = f"cores: {wanted} wanted, {max(0, free)} of {outlook.limits.cores} free{taken}"
+        text = f"cores: {wanted} wanted, {free} of {outlook.limits.cores} free{taken}"
         yield Obstacle(Why.CORES, text, "running jobs are over, or there are more cores", tuple(outlook.queue.running))
 
 

@@ -69,6 +69,19 @@ class Dependency:
     next_only: bool = False
 
 
+_SCHEMES = frozenset(scheme.value for scheme in Scheme)
+
+
+def is_ours(dependency: Dependency) -> bool:
+    """Whether the scheduler itself resolves a dependency; all others are plugins'."""
+    return dependency.scheme in _SCHEMES
+
+
+def unsupported(scheme: str) -> str:
+    """Say that nobody knows a dependency scheme. Source: flux.md section 8.4."""
+    return f'dependency scheme "{scheme}" not supported (there are {", ".join(sorted(_SCHEMES))})'
+
+
 @frozen
 class Wait:
     """What a dependency description, as it stands in `dependency-add`, says a job waits for.

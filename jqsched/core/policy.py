@@ -27,7 +27,8 @@ UUID_SHOWN = 8  # so much of a rule's uuid is shown, and is enough to name it
 class Limits:
     """How many jobs may run on how many cores, and how many may be permitted ahead of a free slot.
 
-    `draining` starts nothing. `interruptions_max`: a job is held after so many interruptions.
+    `draining` starts nothing. `interruptions_max`: a job is held after so many interruptions. `plugged`: plugins have a
+    say, so a decision takes a job no further than to the next point where one is asked (`core.stages`).
     """
 
     max_running: int
@@ -35,6 +36,7 @@ class Limits:
     ahead: int = 0
     interruptions_max: int = 5
     draining: bool = False
+    plugged: bool = False
 
 
 class Verdict(Enum):

@@ -28,6 +28,8 @@ from jqsched.core.policy import (
 )
 from jqsched.core.queue import Queue, as_order, find, gates_known, singleton_key, waiters
 
+RELEASE: JsonObject = {"ranks": "all", "final": True}
+
 Fact: TypeAlias = str | tuple[str, JsonObject] | tuple[str, JsonObject, Spec]
 
 
@@ -129,8 +131,8 @@ class Fold:
         after = find(self.queue, jobid)
         if after is None:
             last = reduce(advance, events, before)
-            assert last is not None
-            self.finished.append(last)
+            if last is not None:  # else it was never a job
+                self.finished.append(last)
         return after
 
     def step(self, answer: Answer | None = None) -> Step:
@@ -147,6 +149,8 @@ def advance_to_sched(fold: Fold, job: Job) -> None:
 
 
 def _advance(fold: Fold, job: Job) -> Job:
+    if fold.limits.plugged:  # on by `stages.proceed`, and with the priority that a plugin gives
+        return job
     if job.state is State.DEPEND and not job.waits:
         facts: list[Fact] = ["depend", ("priority", {"priority": default_priority(job)})]
     elif job.state is State.PRIORITY:
@@ -159,7 +163,7 @@ def _advance(fold: Fold, job: Job) -> Job:
 
 
 def end_if_hopeless(fold: Fold, job: Job) -> None:
-    """End a job in SCHED that could never run here, as Flux does, or that a REJECT rule applies to, as Ganeti does."""
+    """End a job in SCHED that a REJECT rule applies to, as Ganeti does, or that could never run here, as Flux does."""
     last = _if_hopeless(fold, job)
     if last:
         ended(fold, job, last)
@@ -168,17 +172,25 @@ def end_if_hopeless(fold: Fold, job: Job) -> None:
 def _if_hopeless(fold: Fold, job: Job) -> tuple[Fact, ...]:
     if job.state is not State.SCHED:
         return ()
-    if not is_feasible(job, fold.limits):
-        return (exception(job, "alloc", 0, infeasible(job, fold.limits)), "clean")
     rule = rejecting(fold.queue, gates_known(fold.queue, job.id))
     if rule is not None:
         return (exception(job, "cancel", 0, f"rejected by {rule_name(rule)}"), "clean")
+    if not is_feasible(job, fold.limits):
+        return (exception(job, "alloc", 0, infeasible(job, fold.limits)), "clean")
     return ()
 
 
 def default_priority(job: Job) -> int:
     """The priority of the built-in plugin `.priority-default`: the urgency, unless pinned."""
     return effective_priority(job.urgency, job.pin, job.urgency)
+
+
+def pinned(fold: Fold, job: Job, pin: int | None) -> Fact:
+    """Write the `priority` event that pins a job, or (None) leaves it to the plugin again, which is asked then."""
+    context: dict[str, Json] = {"pin": pin}
+    if job.state is not State.DEPEND and (pin is not None or not fold.limits.plugged):
+        context["priority"] = effective_priority(job.urgency, pin, job.urgency)
+    return ("priority", context)
 
 
 def infeasible(job: Job, limits: Limits) -> str:
@@ -201,8 +213,20 @@ def exception(job: Job, kind: str, severity: int, note: str, userid: int | None 
 
 
 def ended(fold: Fold, job: Job, facts: Iterable[Fact]) -> None:
-    """Post the last events of a job (`clean` last), then resolve every dependency on it, and so on in turn."""
+    """Post the last events of a job (`clean` last), then resolve every dependency on it, and so on in turn.
+
+    Where plugins have a say, the first of them alone: `stages.proceed` goes on to the end.
+    """
+    _end_all(fold, [(job, _for_now(fold, tuple(facts)))])
+
+
+def finish(fold: Fold, job: Job, facts: Iterable[Fact]) -> None:
+    """As `ended`, whatever plugins there are: they had their say."""
     _end_all(fold, [(job, tuple(facts))])
+
+
+def _for_now(fold: Fold, last: tuple[Fact, ...]) -> tuple[Fact, ...]:
+    return last[:1] if fold.limits.plugged else last
 
 
 def settle(fold: Fold, outcome: Outcome) -> None:
@@ -212,9 +236,10 @@ def settle(fold: Fold, outcome: Outcome) -> None:
 
 def _end_all(fold: Fold, todo: list[tuple[Job, tuple[Fact, ...]]]) -> None:
     for here, last in todo:  # grows while it is walked: the doomed come behind
-        if find(fold.queue, here.id) is not None:
-            fold.post(here.id, *last)
-            todo += _resolve(fold, outcome_of(fold.finished[-1]))
+        if find(fold.queue, here.id) is not None and fold.post(here.id, *last) is None:
+            ended_well = fold.finished and fold.finished[-1].id == here.id
+            never = Outcome(here.id, here.spec.name, success=False, ran=False)
+            todo += _resolve(fold, outcome_of(fold.finished[-1]) if ended_well else never)
 
 
 def _resolve(fold: Fold, outcome: Outcome) -> list[tuple[Job, tuple[Fact, ...]]]:
@@ -228,7 +253,7 @@ def _resolve(fold: Fold, outcome: Outcome) -> list[tuple[Job, tuple[Fact, ...]]]
         moved = _satisfy(fold, job, met)
         last = _if_hopeless(fold, moved)
         if last:  # not ended at once: the chain of those behind it may be long
-            doomed.append((moved, last))
+            doomed.append((moved, _for_now(fold, last)))
 
     for id_ in waiters(fold.queue, outcome.id):
         job = find(fold.queue, id_)
@@ -237,7 +262,8 @@ def _resolve(fold: Fold, outcome: Outcome) -> list[tuple[Job, tuple[Fact, ...]]]
         never = next((wait for wait, verdict in verdicts if verdict is Verdict.NEVER), None)
         if never is not None:
             note = f"dependency {never.description} can never be satisfied"
-            doomed.append((job, (exception(job, "dependency", 0, note), "clean")))
+            last = (exception(job, "dependency", 0, note), "clean")
+            doomed.append((job, ("invalidate",) if job.state is State.NEW else _for_now(fold, last)))
         else:
             move_on(job, [wait.description for wait, _ in verdicts])
     eldest = order.first(as_order(fold.queue.dependents.get(singleton_key(outcome.name))))

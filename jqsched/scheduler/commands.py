@@ -6,9 +6,10 @@ whose errno says which kind of no it is. Source: flux.md sections 4 and 8.5 (err
 
 import errno
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TypeAlias, TypeGuard
 
-from jqsched.core import decide
+from jqsched.core import decide, stages
 from jqsched.core.filters import Rule, rule_document
 from jqsched.core.job import PRIORITY_MAX, URGENCY_EXPEDITE, URGENCY_HOLD
 from jqsched.core.jobspec import values
@@ -46,11 +47,18 @@ class Commands:
             "job-manager.filter-remove": self._filter_remove,
             "job-manager.wait": self._wait,
             "job-manager.purge": self._purge,
+            "job-manager.raise": self._raise,
+            "job-manager.update": self._update,
+            "job-manager.jobtap": self._jobtap,
+            "job-manager.jobtap-query": self._jobtap_query,
+            "job-manager.jobtap-list": lambda payload, reply: reply({"plugins": self._scheduler.jobtap.listed()}),
         }
 
     def run(self, topic: str, payload: Payload, reply: Reply) -> None:
         """Do what is asked; `reply` is called once, on the loop's thread, perhaps in a later turn."""
         command = self._topics.get(topic)
+        if command is None and self._scheduler.jobtap.serve(topic, payload, partial(self._answer, reply)):
+            return
         if command is None:
             reply(OSError(errno.ENOSYS, f"Unknown service method '{topic}'"))
             return
@@ -183,6 +191,60 @@ class Commands:
                 return
         finished = ids or self._store.finished_before(_integer(payload, "before_us"), -1)
         self._reply_when_durable(reply, {"purged": self._scheduler.purge(finished)})
+
+    # -- plugins, and what they share with users
+
+    def _answer(self, reply: Reply, answer: Payload | OSError) -> None:
+        """Answer for a plugin: what it did is durable by then."""
+        if isinstance(answer, OSError):
+            reply(answer)
+        else:
+            self._reply_when_durable(reply, answer)
+
+    def _raise(self, payload: Payload, reply: Reply) -> None:
+        kind, severity = _text(payload, "type"), _integer(payload, "severity")
+        note = _text(payload, "note") if payload.get("note") else ""
+
+        def apply(queue: Queue, id_: int, limits: Limits, now_us: int) -> Step:
+            return stages.raise_exception(queue, id_, kind, severity, note, limits, now_us, userid=self._userid)
+
+        if stages.is_bad_kind(kind) or not 0 <= severity <= stages.SEVERITY_MAX:
+            what = "type" if stages.is_bad_kind(kind) else "severity"
+            reply(OSError(errno.EPROTO, f"invalid exception {what}"))
+        else:
+            self._change(payload, reply, apply)
+
+    def _update(self, payload: Payload, reply: Reply) -> None:
+        id_, updates = _integer(payload, "id"), payload.get("updates")
+        if not isinstance(updates, Mapping) or not updates:
+            raise _BadPayload("invalid payload: updates must be an object")
+        try:
+            apply = self._scheduler.jobtap.update_request(id_, updates)
+        except OSError as refused:
+            reply(refused)
+        else:
+            self._change(payload, reply, lambda queue, _, limits, now_us: apply(queue, limits, now_us))
+
+    def _jobtap(self, payload: Payload, reply: Reply) -> None:
+        jobtap, conf = self._scheduler.jobtap, payload.get("conf")
+        if conf is not None and not isinstance(conf, Mapping):
+            reply(OSError(errno.EINVAL, "jobtap: conf must be an object"))
+            return
+        try:
+            if payload.get("remove") is not None:
+                jobtap.remove(_text(payload, "remove"))
+            if payload.get("load") is not None:
+                jobtap.load(_text(payload, "load"), conf or {})
+        except OSError as refused:
+            reply(refused)
+        else:
+            self._reply_when_durable(reply, {"plugins": jobtap.listed()})
+
+    def _jobtap_query(self, payload: Payload, reply: Reply) -> None:
+        try:
+            reply(self._scheduler.jobtap.query(_text(payload, "name")))
+        except OSError as refused:
+            reply(refused)
 
     # -- rules
 

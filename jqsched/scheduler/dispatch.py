@@ -60,6 +60,9 @@ class Dispatch:
         self._numbers = count(1)
         self._changes: dict[int, list[tuple[Apply, Answered]]] = {}
         self._resend: list[Unsent] = []
+        # Of plugins: whether an order must wait, and who is to be told that nothing is left of an attempt.
+        self.is_held: Callable[[int], bool] = lambda _: False
+        self.on_over: Callable[[int], None] = lambda _: None
 
     # -- changes of jobs
 
@@ -129,6 +132,11 @@ class Dispatch:
         decided = decide.schedule(self._ledger.head, self.limits, self._clock.now_us())
         if not decided.permits and not decided.recalled:
             return
+        for id_ in decided.permits:  # first: who is shown the events may end the job
+            job = find(decided.queue, id_)
+            assert job is not None
+            self._remember(Attempt(id_, job.attempt, boot_id=self._boot_id))
+        unsent = self._note_unsent(decided.permits)
         self._ledger.post(decided.queue, decided.events)
         at_executor = [id_ for id_ in decided.recalled if id_ not in self._unsent]
         for id_ in set(decided.recalled).difference(at_executor):
@@ -136,12 +144,7 @@ class Dispatch:
         if at_executor:  # at once: it needs no commit, and a change that comes before one relies on it
             permits = self._ledger.head.permits
             self._executor.withdraw([(id_, permits[id_].attempt) for id_ in at_executor])
-        for id_ in decided.permits:
-            job = find(self._ledger.head, id_)
-            assert job is not None
-            self._remember(Attempt(id_, job.attempt, boot_id=self._boot_id))
         if decided.permits:
-            unsent = self._note_unsent(decided.permits)
             waiting = len(self._ledger.head.permits) + self._ledger.head.busy - self.limits.max_running
             short = waiting - len(decided.permits) < _LOW_WATER
             self._ledger.after(lambda: self._order(unsent), urgent=short)
@@ -176,7 +179,7 @@ class Dispatch:
             return
         orders: list[Start] = []
         for id_, number in unsent:
-            if self._unsent.get(id_) != number:
+            if self._unsent.get(id_) != number or self.is_held(id_):
                 continue
             del self._unsent[id_]
             job = find(self._ledger.head, id_)
@@ -197,6 +200,7 @@ class Dispatch:
         """An allocated attempt that was ended before it began: to the end, or back to the queue, as was asked."""
         self._forget(job.id, job.attempt)
         self.take(lambda queue, limits, now_us: decide.interrupted(queue, job.id, job.attempt, limits, now_us))
+        self.on_over(job.id)
 
     # -- news
 
@@ -245,11 +249,14 @@ class Dispatch:
                 return decide.interrupted(queue, item.id, item.attempt, limits, now_us, note=note)
             return decide.finished(queue, item.id, item.attempt, item.status, limits, now_us, error=item.error)
 
-        self.take(ended)
         known = self._attempts.get(item.id)
         if known is not None and known.attempt == item.attempt:
             self._ending[item.id, item.attempt] = known
         self._forget(item.id, item.attempt)
+        if self.limits.plugged and item.status is not None:  # each stage by itself
+            self.take(lambda *at: decide.started(at[0], item.id, item.attempt, *at[1:]))
+        self.take(ended)
+        self.on_over(item.id)
         self._ledger.after(lambda: self._acknowledge(item.id, item.attempt))
         self._finish_changes(item.id)
 
@@ -272,6 +279,15 @@ class Dispatch:
                 self._send_again(id_)
         self._finish_changes(id_)
 
+    def has_attempt(self, id_: int) -> bool:
+        """Whether a process of the job runs, or may yet."""
+        return id_ in self._attempts
+
+    def order_held(self, id_: int) -> None:
+        """Send the order of a job that nothing holds any more."""
+        if id_ in self._unsent:
+            self._send_again(id_)
+
     def _send_again(self, id_: int) -> None:
         unsent = self._note_unsent([id_])
         self._ledger.after(lambda: self._order(unsent), urgent=True)
@@ -282,6 +298,10 @@ class Dispatch:
         self.take(lambda queue, limits, now_us: decide.expired(queue, id_, attempt, limits, now_us))
 
     # -- recovery
+
+    def expect(self, attempts: Iterable[Attempt]) -> None:
+        """Know of the attempts that were under way when the last scheduler ended, before `recover` asks about them."""
+        self._attempts = {attempt.id: attempt for attempt in attempts}
 
     def recover(self, attempts: Iterable[Attempt], deliver: Callable[[Sequence[News]], None]) -> None:
         """Connect to an executor, and learn what became of the attempts. Raises PortError."""
@@ -363,7 +383,11 @@ class Dispatch:
     def set_limits(self, limits: Limits, grace_us: int) -> None:
         """Other limits from now on; lowering one stops nobody."""
         shrunk = limits.cores < self.limits.cores
+        is_new_to_plugins = limits.plugged and not self.limits.plugged
         self.limits = limits
+        if is_new_to_plugins:  # who may start at any moment would start before they had their say
+            permits = self._ledger.head.permits
+            self._recall(id_ for id_, permit in sorted(permits.items()) if not permit.recalled)
         if self._executor is not None:
             self._executor.limit(limits.max_running, limits.cores, grace_us)
         if shrunk:

@@ -37,6 +37,7 @@ class Intake:
         self.next_id = ledger.head.last_id + 1
         # Their files may have been edited while no scheduler ran; none starts before that was looked at.
         self.unverified = {*ledger.head.enqueued, *ledger.head.running}
+        self.rejections: Callable[[], dict[int, str]] = dict  # by plugins, since asked last
 
     # -- drops
 
@@ -51,10 +52,12 @@ class Intake:
         if room > 0:
             self.take_in(self._spool.intake(self.next_id, min(room, STEP)))
 
-    def leftovers(self, is_finished: Callable[[int], bool]) -> None:
-        """At start: take the files that were moved but not accepted, and remove those of finished jobs."""
-        head = self._ledger.head
-        self.take_in(self._spool.leftovers(lambda id_: find(head, id_) is not None, is_finished, self.next_id))
+    def leftovers(self, is_finished: Callable[[int], bool], loaded: Queue) -> None:
+        """At start: take the files that were moved but not accepted, and remove those of finished jobs.
+
+        `loaded`: the queue as the store had it. A job that ended since is in neither, and its file is no new drop.
+        """
+        self.take_in(self._spool.leftovers(lambda id_: find(loaded, id_) is not None, is_finished, self.next_id))
 
     def take_in(self, harvest: Harvest) -> None:
         """Make jobs of a harvest; what is refused now is set aside."""
@@ -90,12 +93,13 @@ class Intake:
         known = self._known(draft for _, draft, _ in drafts)
         accepted = accept.accept(self._ledger.head, arrivals, known, self._dispatch.limits, self._clock.now_us())
         self._ledger.apply(accepted.step)
+        refused = {**accepted.refused, **self.rejections()}
         for id_, _, text in drafts:
-            if id_ not in accepted.refused:
+            if id_ not in refused:
                 self._ledger.file(id_, text)
                 self._spool.accepted(id_, text)
         self._remove_finished(accepted.step)
-        return accepted.refused
+        return refused
 
     def _remove_finished(self, step: Step) -> None:
         """Jobs that could never run ended at once; so do their files."""

@@ -38,6 +38,7 @@ class Ledger:
         self._under_way: _UnderWay | None = None
         self._settling: dict[int, Outcome] = {}
         self._spent = queue.last_id
+        self.follow: Callable[[Sequence[Event]], None] | None = None  # who is shown what is decided, at once: plugins
         self._begin()
 
     def _begin(self) -> None:
@@ -61,11 +62,15 @@ class Ledger:
         for job in step.finished:
             self._finished[job.id] = job
             self._settling[job.id] = outcome_of(job)
+        if self.follow is not None:
+            self.follow(step.events)
 
     def post(self, queue: Queue, events: Sequence[Event] = ()) -> None:
         """Take a queue and the events that led to it, where there is no step."""
         self.head = queue
         self._events += events
+        if self.follow is not None:
+            self.follow(events)
 
     def record(self, attempt: Attempt) -> None:
         """Note an attempt: a permit, or a process. It stands even if it was forgotten earlier in the same batch."""

@@ -19,6 +19,7 @@ from jqsched.core.queue import Queue
 from jqsched.ports import Clock, Executor, News, PortError, Spool, Store, Stored
 from jqsched.scheduler.dispatch import Dispatch
 from jqsched.scheduler.intake import Intake
+from jqsched.scheduler.jobtap import PLUGGED, Jobtap
 from jqsched.scheduler.ledger import Ledger
 from jqsched.scheduler.rulebook import Rulebook
 
@@ -48,6 +49,8 @@ class Surroundings:
     boot_id: str
     output_folder: str
     is_finished: Callable[[int], bool]
+    plugins: tuple[str, ...] = ()
+    plugin_folder: str = "."
 
 
 class Scheduler:
@@ -60,6 +63,7 @@ class Scheduler:
         self.keep_finished: int | None = None
         self._purged = int(stored.settings.get(PURGED, 0))
         self._stored, self._limits, self._grace_us = stored, limits, grace_us
+        self._plugged = False
         self._tasks: deque[Task] = deque()
         self._last_flush_us = 0
         self._stopping = False
@@ -71,6 +75,17 @@ class Scheduler:
             self.ledger, self.dispatch, around.spool, around.store, around.clock, around.userid, around.log
         )
         self.rulebook = Rulebook(self.ledger, self.dispatch, lambda: self.intake.next_id)
+        self.jobtap = Jobtap(
+            self.ledger,
+            self.dispatch,
+            around.clock,
+            around.userid,
+            around.log,
+            self.post,
+            around.plugin_folder,
+            self._plug,
+        )
+        self.intake.rejections = self.jobtap.taps.rejections
 
     # -- from other threads
 
@@ -97,8 +112,10 @@ class Scheduler:
         Raises PortError when the executor cannot be had.
         """
         self.around.store.start(self.deliver_durable)
+        was_plugged = self._stored.settings.get(PLUGGED) == "1"
+        self.jobtap.start(self.around.plugins, self._stored.attempts, was_plugged=was_plugged)
         self.intake.settle_outlived()
-        self.intake.leftovers(self.around.is_finished)
+        self.intake.leftovers(self.around.is_finished, self._stored.queue)
         if self.around.executor is not None:
             self.around.executor.limit(self._limits.max_running, self._limits.cores, self._grace_us)
             self.dispatch.recover(self._stored.attempts, self.deliver_news)
@@ -112,6 +129,7 @@ class Scheduler:
     def turn(self) -> int | None:
         """One turn. Returns the time (monotonic, microseconds) at which the next is due, None if nothing is."""
         self.do_tasks()
+        self.jobtap.fire()
         self._replace_executor()
         if not self._stopping:
             self._bring_in()
@@ -170,6 +188,8 @@ class Scheduler:
         timer_us = policy.next_timer_us(self.ledger.head)
         if timer_us is not None:
             due.append(now_us + max(0, timer_us - self.around.clock.now_us()))
+        if self.jobtap.next_due_us is not None:
+            due.append(self.jobtap.next_due_us)
         return min(due, default=None)
 
     def stop(self) -> None:
@@ -201,7 +221,11 @@ class Scheduler:
     # -- limits
 
     def _present_limits(self) -> Limits:
-        return evolve(self._limits, draining=self.drained or self._stopping)
+        draining = self.drained or self._stopping
+        if not self._plugged:
+            return evolve(self._limits, draining=draining)
+        # No permits ahead: plugins have something to do with a job that is about to start.
+        return evolve(self._limits, draining=draining, plugged=True, ahead=0)
 
     def set_limits(self, limits: Limits, grace_us: int) -> None:
         """Other limits from now on."""
@@ -212,6 +236,11 @@ class Scheduler:
         """Stop new starts, or allow them again; survives a restart."""
         self.drained = drained
         self.ledger.setting(DRAINED, "1" if drained else "0")
+        self._apply_limits()
+
+    def _plug(self) -> None:
+        """Plugins have a say from now on."""
+        self._plugged = True
         self._apply_limits()
 
     def _apply_limits(self) -> None:

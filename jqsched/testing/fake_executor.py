@@ -1,6 +1,6 @@
 """An executor in memory, in virtual time: no process, no clock, and it dies when it is told to.
 
-Rule: it keeps the contract of `ports.Executor` as the real one does (`tests/ports/executor_contract.py`): order,
+Rule: it keeps the contract of `ports.Executor` as the real one does (`jqsched.testing.contracts.executor`): order,
 limits, what is told, what is remembered, and what is lost when it is killed. Nothing happens but in a call.
 """
 

@@ -6,7 +6,7 @@ missing was deleted.
 
 from collections.abc import Callable, Iterable
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from jqsched.core.job import Draft
 from jqsched.ports import Edit, Harvest, Spool, Taken
@@ -94,9 +94,11 @@ class MemorySpool:
         return Taken(id_, name, draft, text)
 
     def refuse(self, id_: int, name: str, errors: str) -> None:
-        """Set a taken file aside after all."""
+        """Set a taken file aside after all, unless its owner removed it."""
         self._seen.pop(id_, None)
-        self._set_aside(name, self.files.jobs.pop(id_), errors)
+        text = self.files.jobs.pop(id_, None)
+        if text is not None:
+            self._set_aside(name, text, errors)
 
     def _set_aside(self, name: str, text: str, errors: str) -> None:
         kept, nth = name, 1
@@ -112,16 +114,20 @@ class MemorySpool:
         return self._written.get(text) or self._parse(text, name)
 
     def write_out(self, draft: Draft) -> str:
-        """A text that reads back as this draft."""
-        text = f"written out: {draft!r}"
-        self._written[text] = draft
+        """A text that reads back as this draft, but for `requeue_of`."""
+        plain = evolve(draft, requeue_of=None)
+        text = f"written out: {plain!r}"
+        self._written[text] = plain
         return text
 
     # ---- job files ------------------------------------------------------------------------------------------------
 
     def write(self, id_: int, text: str) -> None:
-        """Make a job's file."""
+        """Make a job's file. What lies there already is set aside, unless it is empty."""
         self._next_id = max(self._next_id, id_ + 1)
+        before = self.files.jobs.get(id_)
+        if before:
+            self._set_aside(f"{id_}.json", before, f"job {id_} came by command; this file was in its place")
         self.files.jobs[id_] = self._seen[id_] = text
 
     def edits(self, ids: Iterable[int], *, at_start: bool = False) -> list[Edit]:  # noqa: ARG002  # nothing is given time
@@ -134,7 +140,10 @@ class MemorySpool:
             if present is None and last is not None:
                 found.append(Edit(id_))
             elif present is not None and present != last:
-                found.append(self._read_edit(id_, present))
+                if present == self._known(id_):
+                    self.files.reasons.pop(id_, None)
+                else:
+                    found.append(self._read_edit(id_, present))
         return found
 
     def _read_edit(self, id_: int, text: str) -> Edit:

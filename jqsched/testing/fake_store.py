@@ -1,6 +1,6 @@
 """A store in memory, whose commits come when a test wants them, and whose disk outlives a crash.
 
-Rule: it keeps the contract of `ports.Store` as the real one does (`tests/ports/store_contract.py`): what was handed
+Rule: it keeps the contract of `ports.Store` as the real one does (`jqsched.testing.contracts.store`): what was handed
 over is nowhere to be seen until it is durable, and all batches of one commit are durable or none.
 """
 

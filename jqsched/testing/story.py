@@ -14,7 +14,7 @@ from jqsched.core import decide, policy
 from jqsched.core import queue as queues
 from jqsched.core.accept import Arrival, accept, update
 from jqsched.core.event import Event
-from jqsched.core.job import Dependency, Draft, Job, OnInterrupt, Outcome, Spec, State
+from jqsched.core.job import Dependency, Draft, Job, OnInterrupt, Outcome, Reason, Spec, State
 from jqsched.core.policy import Limits
 from jqsched.core.queue import EMPTY, Queue
 from jqsched.core.step import Step
@@ -30,6 +30,7 @@ URGENCIES = (16, 16, 16, 0, 31, 1, 20)
 PINS = (None, None, None, 0, 5, 1000)
 CORES = (1, 1, 1, 1, 2, 2, 3, 9)
 STATUSES = (0, 0, 0, 1 << 8, (128 + 9) << 8)
+RATE_LIMITS = (None, None, None, None, None, "rate-limit:1:x", "rate-limit:2:x", "rate-limit:1:y")
 SCHEMES = ("afterok", "afterok", "afterany", "afternotok", "after", "begin-time", "singleton")
 
 
@@ -180,6 +181,7 @@ def draft(choose: Choose, id_: int, now_us: int, name: str | None = None) -> Dra
         cores=_of(choose, CORES),
         time_limit_us=_of(choose, (None, 1_000_000, 5_000_000)),
         on_interrupt=_of(choose, tuple(OnInterrupt)),
+        reasons=tuple(Reason("", text) for text in (_of(choose, RATE_LIMITS),) if text is not None),
         dependencies=dependencies,
     )
     return Draft(spec, _of(choose, URGENCIES), _of(choose, PINS))

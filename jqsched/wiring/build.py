@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Protocol
 
-from jqsched.adapters.config import Config
+from jqsched.adapters.config import Config, as_document
 from jqsched.adapters.executor.local import LocalExecutor
 from jqsched.adapters.spool import FileSpool, Known
 from jqsched.adapters.store.writer import SqliteStore, boot_id
@@ -90,6 +90,8 @@ class Built:
                 boot_id=boot_id(),
                 output_folder=os.path.join(os.path.abspath(root), "output"),
                 is_finished=self.store.is_finished,
+                plugins=config.plugins,
+                plugin_folder=os.path.abspath(root),
             ),
             stored,
             limits_of(config),
@@ -99,6 +101,8 @@ class Built:
         self.scheduler.keep_finished = config.keep_finished
         self.attempts = {attempt.id for attempt in stored.attempts}
         self.commands = Commands(self.scheduler, os.geteuid())
+        self.scheduler.jobtap.request_handler = self.commands.run
+        self.scheduler.jobtap.config = as_document(config)
 
     def configure(self, config: Config) -> None:
         """Go on with another configuration."""
@@ -106,6 +110,7 @@ class Built:
         self.scheduler.intake.queue_max = config.queue_max
         self.scheduler.keep_finished = config.keep_finished
         self.scheduler.set_limits(limits_of(config), round(config.grace_s * 1_000_000))
+        self.scheduler.jobtap.configure(as_document(config))
 
     def _known(self, id_: int) -> Known | None:
         ledger = self.scheduler.ledger

@@ -23,6 +23,7 @@ from jqsched.core.queue import Queue
 from jqsched.ports import PortError
 from jqsched.scheduler.commands import Payload
 from jqsched.wiring.build import Built, Report, limits_of
+from jqsched.wiring.hangs import watch_for_hangs
 from jqsched.wiring.lock import spool_lock
 
 SCAN_JOBS = 2_000  # job files looked at in one go: a few milliseconds
@@ -93,8 +94,6 @@ def _supported(config: Config) -> Config | BadFile:
     errors = []
     if config.executor != "local":
         errors.append(f"executor: {config.executor!r} is not known here; there is 'local'")
-    if config.plugins:
-        errors.append("plugins: this version loads none")
     if config.run_as_owner:
         errors.append("run_as_owner: this version runs all jobs as the scheduler's user")
     return BadFile(tuple(errors)) if errors else config
@@ -149,6 +148,7 @@ class _Daemon:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         self._watcher.start()
+        watch_for_hangs(self._scheduler.jobtap.stack, self._built.report.log)
         self._built.report((), self._scheduler.ledger.head)  # the names of those that are there already
         self._scheduler.start()
         while True:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from jqsched.adapters.config import Config
+from jqsched.adapters.config import Config, read_config
 from jqsched.adapters.spool import SpoolRefused
 from jqsched.core.event import Event
 from jqsched.core.json import Json
@@ -45,6 +45,8 @@ class Offline:
 
     def request(self, topic: str, payload: Payload) -> dict[str, Json]:
         """Do what is asked, durably. Raises OSError as the daemon would answer it."""
+        if topic == "job-manager.submit" and self._has_plugins():
+            raise OSError(errno.ENOTCONN, "jqsched.toml names plugins: start the scheduler, or drop the job file")
         if payload.get("id") in self._built.attempts:
             raise OSError(errno.ENOTCONN, "the job runs or may run: start the scheduler first")
         answers: list[Payload | OSError] = []
@@ -58,6 +60,11 @@ class Offline:
         if isinstance(answer, OSError):
             raise answer
         return dict(answer)
+
+    def _has_plugins(self) -> bool:
+        """Whether plugins would have a say in what is submitted."""
+        config = read_config(os.path.join(self._built.root, "jqsched.toml"))
+        return isinstance(config, Config) and bool(config.plugins)
 
 
 def _wait(doorbell: Doorbell) -> None:

@@ -18,7 +18,8 @@ import pytest
 from jqsched.adapters.executor.local import LocalExecutor
 from jqsched.adapters.executor.wire import LOCK, LOG, SOCKET, STATE, boot_id
 from jqsched.ports import Attempt, ExecutorLost, Finished, PortError, Started, Withdrawn
-from tests.ports.executor_contract import GRACE_US, LocalRig, alive, attempt, finished, of, started, until
+from jqsched.testing.contracts.executor import GRACE_US, finished, of, started
+from tests.ports.executor_contract import LocalRig, alive, attempt, until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -344,7 +345,8 @@ def test_the_executor_heeds_no_signal_but_kill(rig: LocalRig):
 CLIENT = """
 import select, sys
 from pathlib import Path
-from tests.ports.executor_contract import GRACE_US, LocalRig, started
+from jqsched.testing.contracts.executor import GRACE_US, started
+from tests.ports.executor_contract import LocalRig
 rig = LocalRig(Path(sys.argv[1]))
 rig.connect()
 rig.executor.limit(1, 1, GRACE_US)

@@ -25,8 +25,8 @@ from jqsched.core.event import Event
 from jqsched.core.job import Dependency, Job, JobException, OnInterrupt, Reason, Spec, State
 from jqsched.core.queue import EMPTY, evolve_all, same
 from jqsched.ports import Batch, PortError
+from jqsched.testing.contracts.store import Author, Heard
 from jqsched.testing.strategies import histories
-from tests.ports.store_contract import Author, Heard
 
 
 def open_store(folder: Path, *, used_before: bool = False) -> SqliteStore:
@@ -185,6 +185,26 @@ def test_a_newer_format_is_refused(tmp_path: Path):
     make(tmp_path, Author().job(1))
     sql(tmp_path, f"PRAGMA user_version={FORMAT_VERSION + 1}")
     assert "install that version, or put a backup in its place" in refused(tmp_path)
+
+
+def is_open(path: str) -> bool:
+    """Whether this process has the file open."""
+    return path in [os.readlink(entry) for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()]
+
+
+@pytest.mark.parametrize("wrong", ["a newer format", "random bytes"])
+@pytest.mark.parametrize("opens", [StoreReader, lambda folder: open_store(Path(folder))], ids=["reading", "writing"])
+def test_a_store_that_is_refused_is_closed_again(tmp_path: Path, wrong: str, opens: Callable[[str], object]):
+    """By who opened it: nobody else can."""
+    make(tmp_path)
+    if wrong == "a newer format":
+        sql(tmp_path, f"PRAGMA user_version={FORMAT_VERSION + 1}")
+    else:
+        Path(store_path(tmp_path)).write_bytes(random.Random(1).randbytes(5000))
+    with pytest.raises(StoreRefused) as refusal:
+        opens(str(tmp_path))
+    assert not is_open(store_path(tmp_path))
+    assert refusal.tb is not None  # which holds all that the opener held: only a close can have closed it
 
 
 def test_a_database_of_others_is_refused(tmp_path: Path):
@@ -449,7 +469,7 @@ def test_a_reader_beside_the_writer_sees_whole_commits(store: SqliteStore, heard
 WRITER = """
 import sys
 from jqsched.adapters.store.writer import SqliteStore
-from tests.ports.store_contract import Author, Heard
+from jqsched.testing.contracts.store import Author, Heard
 
 class Told(Heard):
     def __call__(self, outcome):

@@ -200,6 +200,27 @@ def paths(text: str) -> list[str]:
     return [f"{path}: no such path" for path in named if not (ROOT / path).exists()]
 
 
+def named_tests(text: str) -> list[str]:
+    """Each test that is named as `FILE::TEST` is there."""
+    complaints = []
+    for path, name in re.findall(r"\b(tests/[\w/.-]+\.py)::(\w+)", text):
+        if not (ROOT / path).exists():
+            complaints.append(f"{path}: no such file")
+        elif not re.search(rf"(?m)^def {name}\(", read(ROOT / path)):
+            complaints.append(f"{path}::{name}: no such test")
+    return complaints
+
+
+def weaknesses(text: str) -> list[str]:
+    """W1 to W19 are all there once: in the table with tests, or below it with a reason why there is none."""
+    table, _, below = text.partition("|---|---|---|---|\n")[2].partition("\n## ")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.strip().splitlines()]
+    complaints = [f"no test shows: {row[1]}" for row in rows if "::test_" not in row[-1]]
+    named = [row[0] for row in rows] + re.findall(r"(?m)^\*\*(W\d+): ", below)
+    wanted = [f"W{number}" for number in range(1, 20)]
+    return complaints + [f"{one} is told {named.count(one)} times" for one in wanted if named.count(one) != 1]
+
+
 # ---- the repository -----------------------------------------------------------------------------------------------
 
 EXIT_CODES = {
@@ -212,6 +233,7 @@ EVENTS = [*TRANSITIONS, "submit", "invalidate"]
 COMMANDS_MD, JOB_FILE_MD, CONFIGURATION_MD, EVENTS_MD = (
     read(REFERENCE / name) for name in ("commands.md", "job-file.md", "configuration.md", "events.md")
 )
+WEAKNESSES_MD = read(DOCS / "explanation" / "ganeti-weaknesses.md")
 
 
 def test_every_command_and_option_is_documented():
@@ -247,13 +269,17 @@ def test_decisions_are_numbered_listed_and_whole():
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_a_page_s_links_commands_and_paths_exist(page: Path):
     text = read(page)
-    assert not [*links(page, text), *invocations(text, options()), *paths(text)]
+    assert not [*links(page, text), *invocations(text, options()), *paths(text), *named_tests(text)]
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
 def test_a_unit_calls_a_command_that_exists(unit: Path):
     (line,) = re.findall(r"(?m)^ExecStart=\S*/(jqsched .*)$", read(unit))
     assert not invocations(f"`{line}`", options())
+
+
+def test_every_weakness_of_ganeti_has_a_test_or_a_reason():
+    assert not weaknesses(WEAKNESSES_MD)
 
 
 def test_the_readme_has_a_session_and_the_two_commands():
@@ -330,6 +356,27 @@ def test_a_link_that_leads_somewhere_is_let_be(target: str):
 def test_a_path_that_does_not_exist_is_noticed():
     assert paths("`tests/no/such.py`")
     assert not paths("`tests/README.md`, `jqsched/core/`")
+
+
+def test_a_test_that_does_not_exist_is_noticed():
+    assert named_tests("`tests/no/such.py::test_it`")
+    assert named_tests("`tests/architecture/test_docs.py::test_it`")
+    assert named_tests("`tests/architecture/test_docs.py::test_a_test`"), "the beginning of a name is none"
+    assert not named_tests("`tests/architecture/test_docs.py::test_a_test_that_does_not_exist_is_noticed`")
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        ("| W2 |", "| W1 |"),
+        ("**W13: ", "**"),
+        ("| W19 |", "| |"),
+        ("py::test_an_end_overwrites_nothing_of_what_was", "py"),
+    ],
+)
+def test_a_weakness_without_test_or_reason_is_noticed(good: str, bad: str):
+    assert good in WEAKNESSES_MD, "the sample is out of date"
+    assert weaknesses(WEAKNESSES_MD.replace(good, bad, 1))
 
 
 GOOD_ADR = "# 1. Title\n" + " ".join(ADR_PARTS)

@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from tests.cli.conftest import COMPLETED, QUEUED, SpoolMaker
+from tests.cli.conftest import CANCELED, COMPLETED, QUEUED, SpoolMaker
 
 
 def test_check_tells_good_from_bad(spool: SpoolMaker, tmp_path):
@@ -86,3 +86,14 @@ def test_rebuild_needs_the_spool_for_itself(spool: SpoolMaker):
 def test_there_must_be_a_store(spool: SpoolMaker):
     assert spool.run("check-spool")[0] == 1
     assert spool.run("check-spool", "--rebuild")[0] == 1
+
+
+def test_archive_and_purge_of_all_leave_out_none(spool: SpoolMaker):
+    """Those that ended just now, and those canceled while they were queued (Ganeti's W5 and W17)."""
+    spool.add(*COMPLETED)
+    spool.add(*CANCELED)
+    assert "archived 1 job(s)" in spool.run("archive", "2")[2]
+    assert "archived 1 job(s)" in spool.run("archive", "--older-than", "0")[2]
+    assert sorted(file.name for file in (spool.root / "archive").iterdir()) == ["1.json", "2.json"]
+    assert spool.run("purge", "--older-than", "0") == (0, "", "jqsched: purged 2 job(s)\n")
+    assert spool.run("jobs", "-a", "--ids")[1] == ""

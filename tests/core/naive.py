@@ -1,17 +1,21 @@
 """A naive model of the queue, written from design.md: lists and dicts, every question answered by looking at all jobs.
 
-Rule: nothing of `jqsched.core`'s queue, policy, events or decisions is used here, only the values that go in (Draft).
-What the model knows after each step is compared with the real queue by the machine beside it.
+Rule: nothing of `jqsched.core`'s queue, policy, events or decisions is used here, only the values that go in (Draft,
+and rules as documents). What the model knows after each step is compared with the real queue by the machine beside it.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from attrs import evolve
 
 from jqsched.core.job import Dependency, Draft, OnInterrupt, Spec
+from tests.core import naive_filters
 
 HIGHEST = 4294967295
+NaiveGate = tuple[str, str, int]  # what makes it, its rule's uuid or its bucket's key, how many may be through
 PHRASES = {"after": "start", "afterany": "finish", "afterok": "success", "afternotok": "failure"}
 
 
@@ -53,6 +57,9 @@ class NaiveJob:
     interruptions: int = 0
     permit: str | None = None
     claimed_from: str | None = None
+    claimed_with_permit: bool = False
+    userid: int = 1000
+    t_submit_us: int = 0
 
     @property
     def priority(self) -> int:
@@ -69,6 +76,13 @@ class NaiveJob:
     @property
     def has_begun(self) -> bool:
         return self.state in ("RUN", "CLEANUP")
+
+    @property
+    def is_through(self) -> bool:
+        """Whether it takes a place wherever a rule or a rate limit counts: it runs, or may start at any moment."""
+        if self.claimed_from:
+            return self.claimed_from == "running" or self.claimed_with_permit
+        return self.has_begun or bool(self.permit)
 
     @property
     def place(self) -> str:
@@ -100,6 +114,7 @@ class NaiveScheduler:
         self.jobs: list[NaiveJob] = []
         self.max_running, self.cores, self.ahead = max_running, cores, ahead
         self.interruptions_max, self.draining = interruptions_max, False
+        self.rules: list[dict[str, Any]] = []
 
     # -- looking
 
@@ -129,17 +144,81 @@ class NaiveScheduler:
             ]
         )
 
+    def why_never(self, job: NaiveJob) -> str | None:
+        """What ends a job that need not wait: a REJECT rule applies to it, or it is too large."""
+        if self.is_rejected(job):
+            return "cancel"
+        return None if self.is_feasible(job) else "alloc"
+
     def is_feasible(self, job: NaiveJob) -> bool:
         return job.spec.cores <= self.cores and job.spec.nodes == 1
+
+    # -- rules and rate limits: spec/ganeti.md sections 5 and 6, looked up anew each time
+
+    def rule_of(self, job: NaiveJob) -> dict[str, Any] | None:
+        """The rule that applies: the first that matches and is not CONTINUE."""
+        in_order = sorted(self.rules, key=lambda rule: (rule["priority"], rule["watermark"], rule["uuid"].encode()))
+        matching = [rule for rule in in_order if naive_filters.matches(rule, job)]
+        return next((rule for rule in matching if rule["action"] != "CONTINUE"), None)
+
+    def is_rejected(self, job: NaiveJob) -> bool:
+        rule = self.rule_of(job)
+        return rule is not None and rule["action"] == "REJECT"
+
+    def gates(self, job: NaiveJob) -> set[NaiveGate]:
+        """Whatever may stop a job that is ready: its rule, unless that is ACCEPT, and its buckets, each once."""
+        rule, texts = self.rule_of(job), [reason.text for reason in job.spec.reasons]
+        buckets = [found for found in (re.fullmatch("rate-limit:(([0-9]+)(:.*)?)", text) for text in texts) if found]
+        gates = {("BUCKET", found[1], int(found[2])) for found in buckets if int(found[2]) > 0}
+        if rule is None or rule["action"] == "ACCEPT":
+            return gates
+        if isinstance(rule["action"], list):
+            return gates | {("RULE", rule["uuid"], rule["action"][1])}
+        return gates | {(rule["action"], rule["uuid"], 0)}
+
+    def through(self) -> dict[NaiveGate, int]:
+        """How many take a place at each gate."""
+        counts: dict[NaiveGate, int] = {}
+        for job in self.live:
+            for gate in self.gates(job) if job.is_through else ():
+                counts[gate] = counts.get(gate, 0) + 1
+        return counts
+
+    @property
+    def admitted(self) -> list[NaiveJob]:
+        """Those of the ready jobs that rules and rate limits let through, each if all before it start."""
+        counts, admitted = self.through(), []
+        for job in self.ready:
+            gates = self.gates(job)
+            if all(counts.get(gate, 0) < gate[2] for gate in gates):
+                admitted.append(job)
+                counts |= {gate: counts.get(gate, 0) + 1 for gate in gates}
+        return admitted
+
+    def set_rules(self, rules: list[dict[str, Any]]) -> list[int]:
+        """Other rules from now on; returns the ids of the permitted jobs that they do not let through any more."""
+        self.rules = rules
+        counts = self.through()
+        ousted = [job for job in self.permitted if any(counts[gate] > gate[2] for gate in self.gates(job))]
+        recalled = [job.id for job in ousted if job.permit == "given"]
+        for job in ousted:
+            job.permit = "recalled"
+        return recalled
+
+    @property
+    def rejected(self) -> list[int]:
+        """Section 3: those that have not started end; who runs is let be."""
+        return [job.id for job in self.live if not job.has_begun and self.is_rejected(job)]
 
     # -- acceptance
 
     def accept(self, arrivals: Sequence[tuple[int, Draft]], refused: set[int], now_us: int) -> None:
         """Take a batch. `refused` says which of several members the other side chose to break cycles at; it must be
         the last to come of a cycle, and nobody else may be refused without an error of his own."""
-        out: set[int] = set()
+        new = [NaiveJob(id_, draft.spec, draft.urgency, draft.pin) for id_, draft in arrivals]
+        out = {job.id for job in new if self.is_rejected(job)}
         while True:
-            batch = [NaiveJob(id_, draft.spec, draft.urgency, draft.pin) for id_, draft in arrivals if id_ not in out]
+            batch = [job for job in new if job.id not in out]
             errors = {job.id for job in batch if self._bind_all(job, batch, now_us) is None}
             if errors:
                 out |= errors
@@ -255,7 +334,7 @@ class NaiveScheduler:
 
     def _settle_one(self, job: NaiveJob) -> bool:
         if job.state == "SCHED" and not job.permit and not job.claimed_from and not self.is_feasible(job):
-            return self._end(job, "alloc")
+            return self._end_if_hopeless(job)
         if job.state != "DEPEND":
             return False
         for wait in job.waits:
@@ -267,7 +346,7 @@ class NaiveScheduler:
                 return self._end(job, "dependency")
         if not job.waits:
             job.state = "SCHED"
-            return self._end(job, "alloc") if not self.is_feasible(job) else True
+            return self._end_if_hopeless(job) or True
         return False
 
     def _is_met(self, job: NaiveJob, wait: NaiveWait) -> bool | None:
@@ -277,9 +356,14 @@ class NaiveScheduler:
             return None
         return self._verdict(wait.scheme, next(other for other in self.jobs if other.id == wait.bound))
 
+    def _end_if_hopeless(self, job: NaiveJob) -> bool:
+        why = self.why_never(job) if job.state == "SCHED" else None
+        return why is not None and self._end(job, why)
+
     def _end(self, job: NaiveJob, why: str | None = None) -> bool:
         job.ended_by = job.ended_by or why
         job.state, job.permit, job.claimed_from, job.requeuing = "INACTIVE", None, None, False
+        job.claimed_with_permit = False
         job.waits.clear()
         return True
 
@@ -318,8 +402,7 @@ class NaiveScheduler:
 
     def _settle_changed(self, job: NaiveJob) -> None:
         """What was changed goes the way to SCHED again, and is looked at again there."""
-        if job.state == "SCHED" and not self.is_feasible(job):
-            self._end(job, "alloc")
+        self._end_if_hopeless(job)
         self._settle()
 
     def pin(self, id_: int, pin: int | None) -> str:
@@ -358,6 +441,9 @@ class NaiveScheduler:
                 return "started"
             job.spec = evolve(job.spec, time_limit_us=now.spec.time_limit_us)
             return "changed"
+        if self.is_rejected(replace(job, spec=now.spec)):
+            assert refused, "an edit that a rule rejects was not refused"
+            return "refused"
         added = [new for new in now.spec.dependencies if new not in was.spec.dependencies]
         kept = [old for old in now.spec.dependencies if old in was.spec.dependencies]
         asked = {(old.scheme, old.value) for old in kept}
@@ -414,8 +500,7 @@ class NaiveScheduler:
 
     def _again(self, job: NaiveJob) -> None:
         job.state, job.attempt, job.started, job.requeuing, job.permit = "SCHED", job.attempt + 1, False, False, None
-        if not self.is_feasible(job):
-            self._end(job, "alloc")
+        self._end_if_hopeless(job)
 
     def interrupt(self, id_: int, attempt: int) -> None:
         job = self._attempt(id_, attempt)
@@ -447,9 +532,11 @@ class NaiveScheduler:
 
     def weed(self, id_: int) -> None:
         job = self.find(id_)
-        if job and job.state == "SCHED" and not self.is_feasible(job):
-            self._end(job, "alloc")
-            self._settle()
+        if job and not job.has_begun and self.is_rejected(job):
+            self._end(job, "cancel")
+        elif job:
+            self._end_if_hopeless(job)
+        self._settle()
 
     # -- starting
 
@@ -458,7 +545,7 @@ class NaiveScheduler:
         if self.draining:
             overtaken = self.permitted
         else:
-            best = self.ready[:1]
+            best = self.admitted[:1]
             overtaken = [job for job in self.permitted if best and _rank(best[0]) < _rank(job)]
         recalled = sorted(job.id for job in overtaken if job.permit == "given")
         for job in overtaken:
@@ -468,9 +555,9 @@ class NaiveScheduler:
         ahead = self.ahead + min(slots, 0)
         must_wait = False
         chosen: list[int] = []
-        for job in [] if self.draining else self.ready:
+        for job in [] if self.draining else self.admitted:
             must_wait = must_wait or slots < 1 or job.spec.cores > cores
-            if must_wait and (ahead < 1 or job.spec.on_interrupt is OnInterrupt.FAIL):
+            if must_wait and (ahead < 1 or job.spec.on_interrupt is OnInterrupt.FAIL or self.gates(job)):
                 break
             ahead -= must_wait
             slots, cores = slots - 1, cores - job.spec.cores
@@ -485,12 +572,12 @@ class NaiveScheduler:
 
     def claim(self, id_: int) -> None:
         job = self.find(id_)
-        job.claimed_from, job.permit = job.place, None
+        job.claimed_from, job.claimed_with_permit, job.permit = job.place, bool(job.permit), None
 
     def release(self, id_: int) -> None:
         job = self.find(id_)
         if job:
-            job.claimed_from = None
+            job.claimed_from, job.claimed_with_permit = None, False
 
     def withdraw(self, id_: int) -> None:
         job = self.find(id_)
@@ -499,7 +586,7 @@ class NaiveScheduler:
 
     def restart(self) -> None:
         for job in self.live:
-            job.claimed_from = job.permit = None
+            job.claimed_from, job.claimed_with_permit, job.permit = None, False, None
 
     def purge(self) -> None:
         self.jobs = self.live

@@ -2,14 +2,18 @@
 
 `QueueMachine` plays the scheduler's shell around the core: it keeps the executor's list of orders, waits with a change
 until a permitted job was given back (as `scheduler.dispatch` does), and restarts. Laws are numbered as in design.md.
+
+`jqsched.testing.machine` has a machine of the same name and with the same shell, for other people's policies. This one
+is not made of that one: here each move tells the model, too, and asks it what should come of it, and the moves are
+ruder (stale news, lost orders, edits key by key). One machine for both would have a hook in every line.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from random import Random
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from attrs import evolve
 from hypothesis import strategies as st
@@ -18,18 +22,22 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from jqsched.core import accept, decide, policy
 from jqsched.core import queue as queues
 from jqsched.core.event import Event
-from jqsched.core.job import Draft, Job, Outcome, State
+from jqsched.core.filters import Rule, in_order, read_rule
+from jqsched.core.job import Draft, Job, Outcome, Reason, State
 from jqsched.core.policy import Limits
 from jqsched.core.queue import EMPTY
 from jqsched.core.step import AlreadyStarted, Answer, Changed, Dequeued, Refused, Step, Stop, UnknownJob
 from jqsched.testing.story import START_US, draft
-from jqsched.testing.strategies import dependencies, drafts, pins, specs, urgencies
+from jqsched.testing.strategies import dependencies, drafts, pins, rule_documents, specs, urgencies
 from tests.core.naive import NaiveScheduler
 
 USERID = 1000
 PICK = st.integers(0, 11)
 COMMANDS = ("cancel", "hold", "urgency", "urgency", "pin", "release", "requeue", "requeue")
-EDITABLE = ("dependencies", "urgency", "pin", "cores", "time_limit_us", "on_interrupt", "name")
+EDITABLE = ("dependencies", "urgency", "pin", "cores", "time_limit_us", "on_interrupt", "reasons", "name")
+LIMITED = ((), (), (), ("rate-limit:1:x",), ("rate-limit:1:x", "rate-limit:2:y"), ("rate-limit:2:y", "rate-limit:2:y"))
+UNLIMITED = (("nightly", "rate-limit:0:x"), ("rate-limit:two:x", "rate-limit"))
+REASONS = tuple(tuple(Reason("", text) for text in texts) for texts in (*LIMITED, *UNLIMITED))
 
 
 @dataclass
@@ -63,7 +71,14 @@ def said(answer: Answer | None) -> str | None:
 def near_drafts(machine: "QueueMachine") -> st.SearchStrategy[Draft]:
     """Drafts whose dependencies by id are on jobs that came lately, on neighbours, or on what does not exist."""
     last = machine.queue.last_id
-    return drafts(specs(depends_on=dependencies(st.integers(max(1, last - 5), last + 3))))
+    near = dependencies(st.integers(max(1, last - 5), last + 3))
+    return drafts(specs(depends_on=near, reasons=st.sampled_from(REASONS)))
+
+
+def near_rules(machine: "QueueMachine") -> st.SearchStrategy[list[dict[str, Any]]]:
+    """Documents of a few rules, whose watermarks are ids that came lately."""
+    back = rule_documents().map(lambda rule: {**rule, "watermark": max(0, machine.queue.last_id - rule["watermark"])})
+    return st.lists(back, max_size=3, unique_by=lambda rule: rule["uuid"])
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -163,8 +178,21 @@ class QueueMachine(RuleBasedStateMachine):
             permit = self.queue.permits.get(job.id)
             assert (permit and ("recalled" if permit.recalled else "given")) == model.permit
             assert permit is None or permit.attempt == job.attempt
+        self.check_admission()
         assert self.queue.busy == len(self.naive.slot_holders)
         assert self.queue.cores_used == sum(job.spec.cores for job in self.naive.slot_holders)
+
+    def check_admission(self) -> None:
+        """Which rule applies to whom, who is in which bucket, who takes a place there, and who may pass."""
+        for model in self.naive.live:
+            gates = queues.gates_known(self.queue, model.id)
+            assert {(gate.kind.name, gate.key, gate.limit) for gate in gates} == self.naive.gates(model), model
+        places = self.queue.admission.places
+        assert {(gate.kind.name, gate.key, gate.limit): places[gate] for gate in places} == self.naive.through()
+        admitted = [job.id for job in self.naive.admitted]
+        assert list(policy.candidates(self.queue)) == admitted
+        assert set(self.naive.rejected) <= self.pending.keys(), "a rejected job stays"
+        assert [key[-1] for key in filter(None, [policy.first_candidate(self.queue)])] == admitted[:1]
 
     # -- doing things
 
@@ -324,8 +352,23 @@ class QueueMachine(RuleBasedStateMachine):
         self.naive.max_running, self.naive.cores, self.naive.draining = max_running, cores, draining
         self.weed()
 
+    @rule(rules=st.runner().flatmap(near_rules))
+    def set_rules(self, rules):
+        """Other rules: whom they do not let through is asked back, whom they reject ends, who runs is let be."""
+        read = [read_rule(document) for document in rules]
+        assert all(isinstance(rule, Rule) for rule in read)
+        self.queue = queues.set_rules(self.queue, in_order(read))
+        self.replayed = queues.set_rules(self.replayed, in_order(read))
+        recalled = self.naive.set_rules(rules)
+        assert sorted(policy.ousted(self.queue)) == sorted(recalled)
+        assert policy.rejected(self.queue) == self.naive.rejected
+        for id_ in recalled:
+            self.queue = queues.recall(self.queue, id_)
+            self.order_of(id_).asked = True
+        self.weed()
+
     def weed(self) -> None:
-        for id_ in policy.infeasible(self.queue, self.limits):
+        for id_ in sorted({*policy.infeasible(self.queue, self.limits), *policy.rejected(self.queue)}):
             self.change(
                 id_,
                 partial(lambda id_: decide.weed(self.queue, id_, self.limits, self.now_us), id_),
@@ -337,7 +380,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(starts=st.integers(0, 3), hasty=st.sampled_from((None, None, "cancel", *COMMANDS)))
     def schedule(self, starts, hasty=None):
         """A pass; perhaps somebody's word for the first of the chosen; then the executor starts some of its orders."""
-        ready = [job.id for job in self.naive.ready]
+        ready = [job.id for job in self.naive.admitted]
         held_back = [job.id for job in self.naive.live if job.place != "enqueued" or job.state != "SCHED"]
         decided = decide.schedule(self.queue, self.limits, self.now_us)
         recalled, chosen = self.naive.schedule()
@@ -477,7 +520,8 @@ class QueueMachine(RuleBasedStateMachine):
     def restart(self):
         """The queue of the stored jobs is the fold of the events; orders that had not started never will."""
         stored = list(queues.live(self.queue))
-        loaded = queues.load(stored, seq=self.queue.seq, last_us=self.queue.last_us, last_id=self.queue.last_id)
+        at = self.queue
+        loaded = queues.load(stored, seq=at.seq, last_us=at.last_us, last_id=at.last_id, rules=at.rules)
         assert queues.same(loaded, self.queue.settled())
         self.queue = loaded
         self.naive.restart()
@@ -493,7 +537,8 @@ class QueueMachine(RuleBasedStateMachine):
 
     def teardown(self):
         """Law 6 once more, for the whole history at once."""
-        assert queues.same(queues.evolve_all(EMPTY, self.events), self.replayed)
+        replayed = queues.evolve_all(EMPTY, self.events)
+        assert queues.same(queues.set_rules(replayed, self.queue.rules), self.replayed)
 
 
 INVARIANTS = (
@@ -507,6 +552,7 @@ INVARIANTS = (
 def walk(walks: int, steps: int) -> Counter[tuple[str, str]]:
     """Take the same rules at random, the same each time: nothing is minimised, but it gets further in less time.
 
+    Every other walk has filter rules and rate limits: in a crowd that they hold back, less happens to each job.
     Returns which (state, event) were reached, and how often.
     """
     QueueMachine.reached.clear()
@@ -515,26 +561,29 @@ def walk(walks: int, steps: int) -> Counter[tuple[str, str]]:
         machine = QueueMachine()
         machine.begin(max_running=random.randint(1, 3), cores=random.randint(3, 4), ahead=random.randint(0, 2))
         for _ in range(steps):
-            stride(machine, random)
+            stride(machine, random, limited=seed % 2 == 1)
             for holds in INVARIANTS:
                 holds(machine)
         machine.teardown()
     return QueueMachine.reached
 
 
-def stride(machine: QueueMachine, random: Random) -> None:
+def stride(machine: QueueMachine, random: Random, *, limited: bool) -> None:
     """One rule, with arguments like those that Hypothesis would give it."""
     pick, of = random.randrange(12), random.choice
-    move = of(MOVES)
+    move = of((*MOVES, "set_rules", "set_rules") if limited else MOVES)
+    reasons = REASONS if limited else ((),)
     if move == "drop":
-        machine.drop([a_draft(machine, random) for _ in range(random.randint(1, 3))])
+        machine.drop([a_draft(machine, random, reasons) for _ in range(random.randint(1, 3))])
     elif move == "command":
         machine.command(pick, of(COMMANDS), of((16, 15, 17, 0, 31)), of((None, None, 0, 16, 17)))
     elif move == "edit":
         keys = of(({"time_limit_us"}, *({key} for key in EDITABLE), set(random.sample(EDITABLE, 2))))
-        machine.edit(pick, a_draft(machine, random), keys)
+        machine.edit(pick, a_draft(machine, random, reasons), keys)
     elif move == "set_limits":
         machine.set_limits(of((3, 3, 2, 2, 1, 0)), of((4, 4, 3, 2)), draining=of((False, False, False, True)))
+    elif move == "set_rules":
+        machine.set_rules([a_rule(machine, random, uuid) for uuid in of(("", "b", "ba", "ba"))])
     elif move == "schedule":
         machine.schedule(random.randint(0, 3), of((None, None, "cancel", *COMMANDS)))
     elif move == "finish":
@@ -549,8 +598,26 @@ def stride(machine: QueueMachine, random: Random) -> None:
         getattr(machine, move)(pick)
 
 
-def a_draft(machine: QueueMachine, random: Random) -> Draft:
-    return draft(random.randrange, machine.next_id, machine.now_us)
+def a_draft(machine: QueueMachine, random: Random, reasons: Sequence[tuple[Reason, ...]]) -> Draft:
+    drawn = draft(random.randrange, machine.next_id, machine.now_us)
+    return evolve(drawn, spec=evolve(drawn.spec, reasons=random.choice(reasons)))
+
+
+def a_rule(machine: QueueMachine, random: Random, uuid: str) -> dict[str, Any]:
+    of = random.choice
+    tests = (
+        *(["job", ["=", "name", of("abc")]], ["job", ["<", "cores", 2]], ["job", ["!", ["?", "time_limit"]]]),
+        *(["jobid", [of(("<=", ">")), "id", "watermark"]], ["reason", ["=~", "reason", of(("rate", "x$"))]]),
+    )
+    return {
+        "uuid": uuid,
+        "watermark": max(0, machine.next_id - 1 - random.randrange(4)),
+        "priority": random.randrange(2),
+        "predicates": random.sample(tests, of((0, 1, 1, 2))),
+        "action": of(
+            ("ACCEPT", "CONTINUE", "CONTINUE", "PAUSE", "PAUSE", "REJECT", ["RATE_LIMIT", 1], ["RATE_LIMIT", 2])
+        ),
+    }
 
 
 MOVES = (

@@ -4,8 +4,9 @@ Source: design.md section 5; flux.md section 2 (variants); RFC 26.
 """
 
 import pytest
+from attrs import evolve
 
-from jqsched.core.job import Dependency, OnInterrupt, Reason, State
+from jqsched.core.job import Dependency, OnInterrupt, Reason, Scheme, State, describe
 from jqsched.core.jobspec import to_jobspec
 from jqsched.core.step import AlreadyStarted, Changed, Refused, Relimit, UnknownJob
 from jqsched.testing.story import START_US
@@ -28,6 +29,24 @@ def remove(description: str) -> tuple[str, dict]:
 def hopeless(description: str) -> tuple[str, dict]:
     note = f"dependency {description} can never be satisfied"
     return ("exception", {"type": "dependency", "severity": 0, "note": note, "userid": USERID})
+
+
+@pytest.mark.parametrize(
+    ("asked", "more"), [({}, {}), ({"pin": 7, "requeue_of": 3}, {"pin": 7, "requeue_of": 3}), ({"urgency": 5}, {})]
+)
+def test_what_a_file_asks_for_is_in_its_first_event(desk, asked, more):
+    """What it does not ask for is not."""
+    desk.drop(evolve(a_file(), **asked))
+    context = {"userid": USERID, "urgency": asked.get("urgency", 16), "flags": 0, "version": 1}
+    assert desk.log(1)[0] == ("submit", context | more)
+
+
+@pytest.mark.parametrize(
+    ("urgency", "pin", "priority"), [(16, None, 16), (16, 7, 7), (0, 7, 0), (31, 7, 4294967295), (16, 0, 0)]
+)
+def test_the_first_priority_of_a_job(desk, urgency, pin, priority):
+    desk.drop(a_file(urgency=urgency, pin=pin))
+    assert desk.log(1)[-1] == ("priority", {"priority": priority})
 
 
 # ---- dependencies by id -------------------------------------------------------------------------------------------
@@ -60,6 +79,8 @@ def test_a_dependency_that_is_met_already(desk, scheme, status):
     desk.run(1, status)
     desk.drop(a_file("b", after(scheme, 1)))
     assert desk.names(2) == ["submit", "dependency-add", "dependency-remove", "validate", "depend", "priority"]
+    description = describe(Scheme(scheme), 1)
+    assert desk.log(2)[1:3] == [add(description), remove(description)]
 
 
 @pytest.mark.parametrize(
@@ -74,6 +95,14 @@ def test_a_dependency_that_failed_already_is_refused(desk, scheme, status, why):
     assert not desk.log(id_)
 
 
+def test_a_dependency_on_one_that_was_canceled_is_refused(desk):
+    """Whether it had started matters to `after` only."""
+    desk.drop(a_file())
+    desk.cancel(1)
+    desk.drop(a_file("b", after("afterok", 1)))
+    assert desk.refused == {2: "dependency: afterok: job 1 failed or was canceled"}
+
+
 def test_after_is_met_by_a_start(desk):
     desk.drop(a_file(), a_file("b", after("after", 1)))
     desk.schedule()
@@ -82,6 +111,15 @@ def test_after_is_met_by_a_start(desk):
     assert desk.state(2) is State.SCHED
     desk.drop(a_file("c", after("after", 1)))
     assert desk.state(3) is State.SCHED
+
+
+def test_who_is_doomed_by_a_start_holds_up_no_one(desk):
+    """1 lets 2 go, which can never run, which dooms 3; 4 waits for 1 alone."""
+    two = (after("after", 1), after("afterok", 2))
+    desk.drop(a_file(), a_file("b", after("after", 1), cores=9), a_file("c", *two), a_file("d", after("after", 1)))
+    desk.start(1)
+    assert sorted(desk.finished) == [2, 3]
+    assert desk.state(4) is State.SCHED
 
 
 def test_after_is_never_met_by_a_job_that_ends_unstarted(desk):
@@ -128,7 +166,7 @@ def test_a_name_is_bound_to_a_file_of_the_same_scan_first(desk):
     """Before the one that was there, and also if it comes after."""
     desk.drop(a_file("build"))
     desk.drop(a_file("test", after("afterok", "build")), a_file("build"))
-    assert desk.job(2).waits == ("after-success=build→3",)
+    assert desk.log(2)[1:] == [add("after-success=build→3"), "validate"]
 
 
 def test_a_name_is_bound_to_the_newest_unfinished_job(desk):
@@ -137,6 +175,14 @@ def test_a_name_is_bound_to_the_newest_unfinished_job(desk):
     desk.drop(a_file("build"))
     desk.drop(a_file("build", after("afterok", "build")))
     assert desk.job(3).waits == ("after-success=build→2",)
+
+
+def test_a_name_whose_job_has_started(desk):
+    """That is enough for `after`, and for nothing else."""
+    desk.drop(a_file("build"))
+    desk.start(1)
+    desk.drop(a_file("t", after("after", "build")), a_file("t", after("afterok", "build")))
+    assert (desk.state(2), desk.job(3).waits) == (State.SCHED, ("after-success=build→1",))
 
 
 def test_a_name_is_bound_to_the_newest_finished_job_if_that_satisfies(desk):
@@ -156,6 +202,24 @@ def test_a_name_waits_for_the_next_when_the_newest_finished_does_not_satisfy(des
     assert desk.log(2)[3:] == [add("after-success=build→3"), remove("after-success=build")]
     desk.run(3)
     assert desk.state(2) is State.SCHED
+
+
+def test_a_name_that_comes_changes_no_other_wait(desk):
+    """All waits for it are bound, and what waits for others waits on."""
+    waits = (after("afterok", "build"), after("afterok", 1), after("after", "build"), after("afterok", "else"))
+    desk.drop(a_file())
+    desk.drop(a_file("test", *waits, after("begin-time", desk.now_us + 5)))
+    desk.drop(a_file("build"))
+    rest = ("after-success=1", "after-success=else", "begin-time=1700000000.000005")
+    assert desk.job(2).waits == (*rest, "after-success=build→3", "after-start=build→3")
+
+
+def test_who_waits_for_its_own_name_waits_for_another(desk):
+    """That is not there yet."""
+    desk.drop(a_file("a", after("afterok", "a")))
+    assert desk.job(1).waits == ("after-success=a",)
+    desk.drop(a_file("a"))
+    assert desk.job(1).waits == ("after-success=a→2",)
 
 
 def test_next_binds_to_no_finished_job(desk):
@@ -202,6 +266,25 @@ def test_a_cycle_through_a_singleton(desk):
     assert "job 4 is unknown" in desk.refused[3]
 
 
+def test_a_cycle_through_a_singleton_of_the_same_scan(desk):
+    desk.drop(a_file("s", after("afterany", "x")), a_file("s", after("singleton")), a_file("x", after("afterany", "s")))
+    assert desk.refused == {3: "dependency: cycle: x (3) -> s (2) -> s (1) -> x (3)"}
+
+
+def test_an_edit_may_not_close_a_cycle_through_a_singleton(desk):
+    """Nobody names the older job, and yet it is waited for."""
+    desk.drop(a_file("s"), a_file("s", after("singleton")))
+    assert desk.edit(1, after("afterok", 2)).answer == Refused("dependency: cycle: s (1) -> s (2) -> s (1)")
+
+
+def test_a_chain_that_ends_at_a_name_is_no_cycle(desk):
+    """Of a live job, or of the one that comes and is waited for."""
+    desk.drop(a_file("a", after("afterok", "z")), a_file("b", after("afterok", 1)), a_file("d", after("afterok", "c")))
+    desk.drop(a_file("c", after("afterok", "b"), after("afterok", "y")))
+    assert not desk.refused
+    assert desk.job(4).waits == ("after-success=b→2", "after-success=y")
+
+
 def test_an_edit_may_not_close_a_cycle(desk):
     """Neither by id nor by name."""
     desk.drop(a_file("a"), a_file("b", after("afterok", 1)), a_file("c", after("afterany", "b")))
@@ -228,6 +311,26 @@ def test_a_begin_time_that_is_past(desk):
     assert desk.names(1) == ["submit", "dependency-add", "dependency-remove", "validate", "depend", "priority"]
 
 
+def test_a_begin_time_is_one_wait_of_several(desk):
+    """What has come is removed, and nothing else."""
+    now_us = desk.now_us
+    desk.drop(
+        a_file(),
+        a_file("b", after("afterok", 1), after("begin-time", now_us + 1), after("begin-time", now_us + 2_000_000)),
+    )
+    desk.tick(1)
+    assert desk.job(2).waits == ("after-success=1", "begin-time=1700000002")
+
+
+def test_who_is_doomed_by_a_begin_time_holds_up_no_one(desk):
+    """The time of the first has come, and it can never run, which dooms the second; the third goes on."""
+    times = [after("begin-time", desk.now_us + at) for at in (1, 2, 3)]
+    desk.drop(a_file("a", times[0], cores=9), a_file("b", times[1], after("afterok", 1)), a_file("c", times[2]))
+    desk.tick(5)
+    assert sorted(desk.finished) == [1, 2]
+    assert desk.state(3) is State.SCHED
+
+
 def test_two_begin_times_that_come_together(desk):
     """Both are removed at once, and a job that can never run ends only once."""
     desk.drop(a_file("a", after("begin-time", START_US + 1), after("begin-time", START_US + 2), cores=9))
@@ -244,6 +347,29 @@ def test_a_singleton_waits_for_the_older_ones_of_its_name(desk):
     desk.run(1, 256)
     assert [desk.state(id_).name for id_ in (2, 3)] == ["SCHED", "DEPEND"]
     desk.cancel(2)
+    assert desk.state(3) is State.SCHED
+
+
+def test_a_singleton_waits_for_those_that_were_there(desk):
+    desk.drop(a_file("s"))
+    desk.drop(a_file("s", after("singleton")))
+    assert desk.job(2).waits == ("singleton",)
+
+
+def test_a_singleton_does_not_wait_for_itself(desk):
+    """Though it is there when it is made one."""
+    desk.drop(a_file("s"))
+    desk.edit(1, after("singleton"))
+    assert desk.state(1) is State.SCHED
+
+
+def test_a_singleton_waits_for_all_the_older_ones(desk):
+    """Also when several of them run at the same time."""
+    desk.drop(a_file("s"), a_file("s"), a_file("s", after("singleton")))
+    desk.start(1, 2)
+    desk.finish(1)
+    assert desk.state(3) is State.DEPEND
+    desk.finish(2)
     assert desk.state(3) is State.SCHED
 
 
@@ -279,6 +405,29 @@ def test_an_edit_of_nothing(desk):
     assert (step.answer, step.events) == (Changed(desk.job(1)), ())
 
 
+def test_an_edit_is_answered_with_the_job_as_it_is_now(desk):
+    """Or as it was, when the edit ends it."""
+    desk.drop(a_file())
+    assert desk.edit(1, cores=2).answer == Changed(desk.job(1))
+    before = desk.job(1)
+    assert before.spec.cores == 2
+    assert desk.edit(1, cores=9).answer == Changed(before)
+
+
+def test_a_pin_does_not_free_a_held_job(desk):
+    desk.drop(a_file(urgency=0))
+    desk.edit(1, pin=7)
+    assert (desk.job(1).pin, desk.job(1).priority) == (7, 0)
+
+
+def test_an_edit_adds_a_begin_time(desk):
+    """One that is past is not waited for."""
+    desk.drop(a_file(), a_file())
+    desk.edit(1, after("begin-time", desk.now_us))
+    desk.edit(2, after("begin-time", desk.now_us + 1_000_000))
+    assert (desk.state(1), desk.job(2).waits) == (State.SCHED, ("begin-time=1700000001",))
+
+
 def test_an_edit_sets_and_removes_a_pin(desk):
     desk.drop(a_file())
     desk.edit(1, pin=1000)
@@ -301,8 +450,18 @@ def test_an_edit_adds_and_removes_dependencies(desk):
     desk.edit(3, after("afterok", 1), after("afterany", "b"))
     assert (desk.state(3), desk.job(3).waits) == (State.DEPEND, ("after-success=1", "after-finish=b→2"))
     assert desk.names(3)[4:] == ["dependency-add", "dependency-add", "jobspec-update"]
+    assert desk.log(3)[-1] == ("jobspec-update", {"attributes.system.dependencies": ["afterok", "afterany"]})
     desk.edit(3, dependencies=())
     assert (desk.state(3), desk.job(3).waits) == (State.SCHED, ())
+
+
+def test_an_edit_leaves_a_begin_time_and_a_singleton_that_stay_in_the_file(desk):
+    stay = (after("begin-time", desk.now_us + 1_500_000), after("singleton"), after("afterok", 1))
+    desk.drop(a_file(), a_file("a", *stay))
+    waits = desk.job(2).waits
+    desk.edit(2, *stay, after("afterany", 1))
+    assert desk.job(2).waits == (*waits, "after-finish=1")
+    assert "dependency-remove" not in desk.names(2)
 
 
 def test_an_edit_leaves_bound_what_stays_in_the_file(desk):
@@ -350,8 +509,19 @@ def test_of_a_running_job_only_the_time_limit_can_be_edited(desk):
     assert desk.edit(1, cores=2, time_limit_us=5).answer == AlreadyStarted(1)
     assert desk.edit(1, pin=3).answer == AlreadyStarted(1)
     step = desk.edit(1, time_limit_us=5_000_000)
-    assert step.effects == (Relimit(1, 1, 5_000_000),)
+    assert (step.effects, step.answer) == ((Relimit(1, 1, 5_000_000),), Changed(desk.job(1)))
     assert desk.log(1)[-1] == ("jobspec-update", {"attributes.system.duration": 5.0})
+    assert desk.edit(1, time_limit_us=None).effects == (Relimit(1, 1, None),)
+    assert desk.log(1)[-1] == ("jobspec-update", {"attributes.system.duration": 0.0})
+
+
+def test_the_time_limit_of_a_running_jobspec_can_be_edited(desk):
+    """It stands in the document, too."""
+    old, new = ({"attributes": {"system": {"duration": duration}}} for duration in (4, 5))
+    desk.drop(a_file(time_limit_us=4_000_000, jobspec=old))
+    desk.start(1)
+    assert desk.edit(1, time_limit_us=5_000_000, jobspec=new).effects == (Relimit(1, 1, 5_000_000),)
+    assert desk.job(1).spec.jobspec == new
 
 
 def test_of_a_job_that_is_just_ending_nothing_can_be_edited(desk):

@@ -14,6 +14,7 @@ from jqsched.core.job import Draft, Job, Reason, Spec, State
 from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue
 from jqsched.core.step import AlreadyStarted, Changed, Refused
+from jqsched.testing.story import START_US
 from tests.core.desk import USERID, Desk, a_file, after
 
 LIMITS = Limits(max_running=3, cores=5)
@@ -209,6 +210,18 @@ def test_the_maintenance_goes_on_while_all_else_is_paused():
     assert desk.schedule() == [2]
 
 
+def test_a_bucket_has_no_rule():
+    """Not even one whose uuid is its key; nor has a gate whose rule is gone."""
+    desk = Desk()
+    desk.rule(a_rule("PAUSE", named("a"), uuid="2"))
+    pause, bucket = admission.gates_of(desk.queue.rules, Job(1, limited("2").spec, USERID))
+    assert pause.key == bucket.key
+    assert policy.rule_of(desk.queue, pause) == desk.queue.rules[0]
+    assert policy.rule_of(desk.queue, bucket) is None
+    desk.rule()
+    assert policy.rule_of(desk.queue, pause) is None
+
+
 def test_paused_jobs_go_on_when_the_rule_goes():
     desk = Desk()
     desk.rule(a_rule("PAUSE", ["jobid", ["<=", "id", "watermark"]], watermark=2))
@@ -231,12 +244,38 @@ def test_a_rule_that_comes_ousts_permits():
     assert desk.job(1).state is State.RUN
 
 
+def test_a_gate_that_is_just_full_stops_who_comes_and_ousts_nobody():
+    """Who is through was let through; it is crowded when it was narrowed, or shut."""
+    desk = Desk()
+    desk.drop(*[limited("1:x", "2:y")] * 2)
+    assert desk.schedule() == [1]
+    gates = queues.gates_known(desk.queue, 2)
+    assert [gate.key for gate in admission.stopping(desk.queue.admission, gates)] == ["1:x"]
+    assert policy.ousted(desk.queue) == ()
+
+
 def test_a_rejected_file_makes_no_job():
     desk = Desk()
     desk.rule(a_rule("REJECT", named("a"), note="no more of these", uuid="0123456789"))
     assert desk.drop(a_file(), a_file("b", after("afterok", "a"))) == [1, 2]
     assert desk.refused == {1: "rejected by rule 01234567 (no more of these)"}
     assert desk.job(2).waits == ("after-success=a",)
+
+
+@pytest.mark.parametrize(
+    "predicate",
+    [
+        ["jobid", ["=", "id", 1]],
+        ["job", ["=", "userid", USERID]],
+        ["reason", ["=", "timestamp", START_US * 1_000]],
+    ],
+)
+def test_a_rule_sees_a_file_as_the_job_that_it_would_be(predicate):
+    """With its id, whose it is, and when it comes."""
+    desk = Desk()
+    desk.rule(a_rule("REJECT", predicate))
+    desk.drop(a_file(reasons=(Reason("me", "why"),)))
+    assert desk.refused == {1: "rejected by rule r"}
 
 
 def test_a_rejected_queued_job_is_canceled():
@@ -256,6 +295,18 @@ def test_a_rejected_queued_job_is_canceled():
     assert sorted(desk.finished) == [2, 3, 4]
 
 
+def test_weeding_ends_who_waits_and_not_who_runs():
+    """Also one that is not queued yet, for it waits for another."""
+    desk = Desk()
+    desk.drop(a_file(), a_file("a", after("afterok", "nobody")))
+    desk.start(1)
+    desk.rule(a_rule("REJECT", named("a")))
+    for id_ in (1, 2):
+        desk.take(decide.weed(desk.queue, id_, desk.limits, desk.now_us))
+    assert sorted(desk.finished) == [2]
+    assert desk.state(1) is State.RUN
+
+
 def test_a_running_job_that_is_rejected_is_not_queued_again():
     desk = Desk()
     desk.drop(a_file())
@@ -263,6 +314,10 @@ def test_a_running_job_that_is_rejected_is_not_queued_again():
     desk.rule(a_rule("REJECT", named("a")))
     desk.interrupt(1)
     assert desk.names(1)[-3:] == ["priority", "exception", "clean"]
+    assert desk.log(1)[-2] == (
+        "exception",
+        {"type": "cancel", "severity": 0, "note": "rejected by rule r", "userid": USERID},
+    )
 
 
 def test_an_edit_into_a_rejected_form_is_refused():
@@ -280,6 +335,63 @@ def test_an_edit_changes_the_gates():
     assert desk.schedule() == []
     desk.edit(2, reasons=limited("1:y").spec.reasons)
     assert desk.schedule() == [2]
+
+
+def test_who_passes_its_gates_overtakes():
+    """Law 4, for jobs with gates too; those that are stopped overtake nobody."""
+    desk = Desk(max_running=1)
+    desk.drop(a_file())
+    assert desk.schedule() == [1]
+    desk.rule(a_rule("PAUSE", named("p")))
+    desk.drop(a_file("p", urgency=30))
+    assert policy.overtaken(desk.queue, desk.limits) == ()
+    desk.drop(limited("1:x", urgency=20))
+    assert policy.overtaken(desk.queue, desk.limits) == (1,)
+
+
+def ids(jobs: list[Job]) -> list[int]:
+    return [job.id for job in jobs]
+
+
+def test_rules_and_rate_limits_each_alone():
+    """Both at once are `admit`."""
+    desk = Desk()
+    desk.rule(a_rule(["RATE_LIMIT", 3], named("a")))
+    desk.drop(*[limited("2:x")] * 4, a_file("b"))
+    jobs = list(queues.live(desk.queue))
+    assert ids(policy.filter_jobs(desk.queue, jobs)) == [1, 2, 3, 5]
+    assert ids(policy.limit_rates(desk.queue, jobs)) == ids(policy.admit(desk.queue, jobs)) == [1, 2, 5]
+
+
+@pytest.mark.parametrize("starts", [False, True], ids=["permitted", "requeued"])
+def test_a_claimed_job_keeps_its_place(starts):
+    """One that may start until the executor answers, and one that ran when it was claimed."""
+    desk = Desk()
+    desk.drop(limited("1:x"), limited("1:x"))
+    assert desk.schedule() == [1]
+    if starts:
+        desk.start(1)
+    desk.queue, _ = queues.claim(desk.queue, 1)
+    if starts:
+        desk.interrupt(1)
+    assert policy.is_through(desk.queue, desk.job(1))
+    assert policy.limit_rates(desk.queue, [desk.job(2)]) == []
+    assert desk.schedule() == []
+    desk.queue = queues.release(desk.queue, 1)
+    assert not policy.is_through(desk.queue, desk.job(1))
+    assert desk.schedule() == [1]
+
+
+def test_who_may_start_takes_its_place_along():
+    """A permitted job that is changed keeps a place: in the gates that it has now, and in no other."""
+    desk = Desk(max_running=9, cores=9)
+    desk.drop(limited("1:x"), limited("1:x"), limited("1:y"))
+    assert desk.schedule() == [1, 3]
+    desk.queue, _ = queues.claim(desk.queue, 1)
+    desk.edit(1, reasons=limited("1:z").spec.reasons)
+    assert desk.schedule() == [2]
+    desk.drop(limited("1:z"))
+    assert desk.schedule() == []
 
 
 def test_a_limited_job_gets_no_permit_ahead():
@@ -327,12 +439,14 @@ def test_a_job_knows_its_gates_as_long_as_it_lives():
 def test_who_waits_for_a_job_that_is_long_over_is_told():
     """As a rebuilt or restored store may have it: met, or never to be met."""
     spec = Spec(("true",), "a", "/")
-    waits = ("after-finish=1", "after-success=2", "after-success=3")
+    waits = ("after-finish=1", "after-success=2", "after-success=3", "after-success=10", "after-success=b")
     jobs = [Job(id_, spec, 0, State.DEPEND, waits=(wait,)) for id_, wait in enumerate(waits, 10)]
-    queue = queues.load(jobs, seq=1, last_us=1, last_id=12)
+    queue = queues.load(jobs, seq=1, last_us=1, last_id=14)
     step = decide.outlived(queue, {2: policy.Outcome(2, "b", success=True, ran=True)}, LIMITS, 10)
-    assert sorted(step.queue.enqueued) == [10, 11]
-    assert all(job.state is State.SCHED for job in step.queue.enqueued.values())
+    assert [(job.id, job.state.name) for job in step.queue.enqueued.values()] == [
+        *((10, "SCHED"), (11, "SCHED")),
+        *((13, "DEPEND"), (14, "DEPEND")),  # for one who is there, and one who is still to come
+    ]
     assert [job.id for job in step.finished] == [12]
 
 

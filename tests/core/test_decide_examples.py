@@ -35,13 +35,19 @@ def test_a_plain_job_has_exactly_ten_events(desk):
     assert desk.job(job).result is Result.COMPLETED
 
 
+def test_the_log_says_how_many_cores_a_job_got(desk):
+    desk.drop(a_file(cores=2))
+    desk.start(1)
+    assert desk.log(1)[4] == ("alloc", {"annotations": {"sched": {"resource_summary": "2 cores"}}})
+
+
 def test_timestamps_increase_strictly_over_all_jobs(desk):
-    """Though the clock stands still, and then goes back."""
+    """Though the clock stands still, and then goes back; by no more than they must."""
     desk.drop(a_file(), a_file())
     desk.now_us -= 1_000
     desk.run(1)
     times = [event.t_us for event in desk.events]
-    assert times == sorted(set(times))
+    assert times == list(range(times[0], times[0] + len(times)))
 
 
 @pytest.mark.parametrize(("status", "code"), [(256, 1), (42 << 8, 42), ((128 + 9) << 8, 137)])
@@ -104,6 +110,23 @@ def test_cancel_of_a_queued_job_ends_it_at_once(desk, waits):
     assert desk.cancel(1, "not needed").answer == Dequeued(1)
     assert desk.log(1)[-2:] == [raised("cancel", 0, "not needed"), "clean"]
     assert (desk.job(1).result, returncode(desk.job(1))) == (Result.CANCELED, -128)
+
+
+@pytest.mark.parametrize("starts", [False, True], ids=["queued", "running"])
+def test_who_cancels_is_told(desk, starts):
+    """And not whose job it is."""
+    desk.drop(a_file())
+    if starts:
+        desk.start(1)
+    desk.take(decide.dequeue(desk.queue, 1, desk.limits, desk.now_us, userid=USERID + 1))
+    told = [context for name, context in filter(lambda entry: entry[0] == "exception", desk.log(1))]
+    assert [context["userid"] for context in told] == [USERID + 1]
+
+
+def test_cancel_needs_no_note(desk):
+    desk.drop(a_file())
+    desk.take(decide.dequeue(desk.queue, 1, desk.limits, desk.now_us, userid=USERID))
+    assert desk.log(1)[-2:] == [raised("cancel", 0), "clean"]
 
 
 def test_cancel_of_a_running_job_ends_it_when_its_process_is_gone(desk):
@@ -194,7 +217,8 @@ def test_release_of_a_job_submitted_on_hold(desk):
 
 def test_release_of_a_job_that_is_not_held(desk):
     desk.drop(a_file(urgency=20))
-    assert not desk.unhold(1).events
+    step = desk.unhold(1)
+    assert (step.events, step.answer) == ((), Changed(desk.job(1)))
 
 
 def test_a_pin_of_0_holds_and_release_removes_it(desk):
@@ -202,6 +226,16 @@ def test_a_pin_of_0_holds_and_release_removes_it(desk):
     assert desk.schedule() == []
     desk.unhold(1)
     assert (desk.job(1).pin, desk.schedule()) == (None, [1])
+
+
+def test_release_of_a_job_that_can_never_run_ends_it(desk):
+    """It is told when it is to be queued, with all that ended because of it."""
+    desk.drop(a_file(urgency=0, pin=0, cores=3), a_file("b", after("afterok", 1)))
+    desk.limits = evolve(desk.limits, cores=2)
+    step = desk.unhold(1)
+    assert [job.id for job in step.finished] == [1, 2]
+    assert isinstance(step.answer, Changed)
+    assert step.answer.job.id == 1
 
 
 def test_urgency_31_goes_first(desk):
@@ -212,9 +246,11 @@ def test_urgency_31_goes_first(desk):
 
 @pytest.mark.parametrize(("urgency", "priority"), [(0, 0), (31, 4294967295), (20, 7)])
 def test_hold_and_expedite_win_over_a_pin(desk, urgency, priority):
-    """And a pin wins over any other urgency."""
-    desk.drop(a_file(urgency=urgency, pin=7))
-    assert desk.job(1).priority == priority
+    """From the start or later; and a pin wins over any other urgency."""
+    desk.drop(a_file(urgency=urgency, pin=7), a_file(pin=7), a_file(urgency=urgency))
+    desk.urgency(2, urgency)
+    desk.pin(3, 7)
+    assert [desk.job(id_).priority for id_ in (1, 2, 3)] == [priority] * 3
 
 
 def test_urgency_in_sched_is_told_with_the_priority_that_follows(desk):
@@ -237,6 +273,7 @@ def test_pin_and_auto(desk):
     """A pin stays until `auto`; what is said of it replays."""
     desk.drop(a_file())
     desk.pin(1, 1000)
+    assert desk.log(1)[-1] == ("priority", {"pin": 1000, "priority": 1000})
     desk.urgency(1, 5)
     assert desk.job(1).priority == 1000
     desk.pin(1, None)
@@ -268,6 +305,14 @@ def test_requeue_of_a_running_job(desk):
     assert (desk.job(1).result, desk.job(1).attempt) == (Result.COMPLETED, 2)
 
 
+def test_who_asks_for_a_requeue_is_told(desk):
+    """And not whose job it is."""
+    desk.drop(a_file())
+    desk.start(1)
+    desk.take(decide.requeue(desk.queue, 1, desk.limits, desk.now_us, userid=USERID + 1))
+    assert desk.log(1)[-1][1]["userid"] == USERID + 1
+
+
 def test_requeue_of_a_queued_job_is_nothing_to_do(desk):
     desk.drop(a_file())
     step = desk.requeue(1)
@@ -278,7 +323,7 @@ def test_requeue_of_a_job_that_is_just_ending_is_refused(desk):
     desk.drop(a_file())
     desk.start(1)
     desk.cancel(1)
-    assert isinstance(desk.requeue(1).answer, Refused)
+    assert desk.requeue(1).answer == Refused("job 1 is just ending: requeue it when it has")
 
 
 def test_cancel_wins_over_requeue(desk):
@@ -333,6 +378,18 @@ def test_a_permitted_job_that_is_gone_without_a_trace(desk):
     assert (desk.job(1).attempt, desk.job(1).interruptions) == (2, 0)
 
 
+def test_a_permit_that_is_gone_is_no_interruption_too_many(desk):
+    """Who was released after five may lose a permit, and is not held for it."""
+    desk.drop(a_file())
+    for _ in range(5):
+        desk.start(1)
+        desk.interrupt(1)
+    desk.unhold(1)
+    assert desk.schedule() == [1]
+    desk.interrupt(1)
+    assert (desk.job(1).interruptions, desk.job(1).urgency) == (5, 16)
+
+
 def test_news_of_another_attempt_are_not_believed(desk):
     """Late or repeated, they change nothing."""
     desk.drop(a_file(time_limit_us=1))
@@ -351,6 +408,23 @@ def test_news_of_another_attempt_are_not_believed(desk):
         assert (step.queue, step.events, step.effects) == (desk.queue, (), ())
 
 
+def test_an_interruption_of_which_nothing_is_known(desk):
+    """It has an empty note."""
+    desk.drop(a_file())
+    desk.start(1)
+    desk.take(decide.interrupted(desk.queue, 1, 1, desk.limits, desk.now_us))
+    assert desk.job(1).exception.note == ""
+
+
+@pytest.mark.parametrize("scheme", ["after", "afterok"])
+def test_what_waits_for_a_job_of_which_nobody_knows_ends(desk, scheme):
+    """Nobody can say that it started, or ended well."""
+    desk.drop(a_file(), a_file("b", after(scheme, 1)))
+    waiting = queues.load([desk.job(2)], seq=desk.queue.seq, last_us=desk.queue.last_us, last_id=2)
+    step = decide.outlived(waiting, {}, desk.limits, desk.now_us)
+    assert [(job.id, job.exception.type) for job in step.finished] == [(2, "dependency")]
+
+
 # ---- limits -------------------------------------------------------------------------------------------------------
 
 
@@ -363,6 +437,11 @@ def test_weeding_ends_what_can_never_run(desk):
         desk.take(decide.weed(desk.queue, id_, desk.limits, desk.now_us))
     assert [job.id for job in queues.live(desk.queue)] == [1, 3]
     assert desk.names(2)[-2:] == ["exception", "clean"]
+
+
+def test_weeding_of_one_that_is_not_there(desk):
+    step = decide.weed(desk.queue, UNKNOWN, desk.limits, desk.now_us)
+    assert (step.queue, step.events) == (desk.queue, ())
 
 
 def test_a_long_chain_of_hopeless_jobs_ends_at_once(desk):

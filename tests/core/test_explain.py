@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+import pytest
 from attrs import evolve
 from hypothesis import given, target
 from hypothesis import strategies as st
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from jqsched.core import admission, explain, order, policy
 from jqsched.core import queue as queues
 from jqsched.core.explain import Obstacle, Why
-from jqsched.core.job import Job, State
+from jqsched.core.job import Job, Spec, State
 from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue
 from tests.core.desk import Desk, a_file, after
@@ -160,3 +161,261 @@ def test_how_many_are_ahead():
     desk.drop(a_file(), a_file("b"), a_file(urgency=0), limited("1:x"), limited("1:x"), a_file())
     told = explain.explain(explain.look(desk.queue, desk.limits), desk.job(6))
     assert told.ahead == 2
+
+
+# ---- what is said -------------------------------------------------------------------------------------------------
+
+
+def said(obstacles: Iterable[Obstacle]) -> list[tuple[Why, str, str, tuple[int, ...]]]:
+    return [(obstacle.why, obstacle.text, obstacle.help, obstacle.on) for obstacle in obstacles]
+
+
+def a_waiting_job(*waits: str) -> Job:
+    return Job(1, Spec(("true",), "a", "/"), 0, State.DEPEND, waits=waits, priority=16)
+
+
+@pytest.mark.parametrize(
+    ("wait", "more", "help_", "on"),
+    [
+        ("begin-time=5", "", "its begin time comes", ()),
+        ("after-start=7", "", "job 7 has started", (7,)),
+        ("after-finish=7", "", "job 7 is over", (7,)),
+        ("after-success=b→7", "", "job 7 has ended well", (7,)),
+        ("after-failure=7", "", "job 7 has failed", (7,)),
+        ("after-success=b", ": no job named b was dropped yet", "a job named b is dropped", ()),
+        ("singleton", "", "every older job named a is over", ()),
+        ("approval", "", "", ()),
+    ],
+)
+def test_what_is_said_of_a_wait(wait, more, help_, on):
+    """Of a job that is not in the queue its id; of a plugin's wait no more than that there is one."""
+    queue = queues.load([a_waiting_job(wait)], seq=1, last_us=1, last_id=1)
+    told = explain.obstacles(explain.look(queue, Limits(1, 1)), a_waiting_job(wait))
+    assert said(told) == [(Why.DEPENDENCY, f"dependency {wait}{more}", help_, on)]
+    assert told[0].wait == wait
+
+
+def test_who_is_waited_for_is_named():
+    desk = Desk(max_running=99, cores=99)
+    desk.drop(*[a_file("s")] * 12, a_file("t", after("afterok", 1)), a_file("s", after("singleton")))
+    assert [obstacle.help for obstacle in why(desk, 13)] == ["job 1 (s) has ended well"]
+    (singleton,) = why(desk, 14)
+    ten = tuple(range(1, 11))
+    assert singleton.help == "every older job named s (jobs 1, 2, 3, 4, 5, 6, 7, 8, 9, 10) is over"
+    assert singleton.on == ten
+
+
+def test_a_singleton_names_its_elders_and_no_other():
+    desk = Desk()
+    desk.drop(a_file("s"), a_file("x"), a_file("s", after("afterok", "x"), after("singleton")))
+    told = [(obstacle.help, obstacle.on) for obstacle in why(desk, 3)]
+    assert told == [("job 2 (x) has ended well", (2,)), ("every older job named s (job 1) is over", (1,))]
+
+
+@pytest.mark.parametrize("job", [{"pin": 0}, {"state": State.SCHED, "priority": 0}], ids=["waits", "by a plugin"])
+def test_who_is_held_is_told_so_whatever_holds_it(job):
+    """A pin that has not had its effect yet, or a priority that neither urgency nor pin is the reason of."""
+    held = evolve(a_waiting_job(), **job)
+    queue = queues.load([held], seq=1, last_us=1, last_id=1)
+    told = explain.obstacles(explain.look(queue, Limits(1, 1)), held)
+    assert [(obstacle.why, obstacle.text) for obstacle in told] == [(Why.HELD, "held (priority 0)")]
+
+
+def test_a_priority_of_a_plugin_counts():
+    """1 is not 16, though nothing else was asked for."""
+    jobs = [evolve(a_waiting_job(), id=id_, state=State.SCHED, priority=id_) for id_ in (1, 2)]
+    queue = queues.load(jobs, seq=1, last_us=1, last_id=2)
+    assert explain.ahead(explain.look(queue, Limits(1, 1)), jobs[0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [({"urgency": 0}, "urgency 0"), ({"pin": 0}, "priority 0"), ({"urgency": 0, "pin": 0}, "urgency 0")],
+)
+def test_who_is_held_is_told_how_to_go_on(file, text):
+    desk = Desk()
+    desk.drop(a_file(**file))
+    assert said(why(desk, 1)) == [(Why.HELD, f"held ({text})", "it is released (`jqsched release 1`)", ())]
+
+
+def test_what_concerns_all_is_told_to_each():
+    """No starts, no scheduler, no slot."""
+    desk = Desk(max_running=1)
+    desk.drop(a_file(), a_file())
+    desk.start(1)
+    outlook = explain.look(desk.queue, evolve(desk.limits, draining=True))
+    told = explain.unserved(explain.explain(outlook, desk.job(2)))
+    assert said(told.obstacles) == [
+        (Why.DRAINED, "the queue is drained", "starts are allowed again (`jqsched resume`)", ()),
+        (Why.SLOTS, "slots: 1 of 1 taken", "job 1 is over, or more than 1 may run", (1,)),
+        (Why.UNSERVED, "no scheduler serves this spool", "`jqsched run` is started", ()),
+    ]
+    assert not told.permitted
+
+
+def test_who_may_start_or_has_needs_no_scheduler():
+    desk = Desk()
+    desk.drop(a_file(), a_file())
+    desk.start(1)
+    for id_, permitted in ((1, False), (2, True)):
+        told = explain.explain(explain.look(desk.queue, desk.limits), desk.job(id_))
+        assert told.permitted is permitted
+        assert explain.unserved(told) == told
+
+
+def test_many_that_run_are_not_all_named():
+    desk = Desk(max_running=12, cores=99)
+    desk.drop(*[a_file()] * 13)
+    desk.start(*range(1, 13))
+    (slots,) = why(desk, 13)
+    ten = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10"
+    assert slots.help == f"one of jobs {ten} and 2 more is over, or more than 12 may run"
+    assert slots.on == tuple(range(1, 13))
+
+
+@pytest.mark.parametrize(
+    ("max_running", "ahead", "starts", "limit", "text", "help_"),
+    [
+        (3, 0, 2, 3, "3 of 3 taken", "one of jobs 1, 2 is over, or more than 3 may run"),
+        (2, 0, 2, 1, "2 of 1 taken", "one of jobs 1, 2 is over, or more than 1 may run"),
+        (1, 2, 0, 1, "1 of 1 taken", "more than 1 may run"),
+    ],
+    ids=["permits", "lowered", "ahead"],
+)
+def test_how_many_slots_are_taken(max_running, ahead, starts, limit, text, help_):
+    """Permits take them too, but never more than there are; who runs does, when the limit was lowered."""
+    desk = Desk(max_running, cores=99, ahead=ahead)
+    desk.drop(*[a_file()] * 4)
+    desk.start(*range(1, starts + 1))
+    desk.limits = evolve(desk.limits, max_running=limit)
+    assert [(obstacle.text, obstacle.help) for obstacle in why(desk, 4)] == [(f"slots: {text}", help_)]
+
+
+def test_how_many_of_those_ahead_must_end():
+    """The first that is one too many is told of the one."""
+    desk = Desk(max_running=2, cores=99)
+    desk.drop(*[a_file()] * 4)
+    assert why(desk, 2) == []
+    assert said(why(desk, 3)) == [
+        (Why.SLOTS, "slots: 2 of 2 free, 2 ahead of it", "1 of those ahead of it are over, or more may run", ())
+    ]
+    assert why(desk, 4)[0].help == "2 of those ahead of it are over, or more may run"
+
+
+def test_what_is_said_of_cores():
+    """How many are free for it, and from whom on nobody gets any."""
+    desk = Desk(max_running=9, cores=4)
+    desk.drop(a_file(cores=4), a_file(), a_file())
+    wanted = (
+        Why.CORES,
+        "cores: 1 wanted, 4 of 4 free, 4 for those ahead of it",
+        "running jobs are over, or there are more cores",
+    )
+    assert said(why(desk, 2)) == [(*wanted, ())]
+    waits = (Why.CORES, "cores: job 2 is ahead of it and waits for 1", "job 2 has started and cores are free", (2,))
+    assert said(why(desk, 3)) == [waits]
+    desk.start(1)
+    desk.limits = evolve(desk.limits, cores=2)
+    assert [(obstacle.text, obstacle.on) for obstacle in why(desk, 2)] == [("cores: 1 wanted, 0 of 2 free", (1,))]
+
+
+def test_who_waits_for_cores_first_is_named():
+    """Permits hold cores too."""
+    desk = Desk(max_running=9, cores=4)
+    desk.drop(a_file(cores=2))
+    assert desk.schedule() == [1]
+    desk.drop(a_file(cores=3), a_file(), a_file())
+    assert [obstacle.on for obstacle in why(desk, 4)] == [(2,)]
+
+
+def test_what_is_said_of_a_rule():
+    """Whom it rejects or limits, who is through, and which rule is to go."""
+    desk = Desk(max_running=9, cores=9)
+    desk.drop(*[a_file("l")] * 5, a_file("r"))
+    rejects = a_rule("REJECT", named("r"), uuid="0123456789", note="no more")
+    desk.rule(rejects, a_rule(["RATE_LIMIT", 2], named("l"), uuid="limits-it"))
+    desk.start(1, 2)
+    gone = "the rule is gone (`jqsched filter remove {}`)"
+    assert said(why(desk, 6)) == [
+        (Why.RULE, "rule 01234567 (no more) rejects it", gone.format("01234567"), ()),
+    ]
+    assert [obstacle.gate for obstacle in why(desk, 6)] == list(queues.gates_known(desk.queue, 6))
+    limited_ = "rule limits-i limits it: 2 of 2 taken"
+    help_ = f"one of jobs 1, 2 is over, or {gone.format('limits-i')}"
+    assert said(why(desk, 3)) == [(Why.RULE, limited_, help_, (1, 2))]
+    assert said(why(desk, 4)) == [(Why.RULE, limited_, help_, (1, 2))]
+    assert [obstacle.gate for obstacle in why(desk, 3)] == list(queues.gates_known(desk.queue, 3))
+
+
+def test_what_is_said_of_a_bucket():
+    """Who is through is named if his end would do; a claimed job that runs is through, and one that waits is not."""
+    desk = Desk(max_running=9, cores=9)
+    desk.drop(*[limited("2:x")] * 4)
+    desk.start(1)
+    desk.queue = queues.withdraw(desk.queue, 2)
+    for id_ in (1, 4):
+        desk.queue, _ = queues.claim(desk.queue, id_)
+    ahead_of_it = (Why.RATE_LIMIT, "rate-limit:2:x: 1 of 2 taken, 1 ahead of it", "those ahead of it are over", (1,))
+    assert why(desk, 2) == []
+    assert said(why(desk, 3)) == [ahead_of_it]
+    assert why(desk, 3)[0].gate == queues.gates_known(desk.queue, 3)[0]
+    desk.schedule()
+    taken = (Why.RATE_LIMIT, "rate-limit:2:x: 2 of 2 taken", "one of jobs 1, 2 is over", (1, 2))
+    assert said(why(desk, 3)) == [taken]
+
+
+@pytest.mark.parametrize(
+    ("file", "ahead"),
+    [
+        (a_file(urgency=0), 2),
+        (a_file(pin=0), 2),
+        (a_file(urgency=0, pin=17), 1),
+        (a_file("b", after("afterok", "nobody"), urgency=17), 1),
+        (a_file("b", after("afterok", "nobody"), urgency=31, pin=7), 0),
+    ],
+)
+def test_where_a_job_would_stand(file, ahead):
+    """Who is held or waits, as if neither were so: among one of urgency 20 and two of 16."""
+    desk = Desk()
+    desk.drop(a_file(urgency=20), limited("1:x"), file, a_file())
+    assert explain.ahead(explain.look(desk.queue, desk.limits), desk.job(3)) == ahead
+
+
+def test_a_hold_is_told_from_the_urgency_before_it():
+    desk = Desk()
+    desk.drop(a_file(urgency=20), a_file(urgency=25))
+    desk.urgency(2, 0)
+    assert explain.ahead(explain.look(desk.queue, desk.limits), desk.job(2)) == 0
+
+
+def test_a_long_chain_is_told_up_to_a_hundred():
+    """First what stands first among the waits, to its end."""
+    desk = Desk()
+    desk.drop(a_file(urgency=0), *(a_file("a", after("afterok", id_), after("afterany", 1)) for id_ in range(1, 120)))
+    told = explain.explain(explain.look(desk.queue, desk.limits), desk.job(120))
+    assert [(link.depth, link.job.id) for link in told.chain] == [(depth, 120 - depth) for depth in range(1, 101)]
+
+
+def test_each_job_of_a_chain_is_told_once():
+    desk = Desk()
+    desk.drop(a_file(urgency=0), *(a_file("a", after("afterok", id_), after("afterany", 1)) for id_ in range(1, 4)))
+    told = explain.explain(explain.look(desk.queue, desk.limits), desk.job(4))
+    assert [(link.depth, link.job.id) for link in told.chain] == [(1, 3), (2, 2), (3, 1)]
+
+
+def test_a_chain_goes_on_behind_one_that_was_told():
+    desk = Desk()
+    waits = (after("afterok", 2), after("afterok", 1), after("afterok", 3))
+    desk.drop(a_file(urgency=0), a_file("a", after("afterok", 1)), a_file(urgency=0), a_file("a", *waits))
+    told = explain.explain(explain.look(desk.queue, desk.limits), desk.job(4))
+    assert [(link.depth, link.job.id) for link in told.chain] == [(1, 2), (2, 1), (1, 3)]
+
+
+def test_no_chain_leads_to_who_is_in_the_way_without_being_waited_for():
+    """Nor to one that is not there."""
+    desk = Desk(max_running=1)
+    desk.drop(a_file(), limited("1:x"), limited("1:x"))
+    desk.start(1)
+    assert explain.explain(explain.look(desk.queue, desk.limits), desk.job(3)).chain == ()
+    queue = queues.load([a_waiting_job("after-success=7")], seq=1, last_us=1, last_id=1)
+    assert explain.explain(explain.look(queue, Limits(1, 1)), a_waiting_job("after-success=7")).chain == ()

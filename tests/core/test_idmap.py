@@ -56,10 +56,15 @@ def test_what_is_not_there():
     assert here.discard(4) is here
     assert here.discard(10**9) is here
     for id_ in (4, 10**9, -3):
-        with pytest.raises(KeyError):
+        with pytest.raises(KeyError, match=rf"^{id_}$"):
             here[id_]
-        with pytest.raises(KeyError):
+        with pytest.raises(KeyError, match=rf"^{id_}$"):
             here.remove(id_)
+
+
+def test_it_is_shown_as_the_dict_that_it_is():
+    """In the order of the ids, whatever order they came in."""
+    assert repr(IdMap[str]().set(40, "d").set(3, "c")) == "IdMap({3: 'c', 40: 'd'})"
 
 
 def test_none_and_negative_ids_are_refused():

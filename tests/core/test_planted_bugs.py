@@ -8,9 +8,11 @@ from collections.abc import Callable
 import pytest
 from attrs import evolve as changed
 
-from jqsched.core import accept, decide, event, order, policy, step
+from jqsched.core import accept, admission, decide, event, order, policy, step
 from jqsched.core import queue as queues
+from jqsched.core.admission import NOWHERE, OPEN, GateKind
 from jqsched.core.event import IllegalEvent
+from jqsched.core.filters import rule as rules_of_one_job
 from jqsched.core.job import Scheme, State
 from jqsched.core.queue import Claim, Permit
 from jqsched.core.queue import value as queue
@@ -18,7 +20,7 @@ from tests.core.queue_machine import walk
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 BUGS: dict[str, Plant] = {}
-WALKS, STEPS = 100, 80
+WALKS, STEPS = 200, 80
 
 
 def planted(law: str) -> Callable[[Plant], Plant]:
@@ -246,6 +248,122 @@ def what_can_never_run_stays_in_the_way(patch):
     patch.setattr(policy, "infeasible", lambda q, limits: [])
 
 
+@planted("rules")
+def a_change_of_rules_leaves_the_old_gates(patch):
+    patch.setattr(queues, "set_rules", lambda q, rules: changed(q, rules=rules))
+
+
+@planted("rules")
+def a_restart_forgets_the_rules(patch):
+    wrap(
+        patch, queues, "load", lambda original, jobs, **more: changed(original(jobs, **more | {"rules": ()}), rules=())
+    )
+
+
+@planted("rules")
+def the_last_rule_applies(patch):
+    wrap(patch, admission, "applying_filter", lambda original, rules, subject: original(rules[::-1], subject))
+
+
+@planted("rules")
+def rules_go_by_uuid_only(patch):
+    def applying(original, rules, subject):
+        return original(sorted(rules, key=lambda rule: rule.uuid), subject)
+
+    wrap(patch, admission, "applying_filter", applying)
+
+
+@planted("rules")
+def continue_applies(patch):
+    def applying(original, rules, subject):
+        return next((rule for rule in rules if rule.matches(subject)), None)
+
+    wrap(patch, admission, "applying_filter", applying)
+
+
+@planted("rules")
+def the_watermark_is_not_looked_at(patch):
+    wrap(patch, rules_of_one_job, "compile_predicate", lambda original, predicate, watermark: original(predicate, 0))
+
+
+@planted("rules")
+def reject_leaves_what_is_queued(patch):
+    patch.setattr(policy, "rejected", lambda q: [])
+
+
+@planted("rules")
+def reject_lets_files_in(patch):
+    patch.setattr(accept, "_refused_by_rule", lambda *_: {})
+
+
+@planted("rules")
+def reject_does_not_see_who_comes_back(patch):
+    """A running job is let be; when it is queued again the rule applies."""
+    patch.setattr(step, "rejecting", lambda q, gates: None)
+
+
+@planted("rules")
+def a_paused_job_takes_a_slot(patch):
+    def select(original, q, at):
+        paused = {id_ for id_, gates in q.admission.gates.items() if any(gate.kind is GateKind.PAUSE for gate in gates)}
+        return original(q, changed(at, max_running=at.max_running - len(paused & set(q.enqueued))))
+
+    wrap(patch, policy, "select", select)
+
+
+@planted("rules")
+def permits_stay_under_other_rules(patch):
+    patch.setattr(policy, "ousted", lambda q: ())
+
+
+@planted("rates")
+def a_job_that_ends_keeps_its_place(patch):
+    def move(original, held, id_, before, after):
+        return original(held, id_, before._replace(through=False) if after == NOWHERE else before, after)
+
+    wrap(patch, admission, "move", move)
+
+
+@planted("rates")
+def a_paused_job_takes_its_bucket_s_place(patch):
+    """As in Ganeti (W2): rate limits first, then rules."""
+
+    def candidates(original, q):
+        ready = sorted((job for job in q.enqueued.values() if queues.is_ready(job)), key=queues.rank_key)
+        limited = policy.limit_rates(q, [job for job in ready if job.id not in q.permits])
+        return iter([job.id for job in policy.filter_jobs(q, limited)])
+
+    wrap(patch, policy, "candidates", candidates)
+
+
+@planted("rates")
+def a_limit_lets_one_more_through(patch):
+    def gate(original, rule):
+        made = original(rule)
+        return made._replace(limit=made.limit + 1) if made and made.kind is GateKind.RULE else made
+
+    wrap(patch, admission, "rule_gate", gate)
+
+
+@planted("rates")
+def a_job_on_its_way_back_gives_up_its_place(patch):
+    patch.setattr(Claim, "through", property(lambda claim: claim.from_running))
+
+
+@planted("rates")
+def an_edit_keeps_the_old_bucket(patch):
+    def gates_after(original, q, old, new):
+        return original(q, old, new) if old is None else queues.gates_known(q, new.id)
+
+    wrap(patch, queue, "_gates_after", gates_after)
+
+
+@planted("rates")
+def who_is_limited_gets_a_permit_ahead(patch):
+    """It would take the place of one who could start sooner."""
+    patch.setattr(policy, "gates_known", lambda q, id_: OPEN)
+
+
 @planted("dependencies")
 def a_failed_job_satisfies_afterok(patch):
     def judge(original, scheme, outcome):
@@ -332,7 +450,7 @@ def a_pin_wins_over_a_hold(patch):
         return pin if pin is not None else original(urgency, pin, computed)
 
     for module in (accept, decide, step):
-        patch.setattr(module, "effective_priority", effective)
+        patch.setattr(module, "effective_priority", effective, raising=False)
 
 
 @planted("life")

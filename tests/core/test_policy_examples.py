@@ -3,9 +3,11 @@
 import pytest
 from attrs import evolve
 
-from jqsched.core import explain, policy
+from jqsched.core import decide, explain, policy
 from jqsched.core import queue as queues
-from jqsched.core.job import OnInterrupt
+from jqsched.core.job import Job, OnInterrupt, Outcome, Spec, State
+from jqsched.core.policy import Limits
+from jqsched.core.queue import Permit
 from tests.core.desk import Desk, a_file, after
 
 AHEAD = "slots: 1 of 2 free, 1 ahead of it"
@@ -36,6 +38,33 @@ def test_the_first_that_waits_for_cores_ends_the_pass():
     desk.start(1)
     desk.finish(1)
     assert desk.schedule() == [2, 3]
+
+
+def test_the_last_core_is_given_out():
+    """And no more than there are, with those of running and permitted jobs."""
+    desk = Desk(max_running=9, cores=4)
+    desk.drop(a_file(cores=2), a_file(cores=1), a_file(cores=1), a_file(cores=1))
+    assert desk.schedule() == [1, 2, 3]
+    desk.start(1)
+    assert desk.schedule() == []
+    desk.finish(1)
+    desk.drop(a_file(cores=2, urgency=20))
+    assert desk.schedule() == [5]
+
+
+def test_a_permit_is_for_an_attempt():
+    desk = Desk()
+    desk.drop(a_file())
+    for attempt in (1, 2):
+        assert desk.schedule() == [1]
+        assert desk.queue.permits == {1: Permit(attempt)}
+        desk.interrupt(1)
+
+
+def test_what_is_remembered_of_a_job_that_is_over():
+    job = Job(7, Spec(("true",), "a", "/"), 0, State.INACTIVE, status=0, t_start_us=1)
+    assert policy.outcome_of(job) == Outcome(7, "a", success=True, ran=True)
+    assert policy.outcome_of(evolve(job, fatal=True, t_start_us=0)) == Outcome(7, "a", success=False, ran=False)
 
 
 def test_held_and_dependent_jobs_are_passed_over():
@@ -85,11 +114,22 @@ def test_who_is_overtaken_is_recalled():
     desk.schedule()
     desk.drop(a_file(urgency=18))
     assert policy.overtaken(desk.queue, desk.limits) == (2, 3)
+    assert decide.schedule(desk.queue, desk.limits, desk.now_us).recalled == (2, 3)
     assert desk.schedule() == []
     assert policy.overtaken(desk.queue, desk.limits) == ()
     assert sorted(desk.queue.permits) == [1, 2, 3]
     desk.queue = queues.withdraw(queues.withdraw(desk.queue, 2), 3)
     assert desk.schedule() == [4, 2]
+
+
+def test_a_pass_may_recall_and_permit():
+    """Who overtakes takes the slot that is free, and those behind give theirs back."""
+    desk = Desk(max_running=2, cores=4, ahead=1)
+    desk.drop(a_file(), a_file())
+    assert desk.schedule() == [1, 2]
+    desk.drop(a_file(urgency=20))
+    decided = decide.schedule(desk.queue, desk.limits, desk.now_us)
+    assert (decided.permits, decided.recalled) == ((3,), (1, 2))
 
 
 def test_who_joins_behind_overtakes_nobody():
@@ -124,8 +164,30 @@ def test_what_the_store_must_be_asked():
     """Only what the queue itself does not know."""
     desk = Desk()
     desk.drop(a_file())
-    asked = [after("afterok", 1), after("afterok", 9), after("after", "a"), after("afterany", "z"), after("singleton")]
-    assert policy.lookups(desk.queue, iter(asked)) == ({9}, {"z"})
+    asked = [after("afterok", 1), after("singleton"), after("begin-time", 5), after("afterok", 9), after("after", "a")]
+    assert policy.lookups(desk.queue, iter([*asked, after("afterany", "z")])) == ({9}, {"z"})
+
+
+def test_what_can_never_run_under_lower_limits():
+    """Those that wait their turn; what runs goes on, and what waits for others is asked when it does not."""
+    desk = Desk()
+    desk.drop(*[a_file(cores=3)] * 2, a_file(cores=1), a_file("b", after("afterok", 1), cores=3))
+    desk.start(1)
+    assert policy.infeasible(desk.queue, Limits(4, 2)) == [2]
+    assert policy.infeasible(desk.queue, Limits(4, 4)) == []
+
+
+def test_a_singleton_waits_for_its_elders_only():
+    desk = Desk()
+    desk.drop(a_file("s"), a_file("t"), a_file("s"), a_file("s", after("singleton")), a_file("s"))
+    assert list(policy.antecedents(desk.queue, desk.job(4))) == [1, 3]
+
+
+def test_what_is_no_live_job_is_no_antecedent():
+    """Neither a time, nor a name, nor what a plugin waits for."""
+    waits = ("begin-time=5", "after-success=b", "after-finish=3", "approval", "after-start=c→4")
+    job = Job(9, Spec(("true",), "a", "/"), 0, State.DEPEND, waits=waits)
+    assert list(policy.antecedents(queues.EMPTY, job)) == [3, 4]
 
 
 # ---- reasons ------------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ LEADS_TO = {
     "depend": {D: P},
     "priority": {D: D, P: S, S: S},
     "urgency": {D: D, P: P, S: P},
-    "jobspec-update": {D: D, P: P, S: P, R: R},
+    "jobspec-update": {N: N, D: D, P: P, S: P, R: R},
     "alloc": {S: R},
     "start": {R: R, C: C},
     "finish": {R: C, C: C},
@@ -94,7 +94,13 @@ def test_only_severity_0_moves_a_job(state, severity):
     """All others are logged."""
     context = {"type": "edit", "severity": severity, "note": "no", "userid": 0}
     after = advance(a_job(state), Event(1, 7, "exception", context))
-    assert (after.state, after.fatal) == (state, False)
+    assert (after.state, after.fatal, after.requeuing) == (state, False, False)
+
+
+@pytest.mark.parametrize("state", [D, P, S, R, C], ids=lambda state: state.name)
+def test_only_what_runs_can_be_asked_to_run_again(state):
+    context = {"type": "requeue", "severity": 2, "note": "", "userid": 0}
+    assert advance(a_job(state), Event(1, 7, "exception", context)).requeuing is (state is R)
 
 
 def test_the_first_fatal_exception_is_the_cause():

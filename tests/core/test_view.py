@@ -17,6 +17,8 @@ from jqsched.core.view import (
     list_key,
     standing,
 )
+from tests.core.desk import Desk, a_file
+from tests.core.test_admission import a_rule, limited, named
 
 T_US = 1_795_247_114_859_576
 SPEC = Spec(("true",), "true", "/tmp", env=(("SECRET", "x"),))
@@ -214,6 +216,23 @@ def test_reasons_are_the_same_from_a_standing_as_from_the_queue():
             assert explain.reasons(explain.look(standing(jobs), limits), job) == explain.reasons(
                 explain.look(whole, limits), job
             )
+
+
+def test_a_standing_knows_rules_and_rate_limits():
+    """Who is paused, who is limited, and who is through."""
+    desk = Desk(max_running=9, cores=9)
+    desk.rule(a_rule("PAUSE", named("p"), uuid="p"), a_rule(["RATE_LIMIT", 1], named("l"), uuid="l"))
+    desk.drop(*[a_file("l"), limited("1:x"), a_file("p"), a_file()] * 2)
+    desk.start(1, 2, 4)
+    jobs = list(queue.live(desk.queue.settled()))
+    here = standing(jobs, desk.queue.rules)
+    assert here.admission == queue.load(jobs, seq=1, last_us=1, last_id=8, rules=desk.queue.rules).admission
+    outlook = explain.look(here, desk.limits)
+    assert [explain.reasons(outlook, desk.job(id_)) for id_ in (3, 5, 6)] == [
+        ["rule p pauses it"],
+        ["rule l limits it: 1 of 1 taken"],
+        ["rate-limit:1:x: 1 of 1 taken"],
+    ]
 
 
 def test_an_exception_is_shown_only_at_the_end():

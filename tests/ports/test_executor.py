@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.ports.executor_contract import CLAUSES, FakeRig, LocalRig, Rig
+from jqsched.testing.contracts.executor import CLAUSES, FakeRig, Rig
+from tests.ports.executor_contract import LocalRig
 
 
 @pytest.fixture(params=["fake", "local"])

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from jqsched.testing.contracts.store import CLAUSES, Author, Heard, MemoryRig, Rig
 from jqsched.testing.fake_store import MemoryStore
-from tests.ports.store_contract import CLAUSES, Author, Heard, MemoryRig, Rig, SqliteRig
+from tests.ports.store_contract import SqliteRig
 
 
 @pytest.fixture(params=["memory", "sqlite"])

@@ -9,20 +9,22 @@ from collections.abc import Callable
 import pytest
 from attrs import evolve
 
-from jqsched.core import decide, policy
+from jqsched.core import admission, decide, policy
 from jqsched.core import queue as queues
 from jqsched.core.job import State
-from jqsched.ports import Finished, Recovery
+from jqsched.core.queue import value as queue_value
+from jqsched.ports import RULES, Finished, Recovery
 from jqsched.scheduler import loop
 from jqsched.scheduler.commands import Commands
 from jqsched.scheduler.dispatch import Dispatch
 from jqsched.scheduler.intake import Intake
 from jqsched.scheduler.ledger import Ledger
+from jqsched.testing import fake_store
 from jqsched.testing.worlds import tell_all
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 FAULTS: dict[str, Plant] = {}
-SEEDS = range(200)
+SEEDS = range(600)  # most are found by one of the first ten; what only a power cut shows is rare
 
 
 def planted(plant: Plant) -> Plant:
@@ -97,7 +99,7 @@ def recovery_takes_what_is_lost_for_never_started(patch):
 
 @planted
 def recovery_does_not_take_the_files_that_a_crash_left(patch):
-    patch.setattr(Intake, "leftovers", lambda self, is_finished: None)
+    patch.setattr(Intake, "leftovers", lambda self, is_finished, loaded: None)
 
 
 @planted
@@ -266,6 +268,44 @@ def purged_before_the_file_is_gone(patch):
         scheduler.around.observe(events, queue)
 
     wrap(patch, loop.Scheduler, "_observe", observe)
+
+
+# ---- rules and rate limits ----------------------------------------------------------------------------------------
+
+
+@planted
+def changes_of_rules_are_not_kept(patch):
+    """They are gone when the scheduler is."""
+
+    def setting(original, ledger, key, value):
+        if key != RULES:
+            original(ledger, key, value)
+
+    wrap(patch, Ledger, "setting", setting)
+
+
+@planted
+def a_rule_is_forgotten_by_the_next_scheduler(patch):
+    patch.setattr(fake_store, "kept_rules", lambda _: ())
+
+
+@planted
+def rate_limits_are_not_kept(patch):
+    patch.setattr(queue_value, "gates_of", lambda rules, job: ())
+
+
+@planted
+def a_bucket_has_room_for_one_more(patch):
+    def buckets(original, reasons):
+        return tuple(gate._replace(limit=gate.limit + 1) for gate in original(reasons))
+
+    wrap(patch, admission, "buckets", buckets)
+
+
+@planted
+def places_are_not_given_back(patch):
+    """A job that ended takes its place for ever."""
+    wrap(patch, admission._Change, "take", lambda original, change, gates, more: original(change, gates, max(0, more)))
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -9,13 +9,13 @@ import pytest
 from jqsched.core.job import Draft, Spec
 from jqsched.core.queue import EMPTY
 from jqsched.ports import Attempt, News, Recovery, Start, Started, Stored
+from jqsched.testing.contracts import executor as contract
+from jqsched.testing.contracts.store import Author, Heard
 from jqsched.testing.fake_clock import FakeClock
 from jqsched.testing.runtimes import Run
 from jqsched.testing.simulation import nothing_past
 from jqsched.testing.surroundings import Arrival, Arrivals, Table, TableStore
 from jqsched.testing.virtual_executor import VirtualExecutor
-from tests.ports import executor_contract as contract
-from tests.ports.store_contract import Author, Heard
 
 FOR_EVER_US = 10**15
 

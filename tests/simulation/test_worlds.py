@@ -103,3 +103,33 @@ def test_stories_do_not_depend_on_one_another():
     """The same figures, alone or after another."""
     tell(7)
     assert tell(8) == list(tell_all([7, 8]))[1]
+
+
+# ---- plugins ------------------------------------------------------------------------------------------------------
+
+BUSY = str(Path(__file__).resolve().parents[1] / "data" / "plugins" / "busy.py")
+
+
+def test_the_laws_hold_while_a_plugin_has_something_to_say_to_everything():
+    """Late priorities, dependencies, prologs, epilogs, exceptions, faults of its own, and every crash beside them."""
+    total = Tally()
+    for seed in range(60):
+        total += World(seed, (BUSY,)).run().settle().result()
+    assert total.finished > 300
+    assert total.crashes > 50
+
+
+def test_the_laws_hold_while_a_plugin_only_looks_on(tmp_path: Path):
+    """Deciding in stages is deciding."""
+    path = tmp_path / "looks.py"
+    path.write_text("def plugin_init(p):\n    p.add_handler('job.*', lambda *_: None)\n")
+    path.chmod(0o600)
+    for seed in range(60):
+        World(seed, (str(path),)).run().settle()
+
+
+@pytest.mark.sweep
+def test_the_laws_hold_in_many_stories_with_a_busy_plugin():
+    """Longer, and other ones."""
+    for seed in range(1_000, 3_000):
+        World(seed, (BUSY,)).run(150).settle()

@@ -1,8 +1,10 @@
 """The audit behind `jqsched check-spool`: is the job table what the events say, and is the database whole?
 
-Rule: findings are texts for a person; `rebuild` writes the job table anew from the events, and no other table.
+Rule: findings are texts for a person; `rebuild` writes the job table anew from the events, and no other table. Filter
+rules are in no event: that they cannot be read is a finding, and nothing is done about it.
 """
 
+import shlex
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,7 +16,9 @@ from jqsched.adapters.store import codec
 from jqsched.adapters.store.schema import connect, port_errors, store_path
 from jqsched.adapters.store.writer import PURGED_EVENTS, SELECT_EVENTS, SELECT_JOBS, UPSERT_JOB
 from jqsched.core.event import advance
+from jqsched.core.filters import kept_rules
 from jqsched.core.job import Job
+from jqsched.ports import RULES
 
 
 def audit(folder: str) -> list[str]:
@@ -25,7 +29,8 @@ def audit(folder: str) -> list[str]:
     try:
         with closing(connect(path, read_only=True)) as connection:
             connection.execute("BEGIN")  # one snapshot for all that follows: the daemon may be writing
-            return [*_integrity(connection, path), *_count(connection, path), *_projection(connection, path)]
+            checks = (_integrity, _count, _rules, _projection)
+            return [finding for check in checks for finding in check(connection, path)]
     except sqlite3.DatabaseError as error:
         return [f"{path}: cannot be read: {error}"]
 
@@ -43,6 +48,16 @@ def _count(connection: sqlite3.Connection, path: str) -> Iterator[str]:
     missing = max(last, int(noted.get("seq", 0))) - there - int(noted.get(PURGED_EVENTS, 0))
     if missing:
         yield f"{path}: {missing} event(s) are missing"
+
+
+def _rules(connection: sqlite3.Connection, path: str) -> Iterator[str]:
+    """No scheduler starts on damaged rules: it would not know whom they stop."""
+    try:
+        for (text,) in connection.execute("SELECT value FROM meta WHERE key = ?", (RULES,)):
+            kept_rules(text)
+    except (ValueError, TypeError) as error:
+        drop = f"sqlite3 {shlex.quote(path)} \"DELETE FROM meta WHERE key = '{RULES}'\""
+        yield f"{path}: damaged {error}; where there is no backup, drop them all: {drop}"
 
 
 def _projection(connection: sqlite3.Connection, path: str) -> Iterator[str]:

@@ -10,7 +10,17 @@ from jqsched.core.jobspec.document import (
     reason_list,
     redact,
     to_jobspec,
+    updated,
 )
 from jqsched.core.jobspec.values import Wrong
 
-__all__ = ["JobspecError", "Wrong", "dependency_object", "from_jobspec", "reason_list", "redact", "to_jobspec"]
+__all__ = [
+    "JobspecError",
+    "Wrong",
+    "dependency_object",
+    "from_jobspec",
+    "reason_list",
+    "redact",
+    "to_jobspec",
+    "updated",
+]

@@ -130,6 +130,32 @@ def from_jobspec(jobspec: object, default_cwd: str = "/") -> Spec:
     raise JobspecError(tuple(reading.errors))
 
 
+def updated(spec: Spec, updates: Mapping[str, Json]) -> Spec:
+    """A spec with some values of its jobspec changed, by dotted keys; None removes one. Raises: JobspecError.
+
+    Source: RFC 21 (jobspec-update).
+    """
+    document = dict(to_jobspec(spec))
+    for key, value in updates.items():
+        _put(document, key, key.split("."), value)
+    return from_jobspec(document, spec.cwd)
+
+
+def _put(document: dict[str, Json], key: str, path: list[str], value: Json) -> None:
+    """Change one value; the objects on the way are copied, for a spec shares them."""
+    for name in path[:-1]:
+        there = document.get(name, {})
+        if not isinstance(there, Mapping):
+            raise JobspecError((f"{key}: {name} is no object",))
+        copied = dict(there)
+        document[name] = copied
+        document = copied
+    if value is None:
+        document.pop(path[-1], None)
+    else:
+        document[path[-1]] = value
+
+
 @define
 class _Reading:
     """The errors of one reading, and how a value is taken out of an object with its errors noted."""

@@ -30,6 +30,7 @@ _SECONDS = re.compile(_NUMBER, re.ASCII)
 _PLACEHOLDERS = re.compile(r"\{(?:id|name)\}")
 _BASE58 = {c: i for i, c in enumerate("123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz")}
 _SCHEMES = {scheme.value: scheme for scheme in Scheme}
+_FOREIGN_SCHEME = re.compile(r"[A-Za-z][\w.-]{0,99}", re.ASCII)
 
 
 class Wrong(ValueError):
@@ -358,21 +359,23 @@ def dependency(value: object) -> Dependency:
     scheme = _SCHEMES.get(wanted) if isinstance(wanted := entries.get("scheme"), str) else None
     next_only, found = False, None
     try:
-        if scheme is None:
-            errors.append((".scheme", f"must be one of {' '.join(_SCHEMES)}, not {show(wanted)}"))
-        else:
+        if scheme is not None:
             found = _value_of(scheme, entries)
+        elif isinstance(wanted, str) and _FOREIGN_SCHEME.fullmatch(wanted):
+            found = string(entries.get("value", ""))
+        else:
+            errors.append((".scheme", f"must be one of {' '.join(_SCHEMES)}, or a plugin's, not {show(wanted)}"))
     except Wrong as wrong:
         errors += [(f".value{place}", what) for place, what in wrong.errors]
     try:
         next_only = boolean(entries.get("next", False))
     except Wrong as wrong:
         errors += [(f".next{place}", what) for place, what in wrong.errors]
-    if next_only and not errors and not isinstance(found, str):
+    if next_only and not errors and (scheme is None or not isinstance(found, str)):
         errors.append((".next", "is for names only"))
-    if errors or scheme is None:
+    if errors or not isinstance(wanted, str):
         raise Wrong(*errors)
-    return Dependency(scheme.value, found, next_only)
+    return Dependency(wanted, found, next_only)
 
 
 def _value_of(scheme: Scheme, entries: Mapping[str, object]) -> int | str | None:

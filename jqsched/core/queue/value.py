@@ -131,8 +131,8 @@ def is_ready(job: Job) -> bool:
 
 
 def holds_slot(job: Job) -> bool:
-    """Whether a job takes a slot by its state: it has started, and is not over."""
-    return job.state in (State.RUN, State.CLEANUP)
+    """Whether a job takes a slot by its state: it was allocated, and is not over."""
+    return job.state is State.RUN or (job.state is State.CLEANUP and job.t_run_us > 0)
 
 
 def awaited(job: Job, wait: Wait) -> Awaited | None:

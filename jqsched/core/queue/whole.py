@@ -127,10 +127,10 @@ def check(queue: Queue) -> None:
     assert len(places) == len(set(places)), "a job is in two places"
     assert all(not holds_slot(job) for job in queue.enqueued.values()), "a started job is enqueued"
     assert all(holds_slot(job) for job in queue.running.values()), "an enqueued job is in running"
+    assert not set(queue.permits) - set(queue.enqueued), "a permit for a job that is not enqueued"
     settled = queue.settled()
     fresh = load(live(settled), seq=queue.seq, last_us=queue.last_us, last_id=queue.last_id, rules=queue.rules)
     assert same(fresh, settled), "an index is not what the jobs say"
     assert same(set_rules(queue, queue.rules), queue), "rules and rate limits are not kept as the jobs say"
     gatehouse.check(queue.admission)
     assert set(queue.permits) == {id_ for _, id_ in order.ascending(queue.permitted)}, "permits differ from their order"
-    assert not set(queue.permits) - set(queue.enqueued), "a permit for a job that is not enqueued"

@@ -1,0 +1,104 @@
+"""Finding a plugin's module: by path, by the name of an entry point, by module, or built in.
+
+Rule: loading runs the plugin's code, which is trusted as the scheduler's is; whatever it raises becomes one line.
+"""
+
+import errno
+import importlib
+import importlib.util
+import os
+import stat
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from types import MappingProxyType, ModuleType
+
+from jqsched.jobtap.plugin import Plugin, failure
+
+Init = Callable[[Plugin], int | None]
+
+GROUP = "jqsched.jobtap"
+BUILT_IN = MappingProxyType(
+    {
+        ".priority-default": "jqsched.plugins.priority_default",
+        ".limit-duration": "jqsched.plugins.limit_duration",
+        ".dependency-after": "jqsched.plugins.dependency_after",
+        ".dependency-singleton": "jqsched.plugins.dependency_singleton",
+        ".begin-time": "jqsched.plugins.begin_time",
+    }
+)
+
+
+def find_plugin(wanted: str, folder: str) -> tuple[str, str, Init]:
+    """Find a plugin: its name, its path (`builtin` for one of ours), and its `plugin_init`.
+
+    `wanted` is a built-in name, a path (absolute, or with `/` or `.py` in it: relative to `folder`), an entry point
+    of the group `jqsched.jobtap`, or a module. Raises: ENOENT when there is none; EINVAL when it is none, with what is
+    wrong.
+    """
+    if wanted in BUILT_IN:
+        return wanted, "builtin", _init(wanted, importlib.import_module(BUILT_IN[wanted]))
+    if "/" in wanted or wanted.endswith(".py"):
+        path = os.path.join(folder, wanted)
+        if not os.path.isfile(path):
+            raise failure(errno.ENOENT, f"{wanted}: No such plugin found")
+        _trusted(wanted, os.stat(path))
+        return os.path.basename(path), path, _init(wanted, _run_file(wanted, path))
+    for entry in entry_points(group=GROUP, name=wanted):
+        loaded = _guarded(wanted, entry.load)
+        return wanted, entry.value, _init(wanted, loaded)
+    try:
+        spec = importlib.util.find_spec(wanted)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None:
+        raise failure(errno.ENOENT, f"{wanted}: No such plugin found")
+    module = _guarded(wanted, lambda: importlib.import_module(wanted))
+    return wanted, spec.origin or wanted, _init(wanted, module)
+
+
+def _trusted(wanted: str, found: os.stat_result) -> None:
+    """Code that others may change is not run. Raises: EPERM."""
+    if found.st_uid not in (0, os.geteuid()):
+        raise failure(
+            errno.EPERM, f"{wanted}: belongs to user {found.st_uid}: only your own plugins, or root's, are run"
+        )
+    if found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and found.st_gid != os.getegid()):
+        raise failure(
+            errno.EPERM, f"{wanted}: others may write to it (mode {stat.S_IMODE(found.st_mode):o}): chmod go-w"
+        )
+
+
+def _run_file(wanted: str, path: str) -> ModuleType:
+    """Run a file as a module of its own, anew each time: so an edited plugin is reloaded by removing and loading it."""
+    spec = importlib.util.spec_from_file_location(f"jqsched_plugin_{abs(hash(path))}", path)
+    assert spec is not None, "the file ends in .py, or is given a loader by its content"
+    assert spec.loader is not None
+    module, loader = importlib.util.module_from_spec(spec), spec.loader
+    _guarded(wanted, lambda: loader.exec_module(module))
+    return module
+
+
+def _guarded(wanted: str, load: Callable[[], object]) -> object:
+    try:
+        return load()
+    except (Exception, SystemExit) as error:  # whatever a plugin raises, the scheduler goes on
+        raise failure(errno.EINVAL, f"{wanted}: {_short(error)}") from error
+
+
+def _init(wanted: str, module: object) -> Init:
+    init = module if callable(module) else getattr(module, "plugin_init", None)
+    if not callable(init):
+        raise failure(errno.EINVAL, f"{wanted}: has no plugin_init(p)")
+    return init
+
+
+def _short(error: BaseException) -> str:
+    """An exception in a line: its kind, its text, and the line of the plugin where it came from."""
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    where = f" ({os.path.basename(at.tb_frame.f_code.co_filename)}:{at.tb_lineno})" if at is not None else ""
+    return f"{type(error).__name__}: {error}{where}".replace("\n", " ")
+
+
+describe_error = _short

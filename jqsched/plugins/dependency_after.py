@@ -1,0 +1,32 @@
+"""`.dependency-after`: dependencies on other jobs, by id or by name. Source: Flux plugins/dependency-after.c.
+
+The core binds and resolves them; here it is said that somebody does, and which there are.
+"""
+
+from jqsched.core.job import Scheme, read_wait
+from jqsched.core.json import Json
+from jqsched.jobtap.plugin import Args, Plugin
+
+SCHEMES = (Scheme.AFTER, Scheme.AFTERANY, Scheme.AFTEROK, Scheme.AFTERNOTOK)
+
+
+def plugin_init(p: Plugin) -> None:
+    """Know the schemes, and answer queries."""
+    for scheme in SCHEMES:
+        p.add_handler(f"job.dependency.{scheme.value}", _known)
+    p.add_handler("plugin.query", _query)
+
+
+def _known(p: Plugin, topic: str, args: Args) -> None:
+    """The core has posted the dependency."""
+
+
+def _query(p: Plugin, topic: str, args: Args) -> None:
+    found: list[Json] = []
+    for job in p.live_jobs():
+        for description in job.waits:
+            wait = read_wait(description)
+            if wait is not None and wait.scheme in SCHEMES:
+                entry: dict[str, Json] = {"id": job.id, "depid": wait.target, "type": wait.scheme.value}
+                found.append({**entry, "description": description})
+    args.out["dependencies"] = found

@@ -1,0 +1,13 @@
+"""`.priority-default`: a job's priority is its urgency. Source: Flux plugins/priority-default.c."""
+
+from jqsched.jobtap.plugin import Args, Plugin
+
+
+def plugin_init(p: Plugin) -> None:
+    """Answer for the priority, first of all: later plugins say otherwise by overwriting it."""
+    p.add_handler("job.state.priority", _priority)
+    p.add_handler("job.priority.get", _priority)
+
+
+def _priority(p: Plugin, topic: str, args: Args) -> None:
+    args.out["priority"] = args["urgency"]

@@ -1,0 +1,193 @@
+"""The stack of loaded plugins: loading, unloading, and calling their callbacks one after the other.
+
+Rule: whatever a callback does, the caller goes on: what it raises is reported and counts as a failure. Nothing is known
+here of jobs. Source: flux.md sections 8.2 and 8.5; Flux JM/jobtap.c.
+"""
+
+import errno
+import os
+from collections.abc import Callable, Iterable
+from fnmatch import fnmatchcase
+from functools import partial
+
+from attrs import frozen
+
+from jqsched.core.json import Json, JsonObject
+from jqsched.jobtap import BUILT_IN, Args, Handle, Host, Plugin, Timer, find_plugin
+from jqsched.jobtap.handle import Loop
+from jqsched.jobtap.loading import describe_error
+from jqsched.jobtap.plugin import failure
+
+Report = Callable[[Plugin, str, str], None]  # the plugin, the topic, and what went wrong
+
+
+@frozen
+class Called:
+    """What came of a call: whether all went well, and how many were called."""
+
+    is_ok: bool
+    answered: int
+
+
+class Stack:
+    """The plugins in the order in which they were loaded; the built-in ones first."""
+
+    def __init__(self, host: Host, loop: Loop, folder: str, report: Report) -> None:
+        self.plugins: list[Plugin] = []
+        self.calling: tuple[str, str] | None = None  # plugin and topic, for who watches for hangs
+        self.calls = 0
+        self.on_load: Callable[[], None] = lambda: None
+        self._host, self._loop, self._folder, self._report = host, loop, folder, report
+        self._built_in = list(BUILT_IN)  # loaded when somebody needs them: until then the core does what they would
+
+    # -- calling
+
+    def call(self, topic: str, args: Args, only: Iterable[Plugin] | None = None) -> Called:
+        """Call the first handler of each plugin that matches, in load order, until one fails."""
+        answered = 0
+        for plugin in list(self.plugins) if only is None else only:
+            handler = plugin.handler(topic)
+            if handler is None:
+                continue
+            answered += 1
+            if not self._call_one(plugin, topic, partial(handler, args)):
+                return Called(False, answered)
+        return Called(True, answered)
+
+    def _call_one(self, plugin: Plugin, topic: str, act: Callable[[], object]) -> bool:
+        """Call back; False when it failed. An answer that is no number counts as 0, as one that is none does."""
+        outer, self.calling = self.calling, (plugin.name, topic)
+        self.calls += 1
+        try:
+            answer = act()
+        except (Exception, SystemExit) as error:  # whatever a plugin raises, the scheduler goes on
+            self._report(plugin, topic, describe_error(error))
+            return False
+        finally:
+            self.calling = outer
+            self.calls += 1
+        return not (isinstance(answer, int) and answer < 0)
+
+    def guard(self, plugin_name: str, topic: str, act: Callable[[], object]) -> bool:
+        """Do something of a plugin's that is no handler: a timer, an answer. False when it failed."""
+        plugin = next((one for one in self.plugins if one.name == plugin_name), None)
+        return plugin is not None and self._call_one(plugin, topic, act)
+
+    def service(self, topic: str) -> tuple[Plugin, Callable[..., object], object] | None:
+        """Who answers a topic, and how."""
+        for plugin in self.plugins:
+            if topic in plugin.services:
+                return plugin, *plugin.services[topic]
+        return None
+
+    # -- loading
+
+    @property
+    def names(self) -> list[str]:
+        """The names of what is loaded."""
+        return [*self._built_in, *(plugin.name for plugin in self.plugins)]
+
+    def wake_built_in(self) -> None:
+        """Load the built-in plugins in fact, before all others."""
+        self.plugins[:0] = [self._make(name, {}) for name in self._built_in]
+        self._built_in = []
+
+    def load(self, wanted: str, conf: JsonObject) -> Plugin:
+        """Load a plugin; a built-in one that is given a configuration takes its own place.
+
+        Raises: EEXIST, ENOENT, EINVAL, and what its `plugin_init` raises as EINVAL.
+        """
+        name = wanted if wanted in BUILT_IN else os.path.basename(wanted)
+        loaded = next((at for at, plugin in enumerate(self.plugins) if plugin.name == name), None)
+        again = wanted in BUILT_IN and bool(conf) and loaded is not None
+        if name in self.names and not again:
+            raise failure(errno.EEXIST, f"{name} already loaded")
+        plugin = self._make(wanted, conf)
+        if loaded is None:
+            self.plugins.append(plugin)
+        else:
+            self.plugins[loaded] = plugin
+        return plugin
+
+    def _make(self, wanted: str, conf: JsonObject) -> Plugin:
+        self.on_load()
+        self.calling, self.calls = (wanted, "plugin_init"), self.calls + 1
+        try:
+            return self._begin(wanted, conf)
+        finally:
+            self.calling, self.calls = None, self.calls + 1
+
+    def _begin(self, wanted: str, conf: JsonObject) -> Plugin:
+        name, path, init = find_plugin(wanted, self._folder)
+        plugin = Plugin(name, path, conf, self._host, Handle(_Guarded(self._loop, self, name), name))
+        try:
+            answer = init(plugin)
+        except OSError as error:
+            raise failure(error.errno or errno.EINVAL, f"{wanted}: {error.strerror or error}") from error
+        except (Exception, SystemExit) as error:  # whatever a plugin raises, the scheduler goes on
+            raise failure(errno.EINVAL, f"{wanted}: plugin_init: {describe_error(error)}") from error
+        if isinstance(answer, int) and answer < 0:
+            raise failure(errno.EINVAL, f"{wanted}: plugin_init failed")
+        return plugin
+
+    def unload(self, wanted: str) -> list[Plugin]:
+        """Take plugins off: one by its name, `all` but the built-in ones, or those that a glob matches.
+
+        Raises: ENOENT when none is meant.
+        """
+        found = [plugin for plugin in self.plugins if _is_meant(plugin.name, wanted)]
+        if not found and wanted != "all":
+            raise failure(errno.ENOENT, "Failed to find plugin to remove")
+        for plugin in found:
+            self.plugins.remove(plugin)
+        return found
+
+    def find(self, name: str) -> Plugin:
+        """A loaded plugin by its name. Raises: EINVAL, as Flux."""
+        for plugin in self.plugins:
+            if plugin.name == name:
+                return plugin
+        raise failure(errno.EINVAL, f"{name}: plugin not found")
+
+    def query(self, name: str) -> dict[str, Json]:
+        """What a plugin says of itself. Raises: EINVAL."""
+        plugin = self.find(name)
+        args = Args({})
+        args.out |= {"name": plugin.name, "path": plugin.path}
+        self.call("plugin.query", args, [plugin])
+        return args.out
+
+
+def _is_meant(name: str, wanted: str) -> bool:
+    """Whether a name is meant: exactly, or by a glob, which does not match the dot of the built-in ones."""
+    if wanted == name:
+        return True
+    hidden = name.startswith(".") and not wanted.startswith(".")
+    return not hidden and (wanted == "all" or fnmatchcase(name, wanted))
+
+
+class _Guarded:
+    """The loop, for one plugin: what it calls back is contained, and is not called when the plugin is gone."""
+
+    def __init__(self, loop: Loop, stack: Stack, name: str) -> None:
+        self._loop, self._stack, self._name = loop, stack, name
+
+    def request(self, topic: str, payload: JsonObject, reply: Callable[[JsonObject | OSError], None]) -> None:
+        self._loop.request(topic, payload, lambda answer: self._contained(topic, lambda: reply(answer)))
+
+    def call_at(self, timer: Timer) -> None:
+        inner = timer.callback
+        timer.callback = lambda: self._contained("timer", inner)
+        self._loop.call_at(timer)
+
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        self._loop.call_soon(lambda: self._contained("call", callback))
+
+    def now_us(self) -> int:
+        return self._loop.now_us()
+
+    def log(self, text: str) -> None:
+        self._loop.log(text)
+
+    def _contained(self, topic: str, act: Callable[[], object]) -> None:
+        self._stack.guard(self._name, topic, act)

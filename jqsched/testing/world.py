@@ -1,0 +1,443 @@
+"""Seeded stories of a whole scheduler: users, processes, disks and crashes, all from one random number.
+
+Rule: the same seed tells the same story to the byte, on any machine. What a port's contract leaves open is drawn: when
+commits come, in which order attempts are told of, when the scheduler, its executor or the power fails. After every step
+the laws are checked; a breach says seed, step and story. `python -m jqsched.testing.world --help` tells many.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import TypeVar
+
+from attrs import evolve, frozen
+
+from jqsched.core import policy
+from jqsched.core.policy import Limits
+from jqsched.core.queue import find
+from jqsched.ports import ExecutorLost, Finished, News, PortError, Start
+from jqsched.testing.fake_executor import Plan
+from jqsched.testing.faults import Crashed
+from jqsched.testing.laws import Laws
+from jqsched.testing.rig import GRACE_US, TURN_US, Rig
+from jqsched.testing.users import BROKEN, Users
+
+T = TypeVar("T")
+
+STEPS = 100
+CORES_MOST = 4
+REST_ROUNDS = 400  # so many at most until a world without faults has come to rest
+RUN_US = (0, 1_000, 20_000, 400_000, 6_000_000, None, None)
+STATUSES = (0, 0, 0, 1 << 8, (128 + 9) << 8)
+PAUSES_US = (0, 1_000, 20_000, 500_000, 3_000_000)
+JUMPS_US = (-3_600_000_000, -50, 50, 3_600_000_000)
+
+
+@frozen
+class Tally:
+    """What happened in a story, or in many."""
+
+    seeds: int = 0
+    steps: int = 0
+    crashes: int = 0
+    power_cuts: int = 0
+    failed_writes: int = 0
+    executor_losses: int = 0
+    accepted: int = 0
+    finished: int = 0
+    attempts: int = 0
+    interruptions: int = 0
+    answers: int = 0
+    violations: int = 0
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(*(mine + theirs for mine, theirs in zip(self.figures, other.figures, strict=True)))
+
+    @property
+    def figures(self) -> tuple[int, ...]:
+        """All figures, in the order in which they are named."""
+        return tuple(getattr(self, name) for name in FIGURES)
+
+
+FIGURES = tuple(Tally.__annotations__)
+
+
+class Violation(AssertionError):
+    """A law was broken: the text has the seed, the step, and what led there."""
+
+
+class World:
+    """One scheduler's life, from one seed. `run` tells it; `settle` lets it come to a good end."""
+
+    def __init__(self, seed: int, plugins: tuple[str, ...] = ()) -> None:
+        self.seed, self.step = seed, 0
+        self.story: list[str] = []
+        self.tally = Tally(seeds=1)
+        self._random = Random(seed)
+        self._choose: Callable[[int], int] = self._random.randrange
+        ahead = self._choose(4)
+        self._limits = Limits(
+            1 + self._choose(3), CORES_MOST - self._choose(3), ahead, interruptions_max=1 + self._choose(3)
+        )
+        self._room = evolve(self._limits, cores=CORES_MOST)
+        self.rig = Rig(lambda text, name: BROKEN, self._limits, self._planned, plugins)
+        self.laws = Laws(self.rig)
+        self.is_up = False
+        self._calm = False
+        self.users = Users(self.rig, self.laws, self._choose, self._say)
+
+    # -- telling
+
+    def run(self, steps: int = STEPS) -> "World":
+        """Tell so many steps more. Raises Violation."""
+        for _ in range(steps):
+            self.step += 1
+            self._guarded(self._move)
+        self.tally = evolve(self.tally, steps=self.step)
+        return self
+
+    def settle(self) -> "World":
+        """No faults any more, every job ends, and everybody is let through: everything comes to rest, and whoever is
+        left has a reason. Raises Violation.
+        """
+        self._calm = True
+        self._guarded(self._come_to_rest)
+        return self
+
+    def journal(self) -> str:
+        """All that ever was durable, an event a line."""
+        events = ([event.t_us, event.jobid, event.name, dict(event.context)] for event in self.laws.journal)
+        return "".join(json.dumps(event, ensure_ascii=False) + "\n" for event in events)
+
+    def result(self) -> Tally:
+        """The figures so far."""
+        laws, executor = self.laws, self.rig.executor
+        return evolve(
+            self.tally,
+            accepted=len(laws.accepted),
+            finished=len(laws.finished),
+            attempts=len(executor.launched),
+            interruptions=laws.interruptions,
+        )
+
+    def _guarded(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+            if self.is_up:
+                self.laws.check()
+        except Exception as wrong:  # whatever the scheduler raises, it should not have
+            raise Violation(self._told(wrong)) from wrong
+
+    def _told(self, wrong: Exception) -> str:
+        what = str(wrong) if isinstance(wrong, AssertionError) and str(wrong) else repr(wrong)
+        call = f"World({self.seed}).run({self.step})" + (".settle()" if self._calm else "")
+        return f"{call}: step {self.step}: {what}\nThe story so far:\n" + "\n".join(self.story)
+
+    def _say(self, text: str) -> None:
+        self.story.append(f"{self.step:4} {text}")
+
+    def _count(self, name: str) -> None:
+        self.tally = evolve(self.tally, **{name: getattr(self.tally, name) + 1})
+
+    def _of(self, options: Sequence[T]) -> T:
+        return options[self._choose(len(options))]
+
+    def _planned(self, order: Start) -> Plan:
+        """How an attempt behaves that starts now."""
+        fails = "start failed: no such file" if not self._choose(14) else None
+        status = self._of(STATUSES) if fails is None else 127 << 8
+        plan = Plan(self._of(RUN_US), status, stubborn=not self._choose(6), fails=fails)
+        runs = "for ever" if plan.run_us is None else f"for {plan.run_us} us"
+        self._say(f"     job {order.id} attempt {order.attempt} " + (fails or f"runs {runs}, status {status}"))
+        return plan
+
+    # -- moves
+
+    def _move(self) -> None:
+        moves, weights = (UP, UP_WEIGHTS) if self.is_up else (DOWN, DOWN_WEIGHTS)
+        (move,) = self._random.choices(moves, cum_weights=weights)
+        move(self)
+
+    def drop(self) -> None:
+        """Files are dropped."""
+        self.users.drop()
+        if self.is_up:
+            self.rig.scheduler.intake.more = True
+
+    def edit(self) -> None:
+        """A job's file is changed."""
+        self.users.edit()
+
+    def delete(self) -> None:
+        """A job's file is deleted."""
+        self.users.delete()
+
+    def look(self) -> None:
+        """The watcher rings for the files that were changed."""
+        if self.users.changed:
+            changed, self.users.changed = sorted(self.users.changed), set()
+            self._say(f"look at the files of {changed}")
+            self._drive(lambda: self.rig.scheduler.intake.look_at(changed))
+
+    def command(self) -> None:
+        """A user asks for something."""
+        self._drive(self.users.command())
+
+    def govern(self) -> None:
+        """The owner drains, resumes, purges, or sets other limits or rules."""
+        match self._of(("drain", "resume", "resume", "purge", "limits", "limits", "rules", "rules", "rules")):
+            case "limits":
+                limits = evolve(self._limits, max_running=self._choose(4), cores=CORES_MOST - self._choose(3))
+                self._say(f"limits: {limits.max_running} jobs, {limits.cores} cores")
+                self.rig.limits = limits
+                self._drive(lambda: self.rig.scheduler.set_limits(limits, GRACE_US))
+            case "rules":
+                self._drive(self.users.change_rules())
+            case "purge":
+                self._drive(self.users.purge())
+            case topic:
+                self._drive(self.users.ask(topic, {}))
+
+    def turn(self) -> None:
+        """The scheduler takes a turn."""
+        rig, before = self.rig, self.rig.head
+        self._pass(self._of((0, 1_000, TURN_US, TURN_US)))
+
+        def turn() -> None:
+            rig.scheduler.turn()
+            if rig.head is not before:
+                self.laws.turned(before)
+
+        self._drive(turn)
+
+    def commit(self) -> None:
+        """What was handed over becomes durable; the scheduler hears of it in its next turn."""
+        if self.rig.store.pending:
+            self._write()
+            self._say(f"commit, up to event {self.laws.replayed.seq}")
+
+    def _write(self) -> None:
+        store = self.rig.store
+        before = len(store.written)
+        store.commit()
+        if len(store.written) > before:
+            self.laws.durable(store.written[before:])
+
+    def tell(self) -> None:
+        """The scheduler hears some of the executor's news: of each attempt in order."""
+        for _ in range(1 + self._choose(3)):
+            if self.is_up:
+                self._drive(self._tell_one)
+
+    def _tell_one(self) -> None:
+        told = self.rig.executor.deliver_one(self._choose, again=not self._calm and not self._choose(5))
+        if told is not None:
+            self._say(f"told: {_news(told)}")
+
+    def _pass(self, us: int) -> None:
+        """Time passes, for everybody."""
+        self.rig.clock.advance(us)
+        self.rig.advance(us)
+
+    def wait(self) -> None:
+        """Time passes."""
+        us = self._of(PAUSES_US)
+        self._say(f"{us} us pass")
+        self._pass(us)
+
+    def end(self) -> None:
+        """A process ends by itself, or is killed by somebody."""
+        running = self.rig.executor.running()
+        if running:
+            id_, _ = self._of(running)
+            status = self._of(STATUSES)
+            self._say(f"job {id_} ends with {status}")
+            self.rig.executor.end(id_, status)
+            self.rig.advance()
+
+    # -- faults
+
+    def light(self) -> None:
+        """The scheduler will die soon, between two writes."""
+        if not self.rig.fuse.is_lit:
+            self.rig.fuse.light(self._choose(6))
+
+    def crash(self) -> None:
+        """The scheduler dies; what was handed over may become durable all the same."""
+        self._fall("the scheduler is killed")
+
+    def cut_power(self) -> None:
+        """All dies, and the disk is as it was last synced, or a little better."""
+        self._count("power_cuts")
+        self._fall("the power fails", power=True)
+
+    def fail_write(self) -> None:
+        """The disk fails in the next commit."""
+        if not self.rig.store.has_failed and self.rig.store.pending:
+            self._count("failed_writes")
+            kept = not self._choose(2)
+            self._say("the next commit fails" + (", and is on the disk" if kept else ""))
+            self.rig.store.fail(kept=kept)
+            self._write()
+
+    def kill_executor(self) -> None:
+        """The executor dies; its processes go on."""
+        self._count("executor_losses")
+        self._say("the executor is killed")
+        self.rig.executor.kill()
+        self.rig.advance()
+
+    def jump(self) -> None:
+        """The wall clock is set."""
+        jump_us = self._of(JUMPS_US)
+        self._say(f"the clock jumps by {jump_us} us")
+        self.rig.clock.wall_us += jump_us
+
+    def stop(self) -> None:
+        """The scheduler is asked to end, as by SIGTERM, and does once nothing can start any more."""
+        self._say("the scheduler is asked to end")
+        self._drive(self.rig.scheduler.stop)
+
+    def boot(self) -> None:
+        """Another scheduler starts."""
+        self._say("a scheduler starts")
+        self.is_up = True
+        self.users.forget()
+        self.rig.executor.holding = True
+        self.laws.loaded(self.rig.store.load().queue)
+        self._drive(self.rig.boot)
+
+    def _drive(self, act: Callable[[], None]) -> None:
+        """Let the scheduler do something, which it may not survive."""
+        try:
+            act()
+        except Crashed:
+            self._fall("the scheduler is killed in the middle of it")
+        except PortError as error:
+            self._fall(f"the scheduler ends: {error}")
+        else:
+            if self.is_up:
+                self.tally = evolve(self.tally, answers=self.tally.answers + self.users.hear_answers())
+                if self.rig.scheduler.is_stopped and not self.rig.executor.held:
+                    self.rig.executor.close()
+                    self._fall("the scheduler has ended as it was asked to")
+
+    def _fall(self, how: str, *, power: bool = False) -> None:
+        """The scheduler is gone: what it had handed over may be durable, what it had not told nobody knows."""
+        store = self.rig.store
+        if store.pending and not store.has_failed and not self._choose(2):
+            self._write()
+            how += f"; events up to {self.laws.replayed.seq} are durable"
+        if power:
+            how += f"; {self.rig.power_cut(self._choose)} renames are lost"
+        else:
+            executor = not self._calm and not self._choose(4)
+            self._count("crashes")
+            self.rig.crash(executor=executor)
+            how += ", and its executor with it" if executor else ""
+        self._say(how)
+        self.users.forget()
+        self.is_up = False
+
+    # -- the end
+
+    def _come_to_rest(self) -> None:
+        self._say("no more faults")
+        self.rig.fuse.put_out()
+        self.rig.executor.unavailable = None
+        calm = 0
+        for _ in range(REST_ROUNDS):
+            calm = calm + 1 if self._rest_once() else 0
+            if calm > 2:
+                self.laws.at_rest()
+                assert not self.users.unanswered, f"never answered: {self.users.unanswered}"
+                return
+        raise AssertionError("it never comes to rest")
+
+    def _rest_once(self) -> bool:
+        """A round without faults, in which all that runs ends. Returns whether nothing happened."""
+        rig = self.rig
+        if not self.is_up:
+            self.boot()
+            rig.scheduler.intake.more = True
+        if rig.limits != self._room or rig.scheduler.drained:
+            rig.limits = self._room
+            rig.scheduler.set_limits(self._room, GRACE_US)
+            rig.scheduler.set_drained(False)
+        for remove in self.users.remove_rules():
+            self._drive(remove)
+        before = (rig.head, len(rig.store.batches), len(rig.executor.held), len(rig.spool.files.drops))
+        self.look()
+        for _ in range(2):
+            self.turn()
+            if self.is_up:
+                self.commit()
+                self.turn()
+        while self.is_up and rig.executor.held:
+            self.tell()
+        for id_, _ in rig.executor.running():
+            job = find(rig.head, id_)
+            if job is None or not (job.fatal or job.requeuing):  # those the scheduler has to end
+                rig.executor.end(id_)
+        self._pass(max(1_000_000, (rig.executor.next_us or 0) - rig.executor.now_us))
+        rig.clock.wall_us = max(rig.clock.wall_us, rig.head.last_us, policy.next_timer_us(rig.head) or 0) + 1
+        after = (rig.head, len(rig.store.batches), len(rig.executor.held), len(rig.spool.files.drops))
+        return self.is_up and after == before and rig.scheduler.is_settled and not rig.executor.running()
+
+
+def _news(item: News) -> str:
+    if isinstance(item, ExecutorLost):
+        return "the executor is lost"
+    text = f"{type(item).__name__.lower()} {item.id} attempt {item.attempt}"
+    return f"{text} with {item.status}" if isinstance(item, Finished) else text
+
+
+Move = Callable[[World], None]
+
+
+def _table(*rows: tuple[int, Move]) -> tuple[tuple[Move, ...], tuple[int, ...]]:
+    """Moves, and their weights added up."""
+    total, weights = 0, []
+    for weight, _ in rows:
+        total += weight
+        weights.append(total)
+    return tuple(move for _, move in rows), tuple(weights)
+
+
+UP, UP_WEIGHTS = _table(
+    (300, World.turn),
+    (220, World.commit),
+    (110, World.tell),
+    (70, World.drop),
+    (60, World.command),
+    (40, World.wait),
+    (40, World.end),
+    (30, World.edit),
+    (30, World.look),
+    (16, World.govern),
+    (14, World.light),
+    (10, World.crash),
+    (8, World.kill_executor),
+    (8, World.jump),
+    (6, World.delete),
+    (6, World.fail_write),
+    (6, World.cut_power),
+    (4, World.stop),
+)
+DOWN, DOWN_WEIGHTS = _table(
+    (60, World.boot),
+    (10, World.drop),
+    (10, World.edit),
+    (10, World.wait),
+    (10, World.end),
+    (5, World.delete),
+    (5, World.kill_executor),
+    (4, World.light),
+    (2, World.cut_power),
+)
+
+if __name__ == "__main__":
+    from jqsched.testing.worlds import main
+
+    sys.exit(main(sys.argv[1:]))
