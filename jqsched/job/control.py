@@ -176,7 +176,7 @@ def raise_exception(
 def kill_async(flux_handle: Asked, jobid: int | str, signum: int = signal.SIGTERM) -> ControlFuture:
     """Send a signal to all processes of a running job."""
     payload: dict[str, Json] = {"id": int(JobID(jobid)), "signum": int(signum)}
-    return ControlFuture(flux_handle, "job-exec.kill", payload, {})
+    return ControlFuture(flux_handle, "job-manager.kill", payload, _CANCEL_ERRORS)
 
 
 def kill(flux_handle: Asked, jobid: int | str, signum: int = signal.SIGTERM) -> dict[str, Json]:

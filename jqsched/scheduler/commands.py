@@ -5,6 +5,7 @@ whose errno says which kind of no it is. Source: flux.md sections 4 and 8.5 (err
 """
 
 import errno
+import signal
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TypeAlias, TypeGuard
@@ -48,6 +49,7 @@ class Commands:
             "job-manager.wait": self._wait,
             "job-manager.purge": self._purge,
             "job-manager.raise": self._raise,
+            "job-manager.kill": self._kill,
             "job-manager.update": self._update,
             "job-manager.jobtap": self._jobtap,
             "job-manager.jobtap-query": self._jobtap_query,
@@ -213,6 +215,20 @@ class Commands:
             reply(OSError(errno.EPROTO, f"invalid exception {what}"))
         else:
             self._change(payload, reply, apply)
+
+    def _kill(self, payload: Payload, reply: Reply) -> None:
+        """Send a signal to a job that runs. Source: Flux JM/kill.c."""
+        id_, signum = _integer(payload, "id"), _integer(payload, "signum")
+        job = find(self._scheduler.ledger.head, id_)
+        if job is None:
+            known = self._is_finished(id_)
+            reply(OSError(errno.EALREADY, "job is finished") if known else OSError(errno.ENOENT, "unknown job id"))
+        elif signum not in signal.valid_signals():
+            reply(OSError(errno.EINVAL, "Invalid signal number"))
+        elif not self._scheduler.dispatch.signal(id_, signum):
+            reply(OSError(errno.EINVAL, "job is not running"))
+        else:
+            reply({})
 
     def _update(self, payload: Payload, reply: Reply) -> None:
         id_, updates = _integer(payload, "id"), payload.get("updates")

@@ -279,6 +279,14 @@ class Dispatch:
                 self._send_again(id_)
         self._finish_changes(id_)
 
+    def signal(self, id_: int, signum: int) -> bool:
+        """Send a signal to a job's processes; False when none is known to run."""
+        job = find(self._ledger.head, id_)
+        if job is None or job.state is not State.RUN or not job.started or self._executor is None:
+            return False
+        self._executor.signal(id_, job.attempt, signum)
+        return True
+
     def has_attempt(self, id_: int) -> bool:
         """Whether a process of the job runs, or may yet."""
         return id_ in self._attempts

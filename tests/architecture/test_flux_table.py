@@ -179,8 +179,6 @@ def whole(table: list[Row]) -> Iterator[str]:
 def there(table: list[Row]) -> Iterator[str]:
     """Each thing is where its row says, with these parameters and defaults, and this base, and this value."""
     for row in table:
-        if row.section == JOBTAP and not has_jobtap():
-            continue
         try:
             complaint = _CHECKS[row.kind](row)
         except (AttributeError, ImportError, KeyError) as error:
@@ -192,15 +190,9 @@ def there(table: list[Row]) -> Iterator[str]:
 def pinned(table: list[Row]) -> Iterator[str]:
     """Each row names a test that exists."""
     for row in table:
-        if row.section == JOBTAP and not has_jobtap():
-            continue
         path, _, name = row.test.partition("::")
         if name not in names_of_tests(ROOT / path):
             yield f"{row.kind} {row.flux}: no test {row.test}"
-
-
-def has_jobtap() -> bool:
-    return importlib.util.find_spec("jqsched.jobtap") is not None
 
 
 @cache

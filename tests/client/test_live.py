@@ -82,10 +82,6 @@ def test_the_job_file_s_errors_are_the_submitter_s(daemon: Daemon):
         assert job.submit(handle, {"command": ["true"]}, urgency=0) >= 1
 
 
-TOPICS = "the scheduler has no topic for it yet: job-exec.kill, job-manager.raise"
-
-
-@pytest.mark.xfail(raises=OSError, reason=TOPICS)
 def test_a_signal_reaches_a_running_job(daemon: Daemon):
     daemon.start()
     with Handle(daemon.spool) as handle:
@@ -95,7 +91,6 @@ def test_a_signal_reaches_a_running_job(daemon: Daemon):
         assert job.result(handle, id_).returncode == 128 + 10
 
 
-@pytest.mark.xfail(raises=OSError, reason=TOPICS)
 def test_an_exception_is_raised_on_a_running_job(daemon: Daemon):
     daemon.start()
     with Handle(daemon.spool) as handle:

@@ -334,3 +334,36 @@ def test_the_folders_are_synced_before_a_purge(world: World) -> None:
     before = world.spool.syncs
     answer(world, "purge", ids=[1])
     assert world.spool.syncs > before
+
+
+# ---- kill and raise -----------------------------------------------------------------------------------------------
+
+
+def test_a_signal_goes_to_a_job_that_runs_and_to_no_other(world: World) -> None:
+    """Source: Flux JM/kill.c."""
+    world.add("a", "b")
+    assert answer(world, "kill", id=1, signum=10) == {}
+    assert world.executor.signals == [(1, 1, 10)]
+    world.end(1)
+    assert answer(world, "kill", id=1, signum=10) == errno.EALREADY
+    world.add("c")
+    assert answer(world, "kill", id=3, signum=10) == errno.EINVAL
+    assert answer(world, "kill", id=2, signum=0) == errno.EINVAL
+    assert answer(world, "kill", id=9, signum=10) == errno.ENOENT
+    assert answer(world, "kill", id=2, signum="TERM") == errno.EPROTO
+
+
+def test_an_exception_is_raised_by_whoever_asks(world: World) -> None:
+    """Of severity 0 it ends the job; others are noted. Source: Flux JM/raise.c."""
+    world.add("a")
+    world.add("b", urgency=0)
+    assert answer(world, "raise", id=1, type="mine", severity=5, note="n") == {"outcome": "changed"}
+    assert world.job(1).state is State.RUN
+    assert answer(world, "raise", id=1, type="mine", severity=0) == {"outcome": "changed"}
+    assert world.executor.stopped == [(1, 1)]
+    assert answer(world, "raise", id=2, type="mine", severity=0) == {"outcome": "dequeued"}
+    assert world.job(2).exception.type == "mine"
+    assert answer(world, "raise", id=2, type="mine", severity=0) == errno.EALREADY
+    assert answer(world, "raise", id=9, type="mine", severity=0) == errno.ENOENT
+    for payload in ({"type": "two words", "severity": 0}, {"type": "", "severity": 0}, {"type": "x", "severity": 8}):
+        assert answer(world, "raise", id=1, **payload) == errno.EPROTO
