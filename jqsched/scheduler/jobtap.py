@@ -167,6 +167,12 @@ class Jobtap:
             self.taps.validate_update(id_, spec)
         return lambda queue, limits, now_us: stages.respecify(queue, id_, spec, changes, limits, now_us)
 
+    def purged(self, ids: Iterable[int]) -> None:
+        """Finished jobs are forgotten: plugins that count them are told."""
+        if self.is_plugged:
+            for id_ in ids:
+                self.stack.call("job.inactive-remove", Args({"id": id_}))
+
     def configure(self, config: JsonObject) -> None:
         """The configuration has changed: all plugins are told."""
         self.config = config

@@ -253,6 +253,7 @@ class Scheduler:
         gone = [id_ for id_ in dict.fromkeys(ids) if not self.ledger.is_purging(id_)]
         self._purged += len(gone)
         self.ledger.purge(gone)
+        self.jobtap.purged(gone)
         self.ledger.setting(PURGED, str(self._purged))
         return len(gone)
 

@@ -127,6 +127,15 @@ def test_a_subscriber_is_shown_each_event_before_the_state_that_it_leads_to(plug
     ]  # fmt: skip
 
 
+def test_a_purged_job_is_told_of(plugged: Make) -> None:
+    world = plugged(RECORD)
+    world.add("a", "b")
+    world.end(1)
+    plugin(world)["heard"].clear()
+    answer(world, "purge", ids=[1])
+    assert plugin(world)["heard"] == [(1, "job.inactive-remove")]
+
+
 def test_what_callbacks_are_told_of_a_job(plugged: Make) -> None:
     """Source: flux.md section 8.2. The environment, in which secrets are, is left out."""
     world = plugged(
