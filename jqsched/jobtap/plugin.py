@@ -116,6 +116,7 @@ class Plugin:
         self.services: dict[str, tuple[Callable[..., object], object]] = {}
         self._own_name = ""
         self._handlers: list[tuple[str, Callback, object]] = []
+        self._found: dict[str, Callable[[Args], int | None] | None] = {}  # by topic: there are few, asked very often
         self._host, self._handle = host, handle
 
     def __repr__(self) -> str:
@@ -135,9 +136,15 @@ class Plugin:
         if not topic:
             raise failure(errno.EINVAL)
         self._handlers.append((topic, callback, arg))
+        self._found.clear()
 
     def handler(self, topic: str) -> Callable[[Args], int | None] | None:
         """What is to be called for a topic; None if nothing is."""
+        if topic not in self._found:
+            self._found[topic] = self._find(topic)
+        return self._found[topic]
+
+    def _find(self, topic: str) -> Callable[[Args], int | None] | None:
         for glob, callback, arg in self._handlers:
             if fnmatchcase(topic, glob):
                 more = () if arg is None else (arg,)

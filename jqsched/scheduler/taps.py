@@ -53,6 +53,7 @@ class Tap:
     released: bool = False
     updates: dict[str, Json] = field(factory=dict)
     end_event: dict[str, Json] | None = None
+    shown: tuple[Spec, dict[str, Json]] | None = None
 
 
 class Taps:
@@ -223,9 +224,13 @@ class Taps:
     # ---- calling --------------------------------------------------------------------------------------------------
 
     def _call(
-        self, tap: Tap, topic: str, more: JsonObject, only: Iterable[Plugin] | None = None
+        self, tap: Tap, topic: str, more: JsonObject, only: Sequence[Plugin] | None = None
     ) -> tuple[Args, Called]:
         """Call the stack for a job, and act on what it says but for a refusal."""
+        if not any(plugin.handler(topic) for plugin in (self.stack.plugins if only is None else only)):
+            if topic == "job.state.priority":
+                self._heed(tap, topic, {})
+            return Args({}), Called(True, 0)
         args = Args({**arguments(tap), **more})
         self.current.append(tap.job.id)
         try:
@@ -405,8 +410,10 @@ def entry_of(event: Event) -> dict[str, Json]:
 def arguments(tap: Tap) -> dict[str, Json]:
     """What every callback is told of its job. Source: flux.md section 8.2."""
     job = tap.job
+    if tap.shown is None or tap.shown[0] is not job.spec:
+        tap.shown = (job.spec, dict(redact(to_jobspec(job.spec))))
     given: dict[str, Json] = {
-        "jobspec": dict(redact(to_jobspec(job.spec))),
+        "jobspec": tap.shown[1],
         "id": job.id,
         "userid": job.userid,
         "urgency": job.urgency,
