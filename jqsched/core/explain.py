@@ -34,6 +34,7 @@ class Why(Enum):
     DEPENDENCY = "dependency"
     HELD = "held"
     CHANGING = "changing"
+    PRIORITY = "priority"
     RULE = "rule"
     RATE_LIMIT = "rate-limit"
     DRAINED = "drained"
@@ -162,6 +163,7 @@ def obstacles(outlook: Outlook, job: Job) -> list[Obstacle]:
     return [
         *_waits(outlook.queue, job),
         *_held(job),
+        *_unprioritized(job),
         *_drained(outlook),
         *_gates(outlook, job),
         *_slots(outlook, job),
@@ -177,7 +179,7 @@ def reasons(outlook: Outlook, job: Job) -> list[str]:
 def _waits(queue: Queue, job: Job) -> Iterator[Obstacle]:
     for description in job.waits:
         wait = read_wait(description)
-        text, remedy, on = _open_wait(queue, job, wait) if wait is not None else ("", "", ())
+        text, remedy, on = _open_wait(queue, job, wait) if wait is not None else _PLUGIN_S
         yield Obstacle(Why.DEPENDENCY, f"dependency {description}{text}", remedy, on, wait=description)
 
 
@@ -189,6 +191,8 @@ _WHEN = {
 }
 
 _Said: TypeAlias = tuple[str, str, tuple[int, ...]]
+
+_PLUGIN_S: _Said = ("", "the plugin that it belongs to says so", ())
 
 
 def _open_wait(queue: Queue, job: Job, wait: Wait) -> _Said:
@@ -204,6 +208,12 @@ def _open_wait(queue: Queue, job: Job, wait: Wait) -> _Said:
     antecedent = find(queue, wait.target)
     name = f" ({antecedent.spec.name})" if antecedent is not None else ""
     return "", f"job {wait.target}{name} {_WHEN[wait.scheme]}", (wait.target,)
+
+
+def _unprioritized(job: Job) -> Iterator[Obstacle]:
+    """Only where plugins have a say does a job stay in PRIORITY."""
+    if job.state is State.PRIORITY:
+        yield Obstacle(Why.PRIORITY, "has no priority yet: a plugin gives it one", "the plugin gives it a priority")
 
 
 def _held(job: Job) -> Iterator[Obstacle]:

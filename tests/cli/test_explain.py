@@ -241,7 +241,7 @@ def test_without_a_scheduler(spool: SpoolMaker):
 
 
 def test_all_reasons_at_once(spool: SpoolMaker, scheduler: FakeScheduler):
-    """There is no kind but these, `unserved`, and that of a job which is just being changed."""
+    """There is no kind but these, `unserved`, and those of a job that is just being changed or waits for a plugin."""
     limits(scheduler, max_running=1, cores=1, drained=True)
     bucket = (Reason("me", "rate-limit:1:x"),)
     spool.add(*STARTED, reasons=bucket)
@@ -249,7 +249,7 @@ def test_all_reasons_at_once(spool: SpoolMaker, scheduler: FakeScheduler):
     keep_rules(spool, Rule("p", 0, 0, (is_named("b"),), Action.PAUSE))
     kinds = [reason["kind"] for reason in told(spool, 2)["reasons"]]
     assert kinds == ["dependency", "held", "drained", "rule", "rate-limit", "slots", "cores"]
-    assert {*kinds, "changing", "unserved"} == {why.value for why in Why}
+    assert {*kinds, "changing", "priority", "unserved"} == {why.value for why in Why}
 
 
 # ---- chains -------------------------------------------------------------------------------------------------------

@@ -184,7 +184,7 @@ def a_waiting_job(*waits: str) -> Job:
         ("after-failure=7", "", "job 7 has failed", (7,)),
         ("after-success=b", ": no job named b was dropped yet", "a job named b is dropped", ()),
         ("singleton", "", "every older job named a is over", ()),
-        ("approval", "", "", ()),
+        ("approval", "", "the plugin that it belongs to says so", ()),
     ],
 )
 def test_what_is_said_of_a_wait(wait, more, help_, on):
@@ -419,3 +419,11 @@ def test_no_chain_leads_to_who_is_in_the_way_without_being_waited_for():
     assert explain.explain(explain.look(desk.queue, desk.limits), desk.job(3)).chain == ()
     queue = queues.load([a_waiting_job("after-success=7")], seq=1, last_us=1, last_id=1)
     assert explain.explain(explain.look(queue, Limits(1, 1)), a_waiting_job("after-success=7")).chain == ()
+
+
+def test_a_job_that_waits_for_a_plugin_s_priority_says_so():
+    """Only plugins leave a job in PRIORITY."""
+    job = Job(1, Spec(command=("true",), name="a", cwd="/"), 0, state=State.PRIORITY)
+    queue = queues.load([job], seq=0, last_us=0, last_id=1)
+    (obstacle,) = explain.obstacles(explain.look(queue, Limits(1, 1)), job)
+    assert obstacle.why is explain.Why.PRIORITY
