@@ -146,11 +146,12 @@ def move(admission: Admission, id_: int, before: Stand, after: Stand) -> Admissi
     change = _Change(admission)
     if before.key is not None and before.gates:
         change.leave(before.gates, before.key)
-    if before.through:
+    stays = before.through and after.through and before.gates == after.gates  # most often: saves two moves
+    if before.through and not stays:
         change.take(before.gates, -1)
     if before.gates != after.gates:
         change.gates = change.gates.set(id_, after.gates) if after.gates else change.gates.discard(id_)
-    if after.through:
+    if after.through and not stays:
         change.take(after.gates, 1)
     if after.key is not None and after.gates:
         change.join(after.gates, after.key)

@@ -64,7 +64,7 @@ def select(queue: Queue, limits: Limits) -> tuple[int, ...]:
     cores = limits.cores - queue.cores_used - queue.cores_permitted
     ahead = limits.ahead + min(slots, 0)
     chosen: list[int] = []
-    waiting = slots <= 0
+    waiting = False
     for id_ in candidates(queue):
         spec = queue.enqueued[id_].spec
         waiting = waiting or slots <= 0 or spec.cores > cores

@@ -22,6 +22,7 @@ from jqsched.core.step import (
     Step,
     Stop,
     UnknownJob,
+    advance_to_sched,
     end_if_hopeless,
     end_unstarted,
     exception,
@@ -217,6 +218,8 @@ def respecify(queue: Queue, id_: int, spec: Spec, changes: JsonObject, limits: L
     fold = Fold(queue, limits, now_us)
     fact: Fact = ("jobspec-update", changes, spec)
     after = fold.post(id_, fact)
+    assert after is not None
+    advance_to_sched(fold, after)
     if job.state is State.RUN:
         fold.effects.append(Relimit(id_, job.attempt, spec.time_limit_us))
-    return fold.step(Changed(after if after is not None else job))
+    return fold.step(Changed(after))

@@ -289,7 +289,6 @@ def satisfy(fold: Fold, job: Job, descriptions: Iterable[str]) -> None:
 
 
 def _satisfy(fold: Fold, job: Job, descriptions: Iterable[str]) -> Job:
-    facts: list[Fact] = [("dependency-remove", {"description": description}) for description in descriptions]
-    freed = fold.post(job.id, *facts) if facts else job
+    freed = fold.post(job.id, *(("dependency-remove", {"description": met}) for met in descriptions))
     assert freed is not None
     return _advance(fold, freed)

@@ -281,6 +281,13 @@ def test_pin_and_auto(desk):
     assert desk.log(1)[-1] == ("priority", {"pin": None, "priority": 5})
 
 
+def test_a_pin_while_it_waits(desk):
+    """No priority is said before the dependency is met."""
+    desk.drop(a_file("a", after("afterok", "nobody")))
+    desk.pin(1, 7)
+    assert desk.log(1)[-1] == ("priority", {"pin": 7})
+
+
 def test_a_running_job_keeps_its_urgency(desk):
     desk.drop(a_file())
     desk.start(1)

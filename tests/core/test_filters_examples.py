@@ -1,7 +1,9 @@
 """Filter rules, one behaviour each: what a predicate sees, errors, order, refusals, doubts."""
 
+import json
 import subprocess
 import sys
+from types import MappingProxyType
 
 import pytest
 from attrs import evolve
@@ -16,12 +18,17 @@ from jqsched.core.filters import (
     Rule,
     applying_filter,
     in_order,
+    kept_rules,
     matching,
     read_rule,
+    regex,
     rule_document,
+    rules_text,
     subject,
 )
 from jqsched.core.filters.doubts import doubtful_fields
+from jqsched.core.filters.language import And, Compare, Or, depth
+from jqsched.core.filters.reading import is_too_big, near, read_predicate
 from jqsched.core.job import OnInterrupt, Reason, Spec
 from jqsched.core.jobspec import from_jobspec, to_jobspec
 
@@ -134,6 +141,13 @@ def test_arrays_and_objects_are_larger_than_any_value(larger):
     assert holds("job", [">", f"user.{larger}", 10**20])
 
 
+def test_an_object_may_be_any_mapping():
+    """A jobspec that was frozen is seen as it stands."""
+    frozen_ = evolve(PLAIN, jobspec={"attributes": {"user": MappingProxyType({"x": MappingProxyType({"y": 1})})}})
+    assert holds("job", ["=", "user.x.y", 1], frozen_)
+    assert holds("job", [">", "user.x", "\U0010ffff"], frozen_)
+
+
 def test_true_is_not_one():
     """Python's `True == 1` does not shine through."""
     assert not holds("job", ["=", "user.flag", 1])
@@ -144,7 +158,7 @@ def test_true_is_not_one():
 def test_a_boolean_test_needs_a_boolean():
     assert holds("job", ["?", "user.flag"])
     assert holds("job", ["!", ["?", "user.off"]])
-    for field in ("user.n", "user.text", "user.nothing", "name"):
+    for field in ("user.n", "user.text", "user.nothing", "user.none", "name"):
         assert not holds("job", ["?", field])
         assert not holds("job", ["!", ["?", field]])
 
@@ -233,6 +247,7 @@ def test_any_other_word_is_an_error_for_an_id():
     assert holds("jobid", ["!=", "id", "watermark"], id_=11)
     assert not holds("jobid", ["!=", "id", "Watermark"], id_=11)
     assert not holds("jobid", ["!=", "id", "10"], id_=11)
+    assert not holds("jobid", ["!", ["=", "id", "10"]], id_=11)
 
 
 @pytest.mark.parametrize("filter_", [["=~", "id", "1"], ["?", "id"], ["=[]", "id", 10], ["=[]", "id", "watermark"]])
@@ -367,11 +382,73 @@ VALUE = "must be a string or a number (of at most 100 digits), not"
         ({"action": ["RATE_LIMIT", 1, 2]}, f"action: {ACTIONS} a list; did you mean RATE_LIMIT?"),
         ({"predicates": {}}, "predicates: must be a list of predicates, not an object"),
         ({"predicates": ["job"]}, "predicates[0]: must be a list of kind and filter, not 'job'"),
+        ({"note": 5}, "note: must be a text of at most 1000 characters"),
+        ({"note": "\ud800"}, "note: must be a text of at most 1000 characters"),
+        ({"watermark": "0" * 20 + "1"}, "watermark: must be an integer from 0, not '000000000000000000001'"),
         ({"note": "x" * 1001}, "note: must be a text of at most 1000 characters"),
     ],
 )  # fmt: skip
 def test_what_is_no_rule_is_refused_with_its_place(changes, error):
     assert errors(**changes) == (error,)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "meant"),
+    [
+        ("note", "x" * 1000, "x" * 1000),
+        ("watermark", "0" * 19 + "1", 1),
+        ("watermark", "0", 0),
+        ("priority", 2**63 - 1, 2**63 - 1),
+        ("uuid", "x" * 100, "x" * 100),
+    ],
+)
+def test_what_is_just_allowed(key, value, meant):
+    assert getattr(rule(**{key: value}), key) == meant
+
+
+@pytest.mark.parametrize("value", [10**100, -(10**100), 9.9e99, "x"])
+def test_what_a_field_may_be_compared_with(value):
+    """And one more is too much."""
+    (predicate,) = rule(["job", ["=", "cores", value]]).predicates
+    assert predicate.filter == Compare("=", "cores", value)
+
+
+def test_one_predicate_alone_has_the_size_of_a_rule():
+    assert read_predicate(["job", ["=", "name", "x" * RULE_SIZE_MAX]]) == BadRule(("too big",))
+
+
+def test_a_rule_is_an_object():
+    assert read_rule([1]) == BadRule(("a rule must be an object, not a list",))
+    assert rule().note == ""
+
+
+HALF = RULE_SIZE_MAX // 2
+
+
+@pytest.mark.parametrize(
+    ("document", "is_big"),
+    [
+        ("x" * (RULE_SIZE_MAX - 1), False),
+        ("x" * RULE_SIZE_MAX, True),
+        ([0] * (HALF - 1), False),
+        ([0] * HALF, True),
+        ([0] * (RULE_SIZE_MAX - 1), True),
+        (dict.fromkeys(map(str, range(RULE_SIZE_MAX - 1))), True),
+        (["x" * RULE_SIZE_MAX, {"a": 1}], True),
+        ({"a": ["x" * RULE_SIZE_MAX]}, True),
+    ],
+    ids=["text", "long text", "list", "long list", "longer list", "object", "beside an object", "deep"],
+)
+def test_how_big_a_document_is(document, is_big):
+    """Every value counts one, and a text, a list and an object one more for each part."""
+    assert is_too_big(document) is is_big
+
+
+def test_no_suggestion_is_looked_for_in_a_long_word():
+    """That would take long."""
+    known = "x" * 41
+    assert near("x" * 40, [known]) == f"; did you mean {known}?"
+    assert near("x" * 41, [known]) == ""
 
 
 @pytest.mark.parametrize("key", ["uuid", "watermark", "priority", "predicates", "action"])
@@ -397,10 +474,13 @@ OPERATORS = "must be one of & | ! ? = == != < <= > >= =~ =[], not"
         (["=", "name", True], f"[1][2]: {VALUE} true"),
         (["=", "name", 10**101], f"[1][2]: {VALUE} a huge number"),
         (["=", "name", float("nan")], f"[1][2]: {VALUE} nan"),
+        (["=", "name", 10**100 + 1], f"[1][2]: {VALUE} a huge number"),
+        (["=", "name", "\ud800"], "[1][2]: is not valid Unicode: it contains a lone surrogate"),
         (["=", "name"], "[1]: = takes a field and a value, not 1 parts"),
         (["!", None, None], "[1]: ! takes a filter, not 2 parts"),
         (["?"], "[1]: ? takes a field, not 0 parts"),
         (["=", 1, 1], "[1][1]: must be a field's name, not 1"),
+        (["=", "\ud800", 1], "[1][1]: is not valid Unicode: it contains a lone surrogate"),
         (["=~", "name", 1], "[1][2]: must be a regular expression (a string), not 1"),
         (["=~", "name", "["], "[1][2]: is no regular expression of RE2: missing ]: ["),
         (["=~", "name", "(?=x)"], "[1][2]: is no regular expression of RE2: invalid perl operator: (?="),
@@ -451,6 +531,10 @@ def test_a_filter_may_be_nested_so_deep_and_no_deeper():
     assert error.endswith(f"nested deeper than {DEPTH_MAX}")
 
 
+def test_a_form_without_parts_is_as_deep_as_a_test():
+    assert depth(And(())) == depth(Or(())) == depth(None) == depth(Compare("=", "name", "x")) == 1
+
+
 def test_depth_is_counted_not_run_into():
     """A document far deeper than Python's stack is refused like any other."""
     assert errors(["job", nested(10_000)])[0].endswith(f"nested deeper than {DEPTH_MAX}")
@@ -462,6 +546,12 @@ def test_a_rule_has_a_size():
         f"too big: a rule may have {RULE_SIZE_MAX} characters",
     )
     assert errors(["job", ["&", *[None] * RULE_SIZE_MAX]]) == (f"too big: a rule may have {RULE_SIZE_MAX} characters",)
+
+
+def test_the_last_step_of_a_regular_expression_is_allowed():
+    assert rule(["job", ["=~", "name", ".{249}xxxx"]])
+    too_big = "predicates[0][1][2]: is too big: it comes to 2001 steps, and may to 2000"
+    assert errors(["job", ["=~", "name", ".{249}xxxxx"]]) == (too_big,)
 
 
 def test_a_regular_expression_has_a_size_and_a_text_that_is_searched_too():
@@ -499,6 +589,24 @@ def test_a_bad_regular_expression_prints_nothing(capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((b"missing ]: [",), "missing ]: ["),
+        (("in words",), "in words"),
+        ((), ""),
+        ((b"\xff",), "\ufffd"),
+        (("x" * 100,), "x" * 100),
+        (("x" * 101,), "x" * 99 + "…"),
+        ((b"[\x1b",), r"[\x1b"),
+        (("a\\b",), "a\\b"),
+    ],
+)
+def test_what_re2_says_is_shown_in_one_short_line(arguments, said):
+    """It may quote the expression: long, or with something in it that a terminal acts on."""
+    assert regex._said(Exception(*arguments)) == said
+
+
 # ---- rules as values ------------------------------------------------------------------------------------------------
 
 
@@ -512,7 +620,7 @@ def test_a_rule_is_a_value():
 
 
 def test_a_rate_limit_and_nothing_else_has_a_limit():
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match=r"^RATE_LIMIT, and no other, has a limit$"):
         evolve(rule(), limit=3)
     with pytest.raises(AssertionError):
         evolve(rule(action=["RATE_LIMIT", 1]), limit=None)
@@ -525,6 +633,7 @@ JOB_FIELDS = (
 )
 
 
+SECRETS = "the environment is not shown to rules: there may be secrets in it"
 HIDDEN = f"is not shown to rules; did you mean output? {JOB_FIELDS}"
 REASON_FIELDS = "(known: source reason timestamp)"
 
@@ -534,8 +643,12 @@ REASON_FIELDS = "(known: source reason timestamp)"
     [
         (["job", ["=", "nmae", "x"]], f"no job has the field 'nmae'; did you mean name? {JOB_FIELDS}"),
         (["job", ["=", "priority", 1]], f"no job has the field 'priority' {JOB_FIELDS}"),
-        (["job", ["=", "env", "x"]], f"the environment is not shown to rules: there may be secrets in it {JOB_FIELDS}"),
+        (["job", ["=", "env", "x"]], f"{SECRETS} {JOB_FIELDS}"),
+        (["job", ["=", "environment", "x"]], f"{SECRETS} {JOB_FIELDS}"),
         (["job", ["=", "user.jqsched.output", "x"]], f"'user.jqsched.output' {HIDDEN}"),
+        (["job", ["=", "user.jqsched.cwd", "x"]], f"'user.jqsched.cwd' {HIDDEN.replace('output', 'cwd', 1)}"),
+        (["job", ["=", "text", "x"]], f"no job has the field 'text' {JOB_FIELDS}"),
+        (["reason", ["=", "nosuch", "x"]], f"no reason has the field 'nosuch' {REASON_FIELDS}"),
         (["job", ["=", "id", 1]], f"no job has the field 'id': it is one of jobid predicates {JOB_FIELDS}"),
         (["job", ["=", "source", "x"]], f"no job has the field 'source': it is one of reason predicates {JOB_FIELDS}"),
         (["jobid", ["=", "ID", 1]], "no jobid predicate has the field 'ID'; did you mean id? (known: id)"),
@@ -563,3 +676,50 @@ def test_what_no_job_can_fulfil_is_doubted(predicate, doubt):
 )  # fmt: skip
 def test_what_a_job_can_fulfil_is_not_doubted(predicate):
     assert doubtful_fields(rule(predicate)) == ()
+
+
+# ---- as a store keeps them ------------------------------------------------------------------------------------------
+
+
+def test_rules_are_kept_as_one_text():
+    """And come back in their order, whatever order they were written in."""
+    rules = [rule(["job", ["=", "name", "ü"]], uuid="b", note="größer"), rule(uuid="a", action=["RATE_LIMIT", 2])]
+    text = rules_text(tuple(rules))
+    assert kept_rules(text) == in_order(rules)
+    assert "größer" in text
+    assert kept_rules(None) == kept_rules("[]") == ()
+
+
+BAD_PRIORITY = "priority: must be an integer from 0, not -1"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "no JSON: Expecting value: line 1 column 1 (char 0)"),
+        ("[" * 200_000, "nested too deeply"),
+        ("{}", "no list"),
+        (json.dumps([document(), document()]), "two have the same uuid"),
+        (json.dumps([document(priority=-1), document(), {}]), None),
+        (json.dumps([document(priority=-1), document(priority=-1)]), f"{BAD_PRIORITY}; {BAD_PRIORITY}"),
+        (json.dumps([document(priority=-1), *[document()] * 2]), f"{BAD_PRIORITY}; two have the same uuid"),
+    ],
+    ids=["empty", "deep", "object", "twice", "missing", "bad", "bad and twice"],
+)
+def test_kept_rules_that_are_none_are_damage(text, said):
+    """All that is wrong with them is said."""
+    with pytest.raises(ValueError, match=r"^filter rules: ") as damage:
+        kept_rules(text)
+    assert said is None or str(damage.value) == f"filter rules: {said}"
+    assert said is not None or str(damage.value).count("missing") == 5
+
+
+def test_all_doubts_are_told_each_once():
+    """In the order of the tests that they are about."""
+    odd = ["|", ["?", "cores"], ["?", "tasks"], ["?", "cores"]]
+    never = "is a number, and ? needs a boolean: it never holds"
+    assert doubtful_fields(rule(["job", odd], ["job", ["?", "nodes"]])) == (
+        f"predicates[0]: cores {never}",
+        f"predicates[0]: tasks {never}",
+        f"predicates[1]: nodes {never}",
+    )

@@ -49,6 +49,14 @@ SOURCE, TEXT = ["=", "source", "me"], ["=~", "reason", "node[0-9]"]
         ('reason.source = "me" and also reason.text =~ "node[0-9]"', [["reason", SOURCE], ["reason", TEXT]]),
         ('name = "x" and id <= watermark and also cores > 4', [["job", NAME], ["jobid", ID], ["job", CORES]]),
         ('name = "x" or cores > 4 and also user.a?', [["job", ["|", NAME, CORES]], ["job", ["?", "user.a"]]]),
+        ("not id = 17", [["jobid", ["!", ["=", "id", 17]]]]),
+        ('not reason.source = "me"', [["reason", ["!", SOURCE]]]),
+        ("user.n = 9007199254740993", [["job", ["=", "user.n", 2**53 + 1]]]),
+        ('["job", ["!", null]]', [["job", ["!", None]]]),
+        ('["job", ["&"]]', [["job", ["&"]]]),
+        ('["job", ["=", "and", 1]]', [["job", ["=", "and", 1]]]),
+        ('["job", ["=", "a b", 1]]', [["job", ["=", "a b", 1]]]),
+        ('["jobid", ["=", "ID", 1]]', [["jobid", ["=", "ID", 1]]]),
         ("true", []),
         ('["job", null]', [["job", None]]),
         ('id <= watermark and ["reason", null]', [["jobid", ID], ["reason", None]]),
@@ -93,6 +101,7 @@ REASON = f"fields of the job and a reason: {TWO_RULES}"
 NOT = "each with not before one of them"
 TRUTH = "whether a field is true is asked by FIELD?, and not FIELD?"
 KNOWN = "(known: reason.text reason reason.source reason.time_ns)"
+VALUE = "must be a string or a number (of at most 100 digits), not"
 SIGNS = "one of ? = == != < <= > >= =~ contains after the field"
 
 
@@ -106,6 +115,7 @@ SIGNS = "one of ? = == != < <= > >= =~ contains after the field"
         ("name = build", "expected a number, or a text in quotes, not 'build': write \"build\"", 8),
         ("cores > watermark", "expected a number, or a text in quotes, not 'watermark'; watermark is for id only", 9),
         ("user.a = true", f"expected a number, or a text in quotes, not 'true'; {TRUTH}", 10),
+        ("user.a = false", f"expected a number, or a text in quotes, not 'false'; {TRUTH}", 10),
         ("name =~ build", "expected a regular expression in quotes, as \"^build\", not 'build'", 9),
         ('name =~ "["', "is no regular expression of RE2: missing ]: [", 9),
         ('name = "x', "this text has no end", 8),
@@ -123,6 +133,8 @@ SIGNS = "one of ? = == != < <= > >= =~ contains after the field"
         ('(name = "x" and also cores > 4)', "expected ')', not 'and'", 13),
         ("cores > 1e999", "must be a string or a number (of at most 100 digits), not inf", 9),
         ('["job", ["=", "name"]]', "[1]: = takes a field and a value, not 1 parts", 1),
+        ('["job"]', "must be a list of kind and filter, not a list", 1),
+        ('["job", ["=", 1, null]]', f"[1][1]: must be a field's name, not 1; [1][2]: {VALUE} null", 1),
         ('["jop", null]', "[0]: must be one of jobid reason job, not 'jop'; did you mean job?", 1),
         ("[job]", 'no JSON: a predicate is written as ["job", ["=", "name", "build"]]', 1),
         ("\x1b", r"'\x1b' is not expected here", 1),
@@ -141,6 +153,12 @@ def test_a_deep_expression_is_refused(opening, closing):
         assert isinstance(read_expression(opening * times + "user.a?" + closing * times), BadExpression)
 
 
+def test_brackets_may_be_as_deep_as_a_rule_and_no_deeper():
+    deepest = "(" * DEPTH_MAX + "user.a?" + ")" * DEPTH_MAX
+    assert read_expression(deepest) == [["job", ["?", "user.a"]]]
+    assert read_expression(f"({deepest})") == BadExpression(f"nested deeper than {DEPTH_MAX}", DEPTH_MAX + 2)
+
+
 def test_an_expression_may_be_as_deep_as_a_rule():
     """Brackets that make no level count too, but not against what a rule may be."""
     filter_: object = ["?", "user.a"]
@@ -153,6 +171,7 @@ def test_an_expression_may_be_as_deep_as_a_rule():
 
 
 def test_an_expression_has_a_size():
+    assert read_expression("true".rjust(RULE_SIZE_MAX)) == []
     assert read_expression(" " * (RULE_SIZE_MAX + 1)) == BadExpression(
         f"too long: an expression may have {RULE_SIZE_MAX} characters", 1
     )

@@ -49,6 +49,7 @@ def test_what_is_empty_holds_nothing(ids: set[int]):
 def test_what_is_not_there():
     here = IdMap[str]().set(3, "c")
     assert here.get(4) is None
+    assert here.get(4, "nothing") == "nothing"
     assert here.get(10**9, "nothing") == "nothing"
     assert here.get(-1) is None
     assert -1 not in here

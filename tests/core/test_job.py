@@ -2,7 +2,7 @@
 
 import pytest
 
-from jqsched.core.job import Scheme, Spec, Wait, describe_begin_time, output_paths, read_wait
+from jqsched.core.job import Scheme, Spec, Wait, describe_begin_time, output_paths, read_wait, unsupported
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,8 @@ def test_where_output_goes_from_a_folder(cwd, output):
 def test_what_a_description_says(description, wait):
     """A plugin's own says nothing to us."""
     assert read_wait(description) == wait
+
+
+def test_who_asks_for_a_scheme_that_nobody_knows_is_told_which_there_are():
+    known = "after, afterany, afternotok, afterok, begin-time, singleton"
+    assert unsupported("x") == f'dependency scheme "x" not supported (there are {known})'

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jqsched.core.job import Dependency, OnInterrupt, Reason, Spec
-from jqsched.core.jobspec import JobspecError, Wrong, from_jobspec, redact, to_jobspec, values
+from jqsched.core.jobspec import JobspecError, Wrong, from_jobspec, redact, to_jobspec, updated, values
 
 NAMES = st.from_regex(r"[a-zA-Zé_][\w.+-]{0,20}", fullmatch=True).filter(values.is_name)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
@@ -455,3 +455,57 @@ def test_what_is_shown_of_a_value_does_nothing_to_a_terminal():
     assert values.show("\x1b[31m\u202e\n") == r"'\x1b[31m\u202e\n'"
     assert len(values.show("x" * 10_000)) < 50
     assert values.show(10**5000) == "a huge number"
+
+
+# ---- a spec with some values changed ------------------------------------------------------------------------------
+
+SHORT = Spec(("true",), "a", "/", time_limit_us=5_000_000)
+
+
+@pytest.mark.parametrize(
+    ("updates", "field", "value"),
+    [
+        ({"attributes.system.duration": 7.5}, "time_limit_us", 7_500_000),
+        ({"attributes.system.duration": None}, "time_limit_us", None),
+        ({"attributes.system.job.name": "b"}, "name", "b"),
+        ({"attributes.system.nosuch": None}, "time_limit_us", 5_000_000),
+        ({"attributes.system.cwd": "/x", "attributes.system.job.name": "b"}, "cwd", "/x"),
+        ({"attributes.user.jqsched.output": "o.log"}, "output", "o.log"),
+    ],
+)
+def test_a_value_of_a_jobspec_is_changed_by_its_keys(updates, field, value):
+    """None removes it; objects that are not there are made."""
+    assert getattr(updated(SHORT, updates), field) == value
+
+
+def test_a_change_leaves_all_else_and_the_spec_as_it_was():
+    """They share what was not changed."""
+    document = {**to_jobspec(SHORT), "attributes": {"system": {"duration": 5, "cwd": "/"}, "user": {"k": {"deep": 1}}}}
+    before = json.dumps(document)
+    spec = from_jobspec(document)
+    after = updated(spec, {"attributes.user.k.more": 2, "attributes.system.duration": 6})
+    assert after.jobspec == {
+        **document,
+        "attributes": {"system": {"duration": 6, "cwd": "/"}, "user": {"k": {"deep": 1, "more": 2}}},
+    }
+    assert json.dumps(document) == json.dumps(spec.jobspec) == before
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("tasks.0.command", "tasks.0.command: tasks is no object"),
+        ("attributes.system.duration.s", "attributes.system.duration.s: duration is no object"),
+        ("version", None),
+    ],
+)
+def test_what_cannot_be_changed_is_refused(key, said):
+    """A way through what is no object, or what then is no jobspec."""
+    with pytest.raises(JobspecError) as refusal:
+        updated(SHORT, {key: 2})
+    assert said is None or str(refusal.value) == said
+
+
+def test_a_jobspec_without_a_cwd_keeps_that_of_the_spec():
+    spec = Spec(("true",), "a", "/home")
+    assert updated(spec, {"attributes.system.cwd": None}).cwd == "/home"

@@ -6,6 +6,7 @@ import pytest
 
 from jqsched.core import queue as queues
 from jqsched.core.event import Event, IllegalEvent
+from jqsched.core.job import Job, State
 from jqsched.core.queue import EMPTY
 from tests.core.desk import Desk, a_file, after
 from tests.core.test_admission import limited
@@ -73,3 +74,17 @@ def test_one_id_is_kept_without_a_tree():
     assert desk.queue.names == EMPTY.names
     desk.drop(a_file("b"))
     assert desk.queue.names["b"] == 3
+
+
+@pytest.mark.parametrize(
+    ("state", "t_run_us", "holds"),
+    [
+        (State.SCHED, 0, False),
+        (State.RUN, 1, True),
+        (State.CLEANUP, 1, True),
+        (State.CLEANUP, 0, False),  # it ended before it ran, and plugins are not done with it
+    ],
+)
+def test_who_takes_a_slot(state, t_run_us, holds):
+    job = Job(1, a_file().spec, 0, state, t_run_us=t_run_us)
+    assert queues.holds_slot(job) is holds

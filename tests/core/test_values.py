@@ -131,6 +131,8 @@ def test_a_range_is_said_unless_it_has_a_name():
         (values.target, "0" * 18 + "17", 17),
         (values.after, [17, "build"], (Dependency("afterok", 17), Dependency("afterok", "build"))),
         (values.dependency, {"scheme": "singleton"}, Dependency("singleton")),
+        (values.dependency, {"scheme": "a-plugins.own"}, Dependency("a-plugins.own", "")),
+        (values.dependency, {"scheme": "a-plugins.own", "value": "x y"}, Dependency("a-plugins.own", "x y")),
         (values.dependency, {"scheme": "file-exists", "value": "/a"}, Dependency("file-exists", "/a")),
         (values.dependency, {"scheme": "singleton", "value": ""}, Dependency("singleton")),
         (values.dependency, {"scheme": "after", "value": "a", "next": True}, Dependency("after", "a", next_only=True)),

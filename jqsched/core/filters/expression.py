@@ -103,7 +103,7 @@ def _write_test(kind: Kind, leaf: Leaf) -> str | None:
     if isinstance(leaf, Truth):
         return f"{name}?"
     given: Value = leaf.regex if isinstance(leaf, Search) else leaf.value
-    value = _write_value(kind, given)
+    value = _write_value(given)
     if isinstance(leaf, Compare) and kind is Kind.JOBID and given == WATERMARK:
         value = WATERMARK
     sign = "=~" if isinstance(leaf, Search) else "contains" if isinstance(leaf, Contains) else leaf.operator
@@ -119,7 +119,7 @@ def _write_field(kind: Kind, field: str) -> str | None:
     return field if is_plain and _kind_of(field) is Kind.JOB else None
 
 
-def _write_value(kind: Kind, value: Value) -> str | None:
+def _write_value(value: Value) -> str | None:
     if not isinstance(value, str):
         return repr(value)
     return _quoted(value) if value.isprintable() else None
@@ -175,7 +175,6 @@ class _Term(NamedTuple):
 
     kind: Kind | None
     filter: Filter
-    at: int
     parts: tuple["_Term", ...] = ()
 
 
@@ -280,7 +279,7 @@ class _Parser:
             terms.append(self.all(nested))
         if len(terms) == 1:
             return terms[0]
-        return _Term(_one_kind("or", terms, at), Or(tuple([term.filter for term in terms])), terms[0].at)
+        return _Term(_one_kind("or", terms, at), Or(tuple([term.filter for term in terms])))
 
     def all(self, nested: int) -> _Term:
         """Read terms joined by `and`; these may be of different kinds."""
@@ -292,7 +291,7 @@ class _Parser:
             return terms[0]
         kinds = {term.kind for term in terms}
         kind = kinds.pop() if len(kinds) == 1 else None
-        return _Term(kind, And(tuple([term.filter for term in terms])), terms[0].at, tuple(terms))
+        return _Term(kind, And(tuple([term.filter for term in terms])), tuple(terms))
 
     def is_also_next(self) -> bool:
         after = self.scan(self.token.at + len(self.token.text))
@@ -304,7 +303,7 @@ class _Parser:
         at = self.token.at
         if self.take("not"):
             term = self.negated(nested + 1)
-            return _Term(_one_kind("not", [term], at), Not(term.filter), at)
+            return _Term(_one_kind("not", [term], at), Not(term.filter))
         if self.take("("):
             term = self.either(nested + 1)
             self.expect(")")
@@ -322,7 +321,7 @@ class _Parser:
         if not isinstance(predicate, Predicate):
             raise _Stop("; ".join(error.removeprefix(": ") for error in predicate.errors), at)
         self.token = self.scan(end)
-        return _Term(predicate.kind, predicate.filter, at)
+        return _Term(predicate.kind, predicate.filter)
 
     def test(self) -> _Term:
         """Read the test of a field: `FIELD?`, or field, sign and value."""
@@ -332,16 +331,16 @@ class _Parser:
         name = self.next()
         kind, field = _field(name)
         if self.take("?"):
-            return _Term(kind, Truth(field), name.at)
+            return _Term(kind, Truth(field))
         sign = self.token
         if sign.form not in ("sign", "name") or sign.text not in _SIGNS:
             raise self.unexpected(f"one of ? {' '.join(_SIGNS)} after the field {show(name.text)}")
         self.next()
         if sign.text == "=~":
-            return _Term(kind, Search(field, self.regex()), name.at)
+            return _Term(kind, Search(field, self.regex()))
         value = self.value(kind)
         leaf = Contains(field, value) if sign.text == "contains" else Compare(sign.text, field, value)
-        return _Term(kind, leaf, name.at)
+        return _Term(kind, leaf)
 
     def regex(self) -> str:
         if self.token.form != "text":
