@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from jqsched.cli import app_live
 from jqsched.cli.app_filter import filter_app
 from jqsched.cli.app_jobs import jobs
 from jqsched.cli.app_plugin import plugin_app
@@ -69,6 +70,7 @@ def run(
         list[str] | None, typer.Option(metavar="P", help="Load a plugin: 'PATH KEY=VALUE…' (may be repeated).")
     ] = None,
     executor: Annotated[str | None, typer.Option(metavar="NAME", help="What runs the jobs.")] = None,
+    adopt: Annotated[bool, typer.Option("--adopt", help="Serve a copy of a spool in place of the original.")] = False,
     store: Store = None,
 ) -> int:
     """Run the scheduler of a spool."""
@@ -91,6 +93,7 @@ def run(
         plugins=tuple(map(absolute, plugin or ())),
         executor=executor,
         store=store,
+        adopt=adopt,
     )
     shown = monitor()
     try:
@@ -233,6 +236,10 @@ def wait(
         raise of_wait(failure) from None
 
 
+app.command("wait-event")(app_live.wait_event)
+app.command()(app_live.top)
+
+
 # ---- changing -----------------------------------------------------------------------------------------------------
 
 
@@ -275,6 +282,10 @@ def release(ids: Ids, spool: Spool = None, store: Store = None) -> int:
     from jqsched.cli.place import job_ids, place
 
     return control.change(place(spool, store), job_ids(ids), "release", told=lambda _: "is released")
+
+
+app.command()(app_live.kill)
+app.command("raise")(app_live.raise_exception)
 
 
 @app.command()

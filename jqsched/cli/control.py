@@ -5,6 +5,7 @@ Rule: what is done is the same either way; each job is answered for on its own, 
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from jqsched.cli.failure import (
     IN_USE,
     INVALID,
     NO_SCHEDULER,
+    NOT_NOW,
     OK,
     USAGE,
     WAIT_TIMEOUT,
@@ -175,8 +177,49 @@ def change(
 
 def cancel(where: Place, ids: Sequence[int], note: str) -> int:
     """Cancel jobs."""
+    return change(where, ids, "cancel", {"note": note}, told=canceled)
+
+
+def canceled(answer: dict[str, Json]) -> str:
+    """Say what became of a job that was canceled."""
     words = {"dequeued": "canceled before it started", "stopping": "is being stopped"}
-    return change(where, ids, "cancel", {"note": note}, told=lambda answer: words.get(_outcome(answer), "canceled"))
+    return words.get(_outcome(answer), "canceled")
+
+
+def raise_exception(where: Place, ids: Sequence[int], kind: str, severity: int, note: str) -> int:
+    """Raise an exception on jobs; to cancel is one of its kinds."""
+    from jqsched.core.stages import is_bad_kind
+
+    if is_bad_kind(kind):
+        raise Failure(f"--type {kind!r}: must be a word without spaces and =", USAGE)
+    if (kind, severity) == ("cancel", 0):
+        return cancel(where, ids, note)
+
+    def told(answer: dict[str, Json]) -> str:
+        if severity:
+            return f"exception {kind} is noted"
+        return "ended before it started" if _outcome(answer) == "dequeued" else "is being stopped"
+
+    return change(where, ids, "raise", {"type": kind, "severity": severity, "note": note}, told=told)
+
+
+def kill(where: Place, ids: Sequence[int], word: str) -> int:
+    """Send a signal to jobs that run."""
+    signum = _signal(word)
+    name = signum.name if isinstance(signum, signal.Signals) else f"signal {signum}"
+    return change(where, ids, "kill", {"signum": int(signum)}, told=lambda _: f"{name} sent", invalid=NOT_NOW)
+
+
+def _signal(word: str) -> int:
+    """Read a signal: its number, or its name with or without SIG."""
+    name = word.upper().removeprefix("SIG")
+    found = signal.Signals.__members__.get(f"SIG{name}")
+    valid = {int(signum): signum for signum in signal.valid_signals()}
+    if found is None and word.isascii() and word.isdigit():
+        found = valid.get(int(word[:4]))
+    if found is None:
+        raise Failure(f"{word!r} is no signal: a name such as USR1, or a number", USAGE)
+    return found
 
 
 def requeue(where: Place, ids: Sequence[int]) -> int:

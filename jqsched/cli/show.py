@@ -35,12 +35,17 @@ def show(where: Place, id_: int, *, as_json: bool) -> int:
     if as_json:
         sys.stdout.write(json.dumps(document(where, job, log, why), indent=1) + "\n")
         return OK
-    for key, value in _lines(where, job, why):
-        sys.stdout.write(f"{key:<12} {printable(value)}\n")
-    sys.stdout.write("events\n")
-    for _, event in log:
-        sys.stdout.write(f"  {formats.clock(event.t_us)}  {formats.happening(event)}\n")
+    sys.stdout.writelines(f"{line}\n" for line in lines(where, job, log, why))
     return OK
+
+
+def lines(where: Place, job: Job, log: Sequence[tuple[int, Event]], why: Sequence[str]) -> Iterator[str]:
+    """All about one job, for people."""
+    for key, value in _facts(where, job, why):
+        yield f"{key:<12} {printable(value)}"
+    yield "events"
+    for _, event in log:
+        yield f"  {formats.clock(event.t_us)}  {formats.happening(event)}"
 
 
 def document(
@@ -62,7 +67,7 @@ def document(
     }
 
 
-def _lines(where: Place, job: Job, why: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _facts(where: Place, job: Job, why: Sequence[str]) -> Iterator[tuple[str, str]]:
     spec = job.spec
     ending = formats.ending(job)
     yield "job", f"{job.id} {spec.name}"

@@ -101,17 +101,79 @@ def test_a_spool_in_use_without_a_socket_is_8(spool: SpoolMaker, monkeypatch: py
         ),
         (["priority", "3", "9"], {"outcome": "changed"}, ("priority", {"id": 3, "priority": 9}), "9 now"),
         (["priority", "3", "auto"], {"outcome": "changed"}, ("priority", {"id": 3, "priority": None}), "computed"),
+        (["kill", "3"], {}, ("kill", {"id": 3, "signum": 15}), "SIGTERM sent"),
+        (["kill", "3", "-s", "usr1"], {}, ("kill", {"id": 3, "signum": 10}), "SIGUSR1 sent"),
+        (["kill", "3", "-s", "SIGHUP"], {}, ("kill", {"id": 3, "signum": 1}), "SIGHUP sent"),
+        (["kill", "3", "-s", "9"], {}, ("kill", {"id": 3, "signum": 9}), "SIGKILL sent"),
+        (["kill", "3", "-s", "40"], {}, ("kill", {"id": 3, "signum": 40}), "signal 40 sent"),
+        (["raise", "3"], {"outcome": "stopping"}, ("cancel", {"id": 3, "note": ""}), "being stopped"),
+        (
+            ["raise", "3", "-t", "odd", "-m", "x"],
+            {"outcome": "changed"},
+            ("raise", {"id": 3, "type": "odd", "severity": 0, "note": "x"}),
+            "being stopped",
+        ),
+        (
+            ["raise", "3", "-t", "odd"],
+            {"outcome": "dequeued"},
+            ("raise", {"id": 3, "type": "odd", "severity": 0, "note": ""}),
+            "ended before it started",
+        ),
+        (
+            ["raise", "3", "-s", "7"],
+            {"outcome": "changed"},
+            ("raise", {"id": 3, "type": "cancel", "severity": 7, "note": ""}),
+            "exception cancel is noted",
+        ),
         (["requeue", "3"], {"outcome": "stopping"}, ("requeue", {"id": 3}), "stopped"),
         (["requeue", "3"], {"outcome": "queued"}, ("requeue", {"id": 3}), "queued already"),
     ],
 )
 def test_what_is_asked_and_said(spool: SpoolMaker, scheduler: FakeScheduler, arguments, answer, asked, said):
-    scheduler.answers[arguments[0]] = answer
+    scheduler.answers[asked[0]] = answer
     code, out, err = spool.run(*arguments)
     assert (code, out) == (0, "")
     assert scheduler.asked == [asked]
     assert err.startswith("jqsched: job 3: ")
     assert said in err
+
+
+def test_a_signal_to_a_job_that_does_not_run_is_5(spool: SpoolMaker, scheduler: FakeScheduler):
+    """The scheduler's EINVAL: the signal itself is known to be one."""
+    scheduler.answers["kill"] = OSError(errno.EINVAL, "job is not running")
+    assert spool.run("kill", "3") == (5, "", "jqsched: job 3: job is not running\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["kill", "1", "-s", "USR9"],
+        ["kill", "1", "-s", "0"],
+        ["kill", "1", "-s", "-1"],
+        ["kill", "1", "-s", "²"],
+        ["kill", "1", "-s", "99999999999999999999"],
+        ["raise", "1", "-t", ""],
+        ["raise", "1", "-t", "a b"],
+        ["raise", "1", "-t", "a=b"],
+        ["raise", "1", "-s", "8"],
+        ["raise", "1", "-s", "-1"],
+    ],
+)
+def test_what_is_no_signal_or_exception_is_asked_of_nobody(
+    spool: SpoolMaker, scheduler: FakeScheduler, arguments: list[str]
+):
+    code, out, err = spool.run(*arguments)
+    assert (code, out, scheduler.asked) == (2, "", [])
+    assert err.count("\n") == 1
+
+
+def test_without_a_scheduler_a_queued_job_is_raised_an_exception_on(spool: SpoolMaker):
+    assert spool.run("submit", "--name", "x", "true")[0] == 0
+    assert spool.run("raise", "1", "-t", "odd", "-s", "2") == (0, "", "jqsched: job 1: exception odd is noted\n")
+    assert spool.run("raise", "1", "-t", "odd") == (0, "", "jqsched: job 1: ended before it started\n")
+    assert spool.run("jobs", "-a", "--format", "{id} {result}")[1] == "1 FAILED\n"
+    assert spool.run("raise", "1")[0] == 5
+    assert spool.run("kill", "1")[0] == 5
 
 
 def test_a_requeued_finished_jobs_new_id_is_data(spool: SpoolMaker, scheduler: FakeScheduler):
