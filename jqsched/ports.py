@@ -44,7 +44,8 @@ class Start:
 
     Orders are started in the order given; one that waits for cores holds back those behind it. `output` and `error`
     are absolute paths (error None: together with output). `time_limit_us` counts from the start of the process and is
-    only reported (`Expired`), never acted on by the executor while a scheduler is connected.
+    only reported (`Expired`), never acted on by the executor while a scheduler is connected. `userid` is whom it runs
+    as, where the executor can become others (None: the executor's own user).
     """
 
     id: int
@@ -52,6 +53,7 @@ class Start:
     spec: Spec
     output: str
     error: str | None
+    userid: int | None = None
 
 
 @frozen
@@ -111,7 +113,8 @@ News = Started | Finished | Withdrawn | Expired | ExecutorLost
 class Attempt:
     """The durable record of an attempt that may exist: a permit, or a process. pid 0: not known to have started.
 
-    `boot_id` is of the boot in which it was permitted. `cores` is what its job asks for (not stored: the job tells).
+    `boot_id` is of the boot in which it was permitted. `cores` is what its job asks for, `userid` whose it is (not
+    stored: the job tells).
     """
 
     id: int
@@ -120,6 +123,7 @@ class Attempt:
     start_ticks: int = 0
     boot_id: str = ""
     cores: int = 1
+    userid: int | None = None
 
 
 @frozen
@@ -232,6 +236,9 @@ class Store(Protocol):
     def spec(self, id_: int) -> Draft | None:
         """The spec that a job has now, with the urgency and pin it was submitted with; None when unknown or purged."""
 
+    def userid(self, id_: int) -> int | None:
+        """Whose job it is; None when unknown or purged."""
+
     def file(self, id_: int) -> str | None:
         """The text of a live job's file as last accepted."""
 
@@ -250,12 +257,15 @@ class Store(Protocol):
 
 @frozen
 class Taken:
-    """A dropped file that was checked, moved to `jobs/ID.json` and found there to be the same."""
+    """A dropped file that was checked, moved to `jobs/ID.json` and found there to be the same. `userid`: whose it is
+    (None: the scheduler's own user's).
+    """
 
     id: int
     name: str
     draft: Draft
     text: str
+    userid: int | None = None
 
 
 @frozen
@@ -298,8 +308,9 @@ class Spool(Protocol):
     def write_out(self, draft: Draft) -> str:
         """The text of a job file (JSON) that reads back as this draft."""
 
-    def write(self, id_: int, text: str) -> None:
-        """Make `jobs/ID.json` for a job that came by command, or restore one that a power cut left empty."""
+    def write(self, id_: int, text: str, userid: int | None = None) -> None:
+        """Make `jobs/ID.json` for a job that came by command, or restore one that a power cut left empty. `userid`:
+        whose job it is, where that is not the scheduler's own user."""
 
     def edits(self, ids: Iterable[int], *, at_start: bool = False) -> list[Edit]:
         """Look at these job files and tell those that differ from what was last accepted or told. A missing one may

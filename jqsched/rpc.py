@@ -7,7 +7,7 @@ import errno
 import json
 import os
 from collections.abc import Mapping
-from typing import Protocol, TypeAlias, cast
+from typing import Protocol, TypeAlias
 
 from jqsched.constants import FLUX_NODEID_ANY, FLUX_RPC_NORESPONSE, FLUX_RPC_STREAMING
 from jqsched.core.json import Json
@@ -48,7 +48,8 @@ class RPC(Future):
 
     def get(self) -> Payload:
         """The payload of the answer. Raises OSError with the errno and text that were answered."""
-        return cast(Payload, super().get())
+        answer: Payload = super().get()
+        return answer
 
     def get_str(self) -> str:
         """The payload of the answer as JSON text."""

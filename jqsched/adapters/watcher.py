@@ -1,4 +1,4 @@
-"""`FolderWatcher`: rings when something happens in the spool directory or in `jobs/`; inotify, read by watchdog.
+"""`FolderWatcher`: rings when something happens in the drop zones or in `jobs/`; inotify, read by watchdog.
 
 Rule: a bell, nothing more. Where watching is impossible or ends (no inotify, its limits, a network file system, a
 replaced directory, a bug), it says so once and the scans of the scheduler remain. It never touches a file.
@@ -36,7 +36,9 @@ class RingDrop(Protocol):
 
 
 class FolderWatcher:
-    """Watches `root` and `root/jobs`. The bells are rung from its thread and must be quick."""
+    """Watches `root` and `root/jobs`, and `root/drop` if there is a bell for it. The bells are rung from its thread and
+    must be quick.
+    """
 
     def __init__(
         self,
@@ -45,13 +47,22 @@ class FolderWatcher:
         ring_jobs: Callable[[int | None], None],
         ring_config: Callable[[], None],
         log: logging.Logger,
+        ring_shared: RingDrop | None = None,
     ) -> None:
         self._root, self._log = root, log
-        self._bells = (
-            _DropBell(ring_drop, ring_config, self._lost),
-            _JobsBell(ring_jobs, self._lost),
-        )
-        self._folders = (root, os.path.join(root, "jobs"))
+        jobs = _JobsBell(ring_jobs, self._lost)
+
+        def root_lost() -> None:
+            if not self._is_lost and self._lost():
+                jobs.ring_all()  # it asks for a scan, and that finds out what became of the spool
+
+        self._watches: list[tuple[str, int, _Bell]] = [
+            (root, _DROP_MASK, _DropBell(ring_drop, ring_config, root_lost)),
+            (os.path.join(root, "jobs"), _JOBS_MASK, jobs),
+        ]
+        if ring_shared is not None:  # a file that is called like the configuration is none there, and no job either
+            shared = _DropBell(ring_shared, lambda: None, self._lost)
+            self._watches.append((os.path.join(root, "drop"), _DROP_MASK, shared))
         self._reader: _Reader | None = None
         self._watched: tuple[tuple[int, int], ...] = ()
         self._is_lost = False
@@ -77,7 +88,7 @@ class FolderWatcher:
         Returns whether it watches. To be called with each scan, from one thread.
         """
         try:
-            folders = tuple((found.st_dev, found.st_ino) for found in map(os.stat, self._folders))
+            folders = tuple((found.st_dev, found.st_ino) for found in (os.stat(path) for path, _, _ in self._watches))
             if self.alive() and folders == self._watched:
                 return True
             if self._reader is not None and not self._reader.is_alive():
@@ -89,25 +100,25 @@ class FolderWatcher:
                 )
                 return False
             self._is_lost = False
-            self._reader = _Reader(
-                list(zip(self._folders, (_DROP_MASK, _JOBS_MASK), self._bells, strict=True)), self._log
-            )
+            self._reader = _Reader(self._watches, self._log)
             self._watched = folders
             self._reader.start()
         except Exception as wrong:  # whatever watchdog or the system does here: the scans remain, so nothing is lost
             self._say(f"{self._root!r} cannot be watched, only scanned: {type(wrong).__name__}: {wrong}")
             return False
         self._said.clear()
-        for bell in self._bells:
+        for _, _, bell in self._watches:
             bell.on_queue_overflow()  # what happened between is unknown
         return True
 
-    def _lost(self) -> None:
+    def _lost(self) -> bool:
+        """A folder is not watched any more; returns whether that was somebody else's doing."""
         if self._reader is None:
-            return  # we end it ourselves
+            return False  # we end it ourselves
         if not self._is_lost:
             self._log.warning("%r was moved, removed or unmounted: no longer watched", self._root)
         self._is_lost = True
+        return True
 
     def _say(self, text: str) -> None:
         if text not in self._said:
@@ -118,7 +129,7 @@ class FolderWatcher:
 class _Bell:
     """What watchdog calls for each event of one folder. `rang` is reset by the reader."""
 
-    def __init__(self, lost: Callable[[], None]) -> None:
+    def __init__(self, lost: Callable[[], object]) -> None:
         self._lost = lost
         self.rang = False
 
@@ -142,7 +153,7 @@ class _Bell:
 
 
 class _DropBell(_Bell):
-    def __init__(self, ring_drop: RingDrop, ring_config: Callable[[], None], lost: Callable[[], None]) -> None:
+    def __init__(self, ring_drop: RingDrop, ring_config: Callable[[], None], lost: Callable[[], object]) -> None:
         super().__init__(lost)
         self._ring_drop, self._ring_config = ring_drop, ring_config
 
@@ -165,7 +176,7 @@ class _DropBell(_Bell):
 
 
 class _JobsBell(_Bell):
-    def __init__(self, ring_jobs: Callable[[int | None], None], lost: Callable[[], None]) -> None:
+    def __init__(self, ring_jobs: Callable[[int | None], None], lost: Callable[[], object]) -> None:
         super().__init__(lost)
         self._ring_jobs = ring_jobs
 

@@ -195,7 +195,7 @@ class JournalConsumerBase:
         self._ready.extend(self._events(response))
 
     def _events(self, response: Payload) -> Iterable[JournalEventBase]:
-        entries = cast(list[Mapping[str, Json]], response["events"])
+        entries: list[Mapping[str, Json]] = response["events"]  # type: ignore[assignment]  # a cast for each event costs
         if not entries:
             self._in_order = True
             self._pass(response)
@@ -206,7 +206,7 @@ class JournalConsumerBase:
     def _pass(self, response: Payload) -> None:
         """Note how far the journal was read; what comes job by job says nothing of it."""
         if self._in_order:
-            self.last_seq = cast(int, response.get("seq", self.last_seq))
+            self.last_seq = response.get("seq", self.last_seq)  # type: ignore[assignment]  # as above
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         """Each event in asyncio, from `start` on; stopped when it is left before its end."""
@@ -270,7 +270,7 @@ class JournalConsumer(JournalConsumerBase):
         """Read what a response says of its events: job id, seq, and jobspec and R where they come with it."""
         self._pass(resp)
         return {
-            "jobid": _job_id(cast(int, resp["id"])),
+            "jobid": _job_id(resp["id"]),  # type: ignore[arg-type]  # as above
             "jobspec": resp.get("jobspec"),
             "R": resp.get("R"),
             "seq": resp.get("seq", 0),

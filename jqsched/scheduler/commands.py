@@ -122,11 +122,11 @@ class Commands:
         if find(self._scheduler.ledger.head, id_) is not None:
             self._change(payload, reply, lambda *at: decide.requeue(*at, userid=self._userid), changed="queued")
             return
-        draft = self._store.spec(id_)
-        if draft is None:
+        draft, owner = self._store.spec(id_), self._store.userid(id_)
+        if draft is None or owner is None:
             reply(OSError(errno.ENOENT, "unknown job id"))
             return
-        new = self._scheduler.intake.resubmit(draft, self._scheduler.around.spool.write_out(draft))
+        new = self._scheduler.intake.resubmit(draft, self._scheduler.around.spool.write_out(draft), owner)
         self._answer_submitted(new, reply, outcome="resubmitted")
 
     @property

@@ -48,12 +48,19 @@ class Dispatch:
     """The scheduler's side of the executor."""
 
     def __init__(
-        self, ledger: Ledger, executor: Executor | None, clock: Clock, limits: Limits, boot_id: str, output_folder: str
+        self,
+        ledger: Ledger,
+        executor: Executor | None,
+        clock: Clock,
+        limits: Limits,
+        boot_id: str,
+        output_folder: str,
+        userid: int,
     ) -> None:
         self.limits = limits
         self.executor_lost: str | None = None
         self._ledger, self._executor, self._clock = ledger, executor, clock
-        self._boot_id, self._output_folder = boot_id, output_folder
+        self._boot_id, self._output_folder, self._userid = boot_id, output_folder, userid
         self._attempts: dict[int, Attempt] = {}
         self._ending: dict[tuple[int, int], Attempt] = {}
         self._unsent: dict[int, int] = {}
@@ -194,7 +201,11 @@ class Dispatch:
 
     def _start_order(self, job: Job) -> Start:
         output, error = output_paths(job.spec, job.id, self._output_folder)
-        return Start(job.id, job.attempt, job.spec, output, error)
+        return Start(job.id, job.attempt, job.spec, output, error, self._other(job))
+
+    def _other(self, job: Job) -> int | None:
+        """Whose job it is; None: the scheduler's own user's."""
+        return None if job.userid == self._userid else job.userid
 
     def _never_started(self, job: Job) -> None:
         """An allocated attempt that was ended before it began: to the end, or back to the queue, as was asked."""
@@ -315,7 +326,7 @@ class Dispatch:
         """Connect to an executor, and learn what became of the attempts. Raises PortError."""
         assert self._executor is not None
         self._attempts = {attempt.id: attempt for attempt in attempts}
-        asked = [self._with_cores(attempt) for attempt in self._attempts.values() if attempt.id not in self._unsent]
+        asked = [self._with_job(attempt) for attempt in self._attempts.values() if attempt.id not in self._unsent]
         # Those whose end is not durable, too: a new executor that had not heard of them would tell the next scheduler,
         # if this one dies before the commit, that they never started.
         found = self._executor.recover([*asked, *self._ending.values()], deliver)
@@ -335,9 +346,9 @@ class Dispatch:
             lost=tuple(key for key in found.lost if key not in self._ending),
         )
 
-    def _with_cores(self, attempt: Attempt) -> Attempt:
+    def _with_job(self, attempt: Attempt) -> Attempt:
         job = find(self._ledger.head, attempt.id)
-        return attempt if job is None else evolve(attempt, cores=job.spec.cores)
+        return attempt if job is None else evolve(attempt, cores=job.spec.cores, userid=self._other(job))
 
     def reconnect(self, deliver: Callable[[Sequence[News]], None]) -> None:
         """The executor was lost: get another and settle what the old one had."""

@@ -4,7 +4,7 @@ Rule: files are taken in steps, so that the first jobs of a great many start whi
 after a file was taken is set aside with the reason. The spool tells what is there, the core decides what it means.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 
 from jqsched.core import accept, decide, policy
@@ -69,7 +69,8 @@ class Intake:
         if not harvest.taken:
             return
         self.next_id = max(self.next_id, 1 + max(taken.id for taken in harvest.taken))
-        refused = self.accept([(taken.id, taken.draft, taken.text) for taken in harvest.taken])
+        owners = {taken.id: taken.userid for taken in harvest.taken if taken.userid is not None}
+        refused = self.accept([(taken.id, taken.draft, taken.text) for taken in harvest.taken], owners)
         for taken in harvest.taken:
             if taken.id in refused:
                 self._set_aside(taken, refused[taken.id])
@@ -87,9 +88,10 @@ class Intake:
             known = self._ledger.outcomes(gone, set())
             self._dispatch.take(lambda queue, limits, now_us: decide.outlived(queue, known, limits, now_us))
 
-    def accept(self, drafts: list[tuple[int, Draft, str]]) -> dict[int, str]:
-        """Make jobs of drafts whose files are in place; returns the refusals by id."""
-        arrivals = [Arrival(id_, draft, self._userid) for id_, draft, _ in drafts]
+    def accept(self, drafts: list[tuple[int, Draft, str]], owners: Mapping[int, int]) -> dict[int, str]:
+        """Make jobs of drafts whose files are in place; returns the refusals by id. `owners`: whose they are, but for
+        the scheduler's own."""
+        arrivals = [Arrival(id_, draft, owners.get(id_, self._userid)) for id_, draft, _ in drafts]
         known = self._known(draft for _, draft, _ in drafts)
         accepted = accept.accept(self._ledger.head, arrivals, known, self._dispatch.limits, self._clock.now_us())
         self._ledger.apply(accepted.step)
@@ -116,14 +118,16 @@ class Intake:
         draft = self._spool.parse(text)
         if isinstance(draft, str):
             return draft
-        return self.resubmit(draft, text)
+        return self.resubmit(draft, text, self._userid)
 
-    def resubmit(self, draft: Draft, text: str) -> int | str:
-        """Make a job of a draft and the text of its file; returns its id, or why not."""
+    def resubmit(self, draft: Draft, text: str, userid: int) -> int | str:
+        """Make a job of a draft and the text of its file, for this user; returns its id, or why not."""
+        if self.is_full:
+            return f"the queue is full (queue_max = {self.queue_max}): a dropped file would wait"
         id_ = self.next_id
         self.next_id += 1
-        self._spool.write(id_, text)
-        refused = self.accept([(id_, draft, text)])
+        self._spool.write(id_, text, None if userid == self._userid else userid)
+        refused = self.accept([(id_, draft, text)], {id_: userid})
         if id_ in refused:
             self._spool.remove([id_])
             self._ledger.spend(id_)

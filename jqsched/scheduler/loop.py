@@ -69,7 +69,13 @@ class Scheduler:
         self._stopping = False
         self.ledger = Ledger(around.store, stored.queue, self._observe)
         self.dispatch = Dispatch(
-            self.ledger, around.executor, around.clock, self._present_limits(), around.boot_id, around.output_folder
+            self.ledger,
+            around.executor,
+            around.clock,
+            self._present_limits(),
+            around.boot_id,
+            around.output_folder,
+            around.userid,
         )
         self.intake = Intake(
             self.ledger, self.dispatch, around.spool, around.store, around.clock, around.userid, around.log

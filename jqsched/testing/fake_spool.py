@@ -122,7 +122,7 @@ class MemorySpool:
 
     # ---- job files ------------------------------------------------------------------------------------------------
 
-    def write(self, id_: int, text: str) -> None:
+    def write(self, id_: int, text: str, userid: int | None = None) -> None:  # noqa: ARG002  # all is one user's here
         """Make a job's file. What lies there already is set aside, unless it is empty."""
         self._next_id = max(self._next_id, id_ + 1)
         before = self.files.jobs.get(id_)

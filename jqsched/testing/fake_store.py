@@ -155,6 +155,11 @@ class MemoryStore:
         assert isinstance(urgency, int)
         return Draft(job.spec, urgency, pin if isinstance(pin, int) else None, requeue_of=id_)
 
+    def userid(self, id_: int) -> int | None:
+        """Whose job it is."""
+        job = self.disk.jobs.get(id_)
+        return None if job is None else job.userid
+
     def file(self, id_: int) -> str | None:
         """The text of a live job's file as last accepted."""
         return self.disk.files.get(id_)

@@ -153,10 +153,10 @@ class FusedSpool(MemorySpool):
         del self.files.rejected[kept]
         self._put_file(id_, text)
 
-    def write(self, id_: int, text: str) -> None:
+    def write(self, id_: int, text: str, userid: int | None = None) -> None:
         """Make a job's file."""
         self._fuse.burn()
-        super().write(id_, text)
+        super().write(id_, text, userid)
         self._unsynced.append(partial(self._unwrite, id_))
         self._fuse.burn()
 

@@ -12,7 +12,7 @@ from attrs import evolve
 
 from jqsched.core import policy
 from jqsched.core import queue as queues
-from jqsched.core.admission import buckets
+from jqsched.core.admission import buckets, gates_of
 from jqsched.core.event import Event
 from jqsched.core.filters import kept_rules
 from jqsched.core.job import Job, Scheme, State, read_wait
@@ -188,9 +188,11 @@ class Laws:
         if self.rig.scheduler.dispatch.executor_lost is not None:
             return
         waiting = policy.admit(head, sorted(startable(head), key=_rank))
-        # Whoever lost a permit in this very pass is let through in the next one.
+        # Whoever lost a permit in this very pass is let through in the next one, and so is who waited for its place.
         taken_back = {id_ for id_ in before.permits if id_ in head.enqueued and id_ not in head.permits}
-        best = next((_rank(job) for job in waiting if job.id not in taken_back), None)
+        freed = {gate for id_ in taken_back for gate in gates_of(head.rules, head.enqueued[id_])}
+        in_time = (job for job in waiting if job.id not in taken_back and not freed & {*gates_of(head.rules, job)})
+        best = next(map(_rank, in_time), None)
         chosen = [job for job in map(head.enqueued.get, _kept(head)) if job is not None]
         chosen += [job for job in head.running.values() if not job.started and job.id in before.enqueued]
         for job in sorted(chosen, key=_rank):

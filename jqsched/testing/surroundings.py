@@ -187,6 +187,10 @@ class TableStore:
         """Nothing: specs are not kept."""
         return None
 
+    def userid(self, id_: int) -> int | None:  # noqa: ARG002  # as `spec`
+        """Nothing, as there are no specs."""
+        return None
+
     def file(self, id_: int) -> str | None:
         """The text of a live job's file, of those that were there at the beginning."""
         return self._stored.files.get(id_)
@@ -252,7 +256,7 @@ class Arrivals:
         """There are no texts."""
         return ""
 
-    def write(self, id_: int, text: str) -> None:
+    def write(self, id_: int, text: str, userid: int | None = None) -> None:
         """There are no files."""
 
     def edits(self, ids: Iterable[int], *, at_start: bool = False) -> list[Edit]:  # noqa: ARG002  # as `write`

@@ -21,6 +21,7 @@ from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue, find
 from jqsched.scheduler.commands import Commands
 from jqsched.scheduler.loop import Observe, Scheduler, Surroundings
+from jqsched.wiring.home import HOME, at_home
 from jqsched.wiring.lock import SpoolLock
 
 AHEAD = 32  # permits beyond the free slots: enough that no slot waits for a commit, few enough to be recalled at once
@@ -63,17 +64,27 @@ class Built:
     """A scheduler and what it was built of."""
 
     def __init__(
-        self, root: str, store_folder: str, config: Config, report: Report, lock: SpoolLock, *, executor: bool
+        self,
+        root: str,
+        store_folder: str,
+        config: Config,
+        report: Report,
+        lock: SpoolLock,
+        *,
+        executor: bool,
+        adopt: bool = False,
     ) -> None:
         self.root, self.report, self.config = root, report, config
         self.clock = WallClock()
         self.log = logging.getLogger(f"jqsched.{id(self)}")
         self.log.propagate = False
         self.log.addHandler(_ReportHandler(report))
-        self.spool = FileSpool(root, self.log, self.clock, self._known)
+        self.spool = FileSpool(root, self.log, self.clock, self._known, run_as_owner=config.run_as_owner)
         self.store = SqliteStore(store_folder, self.spool.sync, used_before=lock.used_before)
         with _collector_at_rest():
-            stored = self.store.load()
+            stored, home = self.store.load(), None
+        if executor:
+            stored, home = at_home(stored, root, adopt=adopt)
         self.executor = LocalExecutor(root, report.log) if executor else None
         self.doorbell = Doorbell()
         self.observers: list[Observe] = [report]
@@ -97,6 +108,8 @@ class Built:
             limits_of(config),
             round(config.grace_s * 1_000_000),
         )
+        if home is not None:
+            self.scheduler.ledger.setting(HOME, home)
         self.scheduler.intake.queue_max = config.queue_max
         self.scheduler.keep_finished = config.keep_finished
         self.attempts = {attempt.id for attempt in stored.attempts}
@@ -117,7 +130,8 @@ class Built:
         job = find(ledger.head, id_)
         if job is None:
             return None
-        return Known(job.spec.name, ledger.file_text(id_) or self.store.file(id_))
+        owner = job.userid if os.geteuid() == 0 != job.userid else None
+        return Known(job.spec.name, ledger.file_text(id_) or self.store.file(id_), owner)
 
     def _observe(self, events: Sequence[Event], queue: Queue) -> None:
         for observer in self.observers:

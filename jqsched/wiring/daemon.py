@@ -8,6 +8,7 @@ import os
 import selectors
 import signal
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 
 from attrs import frozen
@@ -22,6 +23,7 @@ from jqsched.core.json import Json
 from jqsched.core.queue import Queue
 from jqsched.ports import PortError
 from jqsched.scheduler.commands import Payload
+from jqsched.wiring.bells import Bells
 from jqsched.wiring.build import Built, Report, limits_of
 from jqsched.wiring.hangs import watch_for_hangs
 from jqsched.wiring.lock import spool_lock
@@ -42,6 +44,7 @@ class RunOptions:
     executor: str | None = None
     store: str | None = None
     scan_s: float | None = None
+    adopt: bool = False
 
 
 def run_daemon(options: RunOptions, report: Report) -> int:
@@ -55,7 +58,7 @@ def run_daemon(options: RunOptions, report: Report) -> int:
         config = _configured(root, options, Config())
         if isinstance(config, BadFile):
             raise SpoolRefused(f"{root}/jqsched.toml: " + "; ".join(config.errors))
-        built = Built(root, options.store or root, config, report, lock, executor=True)
+        built = Built(root, options.store or root, config, report, lock, executor=True, adopt=options.adopt)
         daemon = _Daemon(built, options)
         lock.mark_used()
         try:
@@ -94,9 +97,22 @@ def _supported(config: Config) -> Config | BadFile:
     errors = []
     if config.executor != "local":
         errors.append(f"executor: {config.executor!r} is not known here; there is 'local'")
-    if config.run_as_owner:
-        errors.append("run_as_owner: this version runs all jobs as the scheduler's user")
+    if config.run_as_owner and (why_not := _cannot_run_as_owner()):
+        errors.append(f"run_as_owner: {why_not}")
     return BadFile(tuple(errors)) if errors else config
+
+
+def _cannot_run_as_owner() -> str:
+    """Say why jobs cannot be run as the owners of their files; empty when they can."""
+    if os.geteuid() != 0:
+        return "only a scheduler that runs as root can become other users"
+    try:
+        protected = Path("/proc/sys/fs/protected_hardlinks").read_text(encoding="ascii").strip()
+    except OSError:
+        protected = "unknown"
+    if protected != "1":  # else a link to a file of somebody else, once that has no other name, is no longer told apart
+        return f"wants the kernel's fs.protected_hardlinks = 1, and it is {protected}: sysctl fs.protected_hardlinks=1"
+    return ""
 
 
 class _Daemon:
@@ -109,15 +125,20 @@ class _Daemon:
         self._selector.register(built.doorbell, selectors.EVENT_READ, lambda _: built.doorbell.silence())
         self._registered: tuple[int, int] = (-1, 0)
         self._server = Server(built.root, self._handle, self._selector, built.report.log)
-        self._bells: dict[int, Request] = {}
-        self._late_bells: set[int] = set()
-        self._next_bell = 0
+        self._bells = Bells(built.clock)
         self._warnings: list[str] = []
         self._since_us = built.clock.now_us()
         self._signaled = 0
         self._edited: set[int] = set()
         self._config_rung = False
-        self._watcher = FolderWatcher(built.root, self._ring_drop, self._ring_jobs, self._ring_config, built.log)
+        self._watcher = FolderWatcher(
+            built.root,
+            self._ring_drop,
+            self._ring_jobs,
+            self._ring_config,
+            built.log,
+            self._ring_shared if built.config.run_as_owner else None,
+        )
         self._next_scan_us = 0
         built.observers.append(self._ring_followers)
 
@@ -125,6 +146,10 @@ class _Daemon:
 
     def _ring_drop(self, name: str | None, settled: bool) -> None:
         self._built.spool.ring(name, settled)
+        self._scheduler.post(self._more_drops)
+
+    def _ring_shared(self, name: str | None, settled: bool) -> None:
+        self._built.spool.ring_shared(name, settled)
         self._scheduler.post(self._more_drops)
 
     def _more_drops(self) -> None:
@@ -203,13 +228,12 @@ class _Daemon:
     def _wait(self, due_us: int | None) -> None:
         self._watch_executor()
         again_us = self._built.spool.edits_again_us
-        times = [time_us for time_us in (due_us, again_us) if time_us is not None]
+        times = [time_us for time_us in (due_us, again_us, self._bells.due_us) if time_us is not None]
         now_us = self._built.clock.monotonic_us()
         timeout_s = max(0.0, (min(times) - now_us) / 1_000_000) if times else None
         for key, mask in self._selector.select(timeout_s):
             key.data(mask)
-        for number in sorted(self._late_bells):  # whoever has read since is told now
-            self._ring(number, self._scheduler.ledger.visible.get().seq)
+        self._bells.ring_due()
 
     def _watch_executor(self) -> None:
         """Keep the executor's descriptor registered as it comes, goes and wants to write."""
@@ -270,31 +294,12 @@ class _Daemon:
         self._built.commands.run(request.topic, request.payload, reply)
 
     def _follow(self, request: Request) -> None:
-        self._next_bell += 1
-        number = self._next_bell
-        self._bells[number] = request
-        request.on_close = lambda: self._hang_up(number)
-        request.stream({"seq": self._scheduler.ledger.visible.get().seq})
-
-    def _hang_up(self, number: int) -> None:
-        self._bells.pop(number, None)
-        self._late_bells.discard(number)
+        number = self._bells.add(request, self._scheduler.ledger.visible.get().seq)
+        request.on_close = lambda: self._bells.remove(number)
 
     def _ring_followers(self, events: Sequence[Event], queue: Queue) -> None:
         if events:
-            for number in list(self._bells):
-                self._ring(number, queue.seq)
-
-    def _ring(self, number: int, seq: int) -> None:
-        """Say how far there is something to read; who has not read the last word is told once he has."""
-        request = self._bells.get(number)
-        if request is None:  # gone with another bell of the same client
-            return
-        if request.unread_bytes:
-            self._late_bells.add(number)
-            return
-        self._late_bells.discard(number)
-        request.stream({"seq": seq})
+            self._bells.ring(queue.seq)
 
     def _status(self) -> dict[str, Json]:
         limits = limits_of(self._built.config)

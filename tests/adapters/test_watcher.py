@@ -168,7 +168,7 @@ def test_all_is_well_costs_nothing_and_rings_nothing(case):
 
 def test_a_replaced_folder_is_watched_again(case, caplog):
     case.root.rename(case.root.with_name("old"))
-    assert case.rung(2) == [("drop", None, False), ("config",)]
+    assert case.rung(3) == [("job", None), ("drop", None, False), ("config",)]
     assert not case.watcher.ensure()  # it is gone
     assert not case.watcher.ensure()
     assert caplog.text.count("cannot be watched") == 1

@@ -88,12 +88,12 @@ def test_without_a_scheduler_nothing_is_submitted(handle: Handle):
             lambda h: job.raise_exception(h, 7, "mine", severity=0, note="x"),
             ("raise", {"id": 7, "type": "mine", "severity": 0, "note": "x"}),
         ),
-        (lambda h: job.kill(h, 7), ("job-exec.kill", {"id": 7, "signum": signal.SIGTERM})),
-        (lambda h: job.kill_async(h, 7, 9).get(), ("job-exec.kill", {"id": 7, "signum": 9})),
+        (lambda h: job.kill(h, 7), ("kill", {"id": 7, "signum": signal.SIGTERM})),
+        (lambda h: job.kill_async(h, 7, 9).get(), ("kill", {"id": 7, "signum": 9})),
     ],
 )
 def test_a_change_is_asked_of_the_scheduler(handle: Handle, scheduler: FakeScheduler, call, asked: tuple):
-    scheduler.answers.update({topic: {"outcome": "x"} for topic in ("cancel", "raise", "job-exec.kill")})
+    scheduler.answers.update({topic: {"outcome": "x"} for topic in ("cancel", "raise", "kill")})
     assert call(handle) == {"outcome": "x"}
     assert scheduler.asked == [asked]
 

@@ -267,10 +267,11 @@ def exec_log(handle: Handle, id_: int) -> list[tuple[str, dict]]:
 def test_the_exec_log_tells_how_the_process_ended(spool: SpoolMaker, handle: Handle, status: int, exited: dict):
     log = exec_log(handle, spool.add(*failed(status)).id)
     assert [name for name, _ in log] == [
-        "init", "starting", "shell.init", "shell.start", "shell.task-exit", "complete", "done",
+        "init", "starting", "shell.init", "shell.start", "shell.task-exit", "shell-exit", "complete", "done",
     ]  # fmt: skip
     assert log[4][1] == {"localid": 0, "rank": 0, "state": "Exited", **exited}
-    assert log[5][1] == {"status": status}
+    assert log[5][1] == {"rank": 0, "wait_status": status}
+    assert log[6][1] == {"status": status}
 
 
 def test_the_exec_log_of_a_job_that_never_ran_is_empty(spool: SpoolMaker, handle: Handle):

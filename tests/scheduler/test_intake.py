@@ -134,6 +134,23 @@ def test_no_more_are_queued_than_may_be(world: World) -> None:
     assert len(world.spool.files.drops) == 2
 
 
+def test_a_full_queue_refuses_what_comes_by_command(world: World) -> None:
+    """It cannot wait as a file does: submit and the requeue of a finished job say so, and no id is spent."""
+    world.add("a")
+    world.end(1)
+    world.scheduler.intake.queue_max = 1
+    world.add("b", urgency=0)
+    answers = [*world.ask("submit", text='{"command": ["true"]}'), *world.ask("requeue", id=1)]
+    assert [str(answer) for answer in answers] == [
+        "[Errno 22] the queue is full (queue_max = 1): a dropped file would wait"
+    ] * 2
+    world.ask("cancel", id=2)
+    world.settle()
+    world.ask("submit", text='{"command": ["true"]}')
+    world.settle()
+    assert world.job(3).id == 3
+
+
 def test_a_job_that_could_never_run_here_ends_at_once(world: World) -> None:
     """More cores than there are: an `alloc` exception, and its file goes."""
     world.add("big", cores=9)

@@ -64,7 +64,7 @@ class LocalExecutor:
         self.close()
         self._deliver = deliver
         deadline_s = time.monotonic() + _PATIENCE_S
-        asked = [[a.id, a.attempt, a.pid, a.start_ticks, a.boot_id, a.cores] for a in attempts]
+        asked = [[a.id, a.attempt, a.pid, a.start_ticks, a.boot_id, a.cores, a.userid] for a in attempts]
         hello: Message = ["hello", wire.VERSION, asked]
         try:
             spool_fd = wire.open_spool(self._spool)
@@ -290,6 +290,7 @@ class LocalExecutor:
 
 def _start(order: Start) -> Message:
     spec = order.spec
+    userid = order.userid if os.geteuid() == 0 else None  # nobody else can become others
     return [
         "start",
         order.id,
@@ -303,6 +304,8 @@ def _start(order: Start) -> Message:
         spec.time_limit_us,
         order.output,
         order.error,
+        userid,
+        spec.output is None,
     ]
 
 

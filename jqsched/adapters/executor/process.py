@@ -34,7 +34,7 @@ class Executor:
     def __init__(self, spool: str) -> None:
         self.spool_fd = open_spool(spool)
         self._record = Record(self.spool_fd)
-        self._launcher = Launcher(spool)
+        self._launcher = Launcher(spool, self.spool_fd)
         self._boot_id = boot_id()
         self._link: Link | None = None
         self._begun = False  # a scheduler said hello, so orders may have come
@@ -196,20 +196,20 @@ class Executor:
 
     # ---- orders ---------------------------------------------------------------------------------------------------
 
-    def _hello(self, version: int, asked: list[tuple[int, int, int, int, str, int]]) -> None:
+    def _hello(self, version: int, asked: list[tuple[int, int, int, int, str, int, int | None]]) -> None:
         """Say what became of these attempts. The first time, those that are unknown were a dead executor's; later ones
         were meant for this one, and never came."""
         if version != VERSION:
             self._send([["refused", f"executor {os.getpid()} speaks version {VERSION}; it ends when its jobs have"]])
             return
         never: list[Key] = []
-        for id_, attempt, pid, start_ticks, boot, cores in asked:
+        for id_, attempt, pid, start_ticks, boot, cores, userid in asked:
             key = (id_, attempt)
             if key in self._running or key in self._finished:
                 continue
             if not pid and (self._begun or self._record.after_clean_end):
                 never.append(key)
-            elif self._begun or not self._adopt(key, pid, start_ticks, boot, cores):
+            elif self._begun or not self._adopt(key, pid, start_ticks, boot, cores, userid):
                 self._finished[key] = (id_, attempt, None, None, pid, start_ticks, False)
         if not self._begun:
             self._record.begin(self._boot_id)
@@ -218,13 +218,13 @@ class Executor:
         running = [[*self._started(run)[1:], run.expired] for run in self._running.values()]
         self._send([["state", running, list(self._finished.values()), never]])
 
-    def _adopt(self, key: Key, pid: int, start_ticks: int, boot: str, cores: int) -> bool:
+    def _adopt(self, key: Key, pid: int, start_ticks: int, boot: str, cores: int, userid: int | None) -> bool:
         """Look for an attempt whose executor died, and watch over it from now on."""
         if boot not in ("", self._boot_id):
             return False
         if self._snapshot is None:
-            self._snapshot = Snapshot(self.spool_fd)
-        watched = self._snapshot.watch(key, pid, start_ticks)
+            self._snapshot = Snapshot(self.spool_fd, self._launcher.spool)
+        watched = self._snapshot.watch(key, pid, start_ticks, userid)
         if not watched:
             return False
         run = Run.of_adopted(key, cores, list(watched.values()))
@@ -330,7 +330,7 @@ class Executor:
                 if not pid:
                     return
                 if run := self._children.pop(pid, None):
-                    run.ended(status)
+                    run.ended(status, self._launcher.failure(pid, run.pids.index(pid)))
                     self._main_ended(run, pid)
 
     def _adopted_ended(self, fd: int) -> None:
@@ -341,12 +341,12 @@ class Executor:
 
     def _main_ended(self, run: Run, pid: int) -> None:
         run.mains.discard(pid)
-        if run.mains:
-            return
-        if run.stopping:
+        if run.mains and run.error:  # it could not be started: the other tasks are not left alone
+            self._begin_stop(run, 0)
+        elif not run.mains and run.stopping:
             run.wake_us = now_us()
             self._wake_by(run.wake_us)
-        else:
+        elif not run.mains:
             self._finish(run)
 
     def _finish(self, run: Run) -> None:
@@ -428,7 +428,7 @@ class Executor:
 
     def _members(self, run: Run) -> list[procfs.Process]:
         if self._snapshot is None:
-            self._snapshot = Snapshot(self.spool_fd)
+            self._snapshot = Snapshot(self.spool_fd, self._launcher.spool)
         return self._snapshot.members(run, set(self._children))
 
 

@@ -6,7 +6,7 @@ a pid alone is only a number that the kernel gives out again.
 
 import os
 import signal
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 
 _READ_BYTES = 1 << 20  # more than an environment of ours can hold
 _MARK = b"JQSCHED_JOB_ID="
@@ -32,12 +32,14 @@ class Process:
 
 
 class Mark:
-    """What a job's environment says of it: spool, id and attempt; `ranked` when it is one of several tasks."""
+    """What a job's environment says of it: spool, id and attempt; `ranked` when it is one of several tasks. `userid` is
+    the real user of the process that says so (-1: it is gone).
+    """
 
-    __slots__ = ("attempt", "id", "ranked", "spool")
+    __slots__ = ("attempt", "id", "ranked", "spool", "userid")
 
-    def __init__(self, spool: bytes, id_: int, attempt: int, ranked: bool) -> None:
-        self.spool, self.id, self.attempt, self.ranked = spool, id_, attempt, ranked
+    def __init__(self, spool: bytes, id_: int, attempt: int, ranked: bool, userid: int) -> None:
+        self.spool, self.id, self.attempt, self.ranked, self.userid = spool, id_, attempt, ranked, userid
 
 
 def _read(path: str) -> bytes:
@@ -66,10 +68,10 @@ def start_ticks(pid: int) -> int:
     return process.start_ticks if process else 0
 
 
-def everyone() -> dict[int, Process]:
-    """Look at all processes there are."""
-    found = (look(int(name)) for name in os.listdir("/proc") if name.isdecimal())
-    return {process.pid: process for process in found if process}
+def newcomers(known: Container[int]) -> list[Process]:
+    """Look at all processes there are but these."""
+    pids = [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+    return [process for pid in pids if pid not in known and (process := look(pid))]
 
 
 def mark(pid: int) -> Mark | None:
@@ -81,7 +83,13 @@ def mark(pid: int) -> Mark | None:
     id_, attempt = values.get(b"JQSCHED_JOB_ID", b""), values.get(b"JQSCHED_ATTEMPT", b"")
     if not (id_.isdigit() and attempt.isdigit()):
         return None
-    return Mark(values.get(b"JQSCHED_SPOOL", b""), int(id_), int(attempt), b"JQSCHED_TASK_RANK" in values)
+    ranked = b"JQSCHED_TASK_RANK" in values
+    return Mark(values.get(b"JQSCHED_SPOOL", b""), int(id_), int(attempt), ranked, _real_userid(pid))
+
+
+def _real_userid(pid: int) -> int:
+    _, found, rest = _read(f"/proc/{pid}/status").partition(b"\nUid:")
+    return int(rest.split(None, 1)[0]) if found else -1
 
 
 def tree(processes: Mapping[int, Process], is_root: Callable[[Process], bool]) -> list[Process]:

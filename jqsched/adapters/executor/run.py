@@ -8,9 +8,10 @@ import os
 import time
 
 from jqsched.adapters.executor import procfs
-from jqsched.adapters.executor.spawn import Order
+from jqsched.adapters.executor.spawn import Order, StartFailed
 from jqsched.adapters.executor.wire import Key
 
+_LOOKS_MOST = 20
 _TICK_US = 1_000_000 // os.sysconf("SC_CLK_TCK")
 
 
@@ -65,10 +66,12 @@ class Run:
         if not self.stopping:
             self.wake_us = 0 if limit_us is None else self.start_us + limit_us
 
-    def ended(self, status: int) -> None:
+    def ended(self, status: int, failed: StartFailed | None) -> None:
         """One of its tasks ended with this wait status; that of the attempt is the largest, or why it did not start."""
         code = os.waitstatus_to_exitcode(status)
-        if self.error is None:
+        if self.error is None and failed:
+            self.status, self.error = failed.status, str(failed)
+        elif self.error is None:
             self.status = max(self.status or 0, (code if code >= 0 else 128 - code) << 8)
 
     def look_up_start(self) -> None:
@@ -80,41 +83,58 @@ class Run:
 class Snapshot:
     """All processes of one moment, and which of them carry the marks of a job of this spool."""
 
-    def __init__(self, spool_fd: int) -> None:
-        self.processes = procfs.everyone()
-        self._marked: dict[Key, list[tuple[procfs.Process, procfs.Mark]]] = {}
+    def __init__(self, spool_fd: int, spool: str) -> None:
+        self._spool = os.fsencode(spool)
+        self._here = os.fstat(spool_fd)
         self._is_spool: dict[bytes, bool] = {}
-        here = os.fstat(spool_fd)
-        for process in self.processes.values():
-            mark = procfs.mark(process.pid)
-            if mark and self._same(mark.spool, here):
-                self._marked.setdefault((mark.id, mark.attempt), []).append((process, mark))
+        self._look()
 
-    def _same(self, path: bytes, here: os.stat_result) -> bool:
-        """Say whether this path is the spool, whatever name it was started under."""
+    def _look(self) -> None:
+        self.processes: dict[int, procfs.Process] = {}
+        self._marked: dict[Key, list[tuple[procfs.Process, procfs.Mark]]] = {}
+        # Again until nobody is new: who ended before he was asked may have left a child, which has a higher pid.
+        for _ in range(_LOOKS_MOST):
+            new = procfs.newcomers(self.processes)
+            for process in new:
+                self.processes[process.pid] = process
+                mark = procfs.mark(process.pid)
+                if mark and self._same(mark, self._here):
+                    self._marked.setdefault((mark.id, mark.attempt), []).append((process, mark))
+            if not new:
+                break
+
+    def _same(self, mark: procfs.Mark, here: os.stat_result) -> bool:
+        """Say whether a mark is of this spool, whatever name that was started under; a path that another user says is
+        not followed."""
+        path = mark.spool
+        if mark.userid != os.geteuid():
+            return path == self._spool
         if path not in self._is_spool:
             self._is_spool[path] = False
             with contextlib.suppress(OSError, ValueError):
                 self._is_spool[path] = os.path.samestat(os.stat(path), here)
         return self._is_spool[path]
 
-    def mains(self, key: Key, pid: int, start_ticks: int) -> list[procfs.Process]:
+    def mains(self, key: Key, pid: int, start_ticks: int, userid: int | None = None) -> list[procfs.Process]:
         """Return the main processes of an attempt whose executor died; none: it is gone.
 
         A main process leads its session. The recorded one is known by its start time, others (several tasks; a pid that
-        was never told) by their environment.
+        was never told) by their environment, if they are ours or of the user whose attempt it is: anybody can write
+        such marks.
         """
+        believed = (os.geteuid(), userid)
         recorded = self.processes.get(pid)
         found = [recorded] if recorded and recorded.start_ticks == start_ticks and recorded.alive else []
-        marked = [(process, mark) for process, mark in self._marked.get(key, ()) if process.alive]
+        candidates = self._marked.get(key, ())
+        marked = [(process, mark) for process, mark in candidates if process.alive and mark.userid in believed]
         leaders = [(process, mark) for process, mark in marked if process.pid == process.session]
         if found:
             return found + [process for process, mark in leaders if mark.ranked and process is not recorded]
         return [process for process, _ in leaders or marked]
 
-    def watch(self, key: Key, pid: int, start_ticks: int) -> dict[int, procfs.Process]:
+    def watch(self, key: Key, pid: int, start_ticks: int, userid: int | None) -> dict[int, procfs.Process]:
         """Open a pidfd of each main process that still lives."""
-        watched = ((procfs.watch(main), main) for main in self.mains(key, pid, start_ticks))
+        watched = ((procfs.watch(main), main) for main in self.mains(key, pid, start_ticks, userid))
         return {fd: main for fd, main in watched if fd is not None}
 
     def members(self, run: Run, others: set[int]) -> list[procfs.Process]:
@@ -122,8 +142,17 @@ class Snapshot:
 
         That is: its main processes, what was seen before, its sessions, what carries its marks, and what descends from
         any of these. A session's number is trusted while its leader's pid cannot be given out again, and after that
-        where an orphan of ours is in it.
+        where an orphan of ours is in it. That nobody is left counts when it was seen twice: one look may fall into the
+        moment in which a process becomes another program, and has no marks.
         """
+        found = self._members(run, others)
+        if run.stopping and not found:
+            self._look()
+            found = self._members(run, others)
+        run.known = {process.identity for process in found}
+        return found
+
+    def _members(self, run: Run, others: set[int]) -> list[procfs.Process]:
         marked = {process.pid for process, _ in self._marked.get(run.key, ())}
         orphans_of = set(run.pids) - others
         own = os.getpid()
@@ -136,6 +165,4 @@ class Snapshot:
                 or (process.ppid == own and process.session in orphans_of)
             )
 
-        found = [process for process in procfs.tree(self.processes, is_root) if process.alive]
-        run.known = {process.identity for process in found}
-        return found
+        return [process for process in procfs.tree(self.processes, is_root) if process.alive]

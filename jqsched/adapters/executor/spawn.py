@@ -1,4 +1,5 @@
-"""How an order becomes processes: environment, command lookup, folder, output files, posix_spawn.
+"""How an order becomes processes: environment, command lookup, folder, output files, posix_spawn; or `become`, where
+they are another user's.
 
 Rule: a process gets exactly what is documented and nothing else: no descriptor but 0, 1 and 2, no signal ignored or
 blocked, no variable of the scheduler's environment. Standard library only (see `wire`).
@@ -9,7 +10,9 @@ import os
 import pwd
 import signal
 import stat
+from functools import partial
 
+from jqsched.adapters.executor import become
 from jqsched.adapters.executor.wire import Key
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -19,9 +22,15 @@ _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC 
 
 
 class Order:
-    """The order to run one attempt, as it came over the wire; `error` None means together with `output`."""
+    """The order to run one attempt, as it came over the wire; `error` None means together with `output`.
 
-    __slots__ = ("command", "cores", "cwd", "env", "error", "key", "limit_us", "name", "output", "tasks")
+    `userid` None: as this process's own user. `in_spool`: the output file is the default one, which its user cannot
+    reach: it is made for him.
+    """
+
+    __slots__ = (
+        "command", "cores", "cwd", "env", "error", "in_spool", "key", "limit_us", "name", "output", "tasks", "userid",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -36,11 +45,14 @@ class Order:
         limit_us: int | None,
         output: str,
         error: str | None,
+        userid: int | None,
+        in_spool: bool,
     ) -> None:
         self.key: Key = (id_, attempt)
         self.command, self.name, self.cwd, self.env = command, name, cwd, env
         self.cores, self.tasks, self.limit_us = cores, tasks, limit_us
         self.output, self.error = output, error
+        self.userid, self.in_spool = userid, in_spool
 
 
 class NotNow(Exception):
@@ -56,11 +68,12 @@ class StartFailed(Exception):
 
 
 class Launcher:
-    """Starts orders for one spool, with the environment of the user whom this process runs as."""
+    """Starts orders for one spool, with the environment of the user whom they run as."""
 
-    def __init__(self, spool: str) -> None:
-        self._base = _user_environment()
-        self._spool = spool
+    def __init__(self, spool: str, spool_fd: int) -> None:
+        self._base = _own_environment()
+        self.spool, self._spool_fd = spool, spool_fd
+        self._complaints: dict[int, int] = {}  # by the pid of a task of another user: where it says why it failed
         self._host = os.uname().nodename
         # What this process ignores, itself or by inheritance (nohup), a job does not.
         self._reset = [s for s in signal.valid_signals() if signal.getsignal(s) is signal.SIG_IGN]
@@ -70,25 +83,34 @@ class Launcher:
         try:
             self._launch(order, pids)
         except StartFailed as failure:
-            raise self._say(pids, str(failure), failure.status) from failure
+            raise StartFailed(self._say(len(pids), str(failure)), failure.status) from failure
         except OSError as failure:
             if failure.errno in _LATER and not pids:
                 raise NotNow from failure
-            raise self._say(pids, _describe(failure, order.command[0])) from failure
+            raise StartFailed(self._say(len(pids), _describe(failure, order.command[0]))) from failure
         except ValueError as failure:  # a NUL or a lone surrogate where the kernel takes none
-            raise self._say(pids, f"{order.command[0]}: {failure}") from failure
+            raise StartFailed(self._say(len(pids), f"{order.command[0]}: {failure}")) from failure
 
-    def _say(self, pids: list[int], text: str, status: int = NOT_STARTED) -> StartFailed:
-        return StartFailed(f"task {len(pids)} (host {self._host}): start failed: {text}", status)
+    def failure(self, pid: int, rank: int) -> StartFailed | None:
+        """Say why a task that has ended could not be started; None: it was. Once for each pid that is reaped."""
+        fd = self._complaints.pop(pid, None)
+        said = None if fd is None else become.complaint(fd)
+        return None if said is None else StartFailed(self._say(rank, said[1]), said[0])
+
+    def _say(self, rank: int, text: str) -> str:
+        return f"task {rank} (host {self._host}): start failed: {text}"
 
     def _launch(self, order: Order, pids: list[int]) -> None:
+        if order.userid is not None:
+            self._launch_as(order.userid, order, pids)
+            return
         fds: list[int] = []
         os.chdir(order.cwd)  # always anew: a folder that was replaced since is another folder
         try:
             fds.append(_open_output(order.output))
             if order.error is not None:
                 fds.append(_open_output(order.error))
-            env = self._environment(order)
+            env = self._environment(order, self._base)
             path = _find(order.command[0], env["PATH"])
             for rank in range(order.tasks):
                 if order.tasks > 1:
@@ -112,10 +134,63 @@ class Launcher:
             failure.filename = command[0]  # as it was asked for, not where it was found
             raise
 
-    def _environment(self, order: Order) -> dict[str, str]:
-        env = self._base | dict(order.env)
+    def _launch_as(self, userid: int, order: Order, pids: list[int]) -> None:
+        """Start tasks of another user; what goes wrong once they are forked is told when they have ended."""
+        out = self._open_in_spool(order.output, userid) if order.in_spool else None
+        try:
+            for rank in range(order.tasks):
+                pid, fd = become.fork_as(userid, partial(self._begin, order, rank, out), _explain, self._reset)
+                pids.append(pid)
+                self._complaints[pid] = fd
+        finally:
+            if out is not None:
+                os.close(out)
+
+    def _begin(self, order: Order, rank: int, out: int | None, user: pwd.struct_passwd) -> None:
+        """Become the task, in the child and as its user."""
+        env = self._environment(order, _environment_of(user))
+        if order.tasks > 1:
+            env["JQSCHED_TASK_RANK"] = str(rank)
+        os.chdir(order.cwd)
+        out = _open_output(order.output) if out is None else out
+        err = out if order.error is None else _open_output(order.error)
+        path = _find(order.command[0], env["PATH"])
+        os.dup2(out, 1)
+        os.dup2(err, 2)
+        try:
+            os.execve(path, order.command, env)  # noqa: S606  # a job is whatever its user says
+        except FileNotFoundError as failure:
+            raise StartFailed(f"{order.command[0]}: {os.strerror(errno.ENOENT)}", NOT_FOUND) from failure
+        except OSError as failure:
+            failure.filename = order.command[0]
+            raise
+        except ValueError as failure:
+            raise StartFailed(f"{order.command[0]}: {failure}") from failure
+
+    def _open_in_spool(self, path: str, userid: int) -> int:
+        """Make or open the default output file of another user, in a folder that only we write to."""
+        folder = os.open("output", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._spool_fd)
+        try:
+            fd = _open_output(os.path.basename(path), folder)
+        finally:
+            os.close(folder)
+        try:
+            found = os.fstat(fd)
+            if found.st_nlink != 1:
+                raise StartFailed(f"{path}: has another name (a hard link)")
+            if found.st_uid == os.geteuid() and not found.st_size:  # new, or we died before the next line
+                os.fchown(fd, userid, -1)
+            elif found.st_uid != userid:
+                raise StartFailed(f"{path}: belongs to user {found.st_uid}")
+        except BaseException:  # whatever it was, the descriptor is not left behind
+            os.close(fd)
+            raise
+        return fd
+
+    def _environment(self, order: Order, base: dict[str, str]) -> dict[str, str]:
+        env = base | dict(order.env)
         env["JQSCHED_JOB_ID"], env["JQSCHED_ATTEMPT"] = str(order.key[0]), str(order.key[1])
-        env["JQSCHED_NAME"], env["JQSCHED_SPOOL"] = order.name, self._spool
+        env["JQSCHED_NAME"], env["JQSCHED_SPOOL"] = order.name, self.spool
         return env
 
 
@@ -123,13 +198,29 @@ def _describe(failure: OSError, command: str) -> str:
     return f"{failure.filename or command}: {os.strerror(failure.errno or 0)}"
 
 
-def _user_environment() -> dict[str, str]:
-    """Make what a job's environment is made from: a login's, without the login."""
+def _explain(failure: BaseException) -> tuple[int, str]:
+    """Say what kept a task of another user from starting."""
+    if isinstance(failure, StartFailed):
+        return failure.status, str(failure)
+    if isinstance(failure, OSError) and failure.errno:
+        return NOT_STARTED, f"{failure.filename or 'becoming its user'}: {os.strerror(failure.errno)}"
+    return NOT_STARTED, str(failure)
+
+
+def _own_environment() -> dict[str, str]:
+    """Make what the environment of our own user's jobs is made from."""
     try:
-        user = pwd.getpwuid(os.geteuid())
-        name, home, shell = user.pw_name, user.pw_dir, user.pw_shell
+        return _environment_of(pwd.getpwuid(os.geteuid()))
     except KeyError:  # a uid without a name, as in containers
-        name, home, shell = str(os.geteuid()), "/", ""
+        return _login(str(os.geteuid()), "/", "")
+
+
+def _environment_of(user: pwd.struct_passwd) -> dict[str, str]:
+    return _login(user.pw_name, user.pw_dir, user.pw_shell)
+
+
+def _login(name: str, home: str, shell: str) -> dict[str, str]:
+    """Make a login's environment, without the login."""
     return {
         "PATH": PATH,
         "HOME": home,
@@ -173,10 +264,10 @@ def _find(command: str, path: str) -> str:
     raise StartFailed(f"{command}: {os.strerror(errno.ENOENT)}", NOT_FOUND)
 
 
-def _open_output(path: str) -> int:
+def _open_output(path: str, folder: int | None = None) -> int:
     """Open an output file to append. A FIFO, a socket, a disk or a link is none."""
     try:
-        fd = os.open(path, _APPEND, 0o600)
+        fd = os.open(path, _APPEND, 0o600, dir_fd=folder)
     except OSError as failure:
         if failure.errno in (errno.ENXIO, errno.EISDIR):  # a FIFO that nobody reads, a socket; a folder
             raise StartFailed(f"{path}: not a regular file") from failure

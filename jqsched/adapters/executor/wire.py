@@ -6,7 +6,7 @@ A line is a JSON list of messages, so one write carries many; a message is a lis
 
 | order                                                           | answered by                            |
 |-----------------------------------------------------------------|----------------------------------------|
-| hello, version, [[id, attempt, pid, start_ticks, boot_id, cores]] | state, or refused and the end          |
+| hello, version, [[id, attempt, pid, start_ticks, boot_id, cores, userid]] | state, or refused and the end |
 | limits, max_running, cores, grace_us                             |                                        |
 | start, id, attempt, and the fields of `spawn.Order`     | started, finished                      |
 | withdraw, [[id, attempt]]                                        | withdrawn, or started/finished again   |
@@ -23,7 +23,7 @@ import json
 import os
 import socket
 
-VERSION = 1
+VERSION = 2
 LOCK = "jqsched-executor.lock"
 SOCKET = "jqsched-executor.sock"
 STATE = "jqsched-executor.state"  # JSON, but not by its name: the folder is a drop zone
@@ -101,6 +101,8 @@ class Link:
                 return
             except OSError:
                 self._broken = True
+                with contextlib.suppress(OSError):  # the other end may live (ENOBUFS): both are to notice
+                    self.sock.shutdown(socket.SHUT_RDWR)
                 break
             del self._out[:sent]
         if self._broken:

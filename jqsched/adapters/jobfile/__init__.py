@@ -6,18 +6,30 @@ Rule: reading never raises and never guesses: a `Draft`, or a `BadFile` with all
 from jqsched.adapters.jobfile.document import BadFile, bad, read_document
 from jqsched.adapters.jobfile.job import as_json, read_job
 from jqsched.adapters.jobfile.strict import Strict
-from jqsched.adapters.jobfile.trusted import Content, Refusal, distrust, open_to_others, read_trusted
+from jqsched.adapters.jobfile.trusted import (
+    Content,
+    Distrust,
+    Refusal,
+    distrust,
+    distrust_drop,
+    open_to_others,
+    other_owner,
+    read_trusted,
+)
 from jqsched.adapters.jobfile.written import write_job
 
 __all__ = [
     "BadFile",
     "Content",
+    "Distrust",
     "Refusal",
     "Strict",
     "as_json",
     "bad",
     "distrust",
+    "distrust_drop",
     "open_to_others",
+    "other_owner",
     "read_document",
     "read_job",
     "read_trusted",

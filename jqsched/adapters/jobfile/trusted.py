@@ -1,4 +1,5 @@
-"""Whose files are read at all: regular files of the scheduler's user (or root) that no one else may write to.
+"""Whose files are read at all: regular files of the scheduler's user (or root) that no one else may write to; and where
+the scheduler runs jobs as the owners of their files, those of any user.
 
 Rule: a file is opened once, following no link and waiting for nobody; what it is and whose is asked of that descriptor,
 and its content is read through it. Nothing is read before that, and never more than 1 MiB.
@@ -6,7 +7,9 @@ and its content is read through it. Nothing is read before that, and never more 
 
 import errno
 import os
+import pwd
 import stat
+from collections.abc import Callable
 
 from attrs import frozen
 
@@ -26,7 +29,11 @@ _REFUSED = {
     errno.ENXIO: "is a socket: only regular files are read",
     errno.ENODEV: "is a device: only regular files are read",
 }
-_UNREADABLE = {errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ETXTBSY, errno.EOVERFLOW}
+# EAGAIN: its owner holds a lease on it (fcntl(2)), which opening would have to wait for
+_UNREADABLE = {errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ETXTBSY, errno.EOVERFLOW, errno.EAGAIN}
+
+# Says why a file with this stat is not read; empty when it is.
+Distrust = Callable[[os.stat_result], str]
 
 
 @frozen
@@ -45,7 +52,51 @@ class Refusal:
     unreadable: bool = False
 
 
-def read_trusted(name: str, dir_fd: int | None = None) -> Content | Refusal:
+def distrust(found: os.stat_result, owner: int | None = None) -> str:
+    """Say why a file with this stat is not read; empty when it is. `owner`: another user, whose it may be as well."""
+    if not stat.S_ISREG(found.st_mode):
+        return f"is {_KINDS.get(stat.S_IFMT(found.st_mode), 'no file')}: only regular files are read"
+    if found.st_uid not in (os.geteuid(), 0, owner):
+        return f"is owned by user {found.st_uid}: only files of user {_and(owner)}{os.geteuid()} or root are read"
+    if open_to_others(found):
+        return f"may be written to by others (mode {stat.S_IMODE(found.st_mode):04o}): chmod go-w"
+    if found.st_size > SIZE_MAX_BYTES:
+        return f"is too large: {found.st_size} bytes, at most {SIZE_MAX_BYTES}"
+    return ""
+
+
+def distrust_drop(found: os.stat_result) -> str:
+    """Say why a file with this stat does not become a job of its owner, whoever that is; empty when it does.
+
+    Whoever dropped it need not be its owner: a hard link can be made to a file of somebody else. So it must have one
+    name only, and nobody else may have had a hand in it.
+    """
+    if stat.S_ISREG(found.st_mode):
+        if found.st_nlink > 1:
+            return f"has {found.st_nlink} names (hard links): only files with one are run as their owners"
+        if not _is_known(found.st_uid):
+            return f"is owned by user {found.st_uid}, whom this system does not know"
+    return distrust(found, found.st_uid)
+
+
+def other_owner(found: os.stat_result) -> int | None:
+    """The user whose job this trusted file is; None: the scheduler's own."""
+    return None if found.st_uid in (os.geteuid(), 0) else found.st_uid
+
+
+def _and(owner: int | None) -> str:
+    return "" if owner is None else f"{owner}, "
+
+
+def _is_known(userid: int) -> bool:
+    try:
+        pwd.getpwuid(userid)
+    except KeyError:
+        return False
+    return True
+
+
+def read_trusted(name: str, dir_fd: int | None = None, distrusted: Distrust = distrust) -> Content | Refusal:
     """Open, check and read a file. Raises OSError for what is no fault of the file (no descriptors left), and
     FileNotFoundError when there is none.
     """
@@ -55,8 +106,8 @@ def read_trusted(name: str, dir_fd: int | None = None) -> Content | Refusal:
         return _not_opened(wrong)
     try:
         found = os.fstat(fd)
-        if distrusted := distrust(found):
-            return Refusal(distrusted)
+        if why := distrusted(found):
+            return Refusal(why)
         return Content(os.read(fd, found.st_size + 1), found)
     except OSError as wrong:
         return _not_opened(wrong)
@@ -72,23 +123,10 @@ def _not_opened(wrong: OSError) -> Refusal:
     raise wrong
 
 
-def distrust(found: os.stat_result) -> str:
-    """Say why a file with this stat is not read; empty when it is."""
-    if not stat.S_ISREG(found.st_mode):
-        return f"is {_KINDS.get(stat.S_IFMT(found.st_mode), 'no file')}: only regular files are read"
-    if found.st_uid not in (os.geteuid(), 0):
-        return f"is owned by user {found.st_uid}: only files of user {os.geteuid()} or root are read"
-    if open_to_others(found):
-        return f"may be written to by others (mode {stat.S_IMODE(found.st_mode):04o}): chmod go-w"
-    if found.st_size > SIZE_MAX_BYTES:
-        return f"is too large: {found.st_size} bytes, at most {SIZE_MAX_BYTES}"
-    return ""
-
-
 def open_to_others(found: os.stat_result) -> bool:
-    """Whether others may write to it. The group counts as others, except our own one: where each user has a group of
-    his own, umask is 002 and all his files are writable by it.
+    """Whether others may write to it. The group counts as others, except our own one with a file of ours: where each
+    user has a group of his own, umask is 002 and all his files are writable by it.
     """
     return bool(found.st_mode & stat.S_IWOTH) or (
-        bool(found.st_mode & stat.S_IWGRP) and found.st_gid not in (os.getegid(), 0)
+        bool(found.st_mode & stat.S_IWGRP) and (found.st_gid not in (os.getegid(), 0) or other_owner(found) is not None)
     )

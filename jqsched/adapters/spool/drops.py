@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from attrs import frozen
 
-from jqsched.adapters.jobfile import BadFile, Content, Refusal, as_json, distrust, read_job
+from jqsched.adapters.jobfile import BadFile, Content, Distrust, Refusal, as_json, distrust, other_owner, read_job
 from jqsched.adapters.spool.folder import Folder, escaped, is_same, signature
 from jqsched.adapters.spool.quiet import Quiet
 from jqsched.adapters.spool.rejects import Rejects
@@ -59,8 +59,11 @@ class Drops:
     where they are until they change.
     """
 
-    def __init__(self, root: Folder, jobs: Folder, rejects: Rejects, quiet: Quiet, cwd: str) -> None:
+    def __init__(
+        self, root: Folder, jobs: Folder, rejects: Rejects, quiet: Quiet, cwd: str, distrusted: Distrust = distrust
+    ) -> None:
         self._root, self._jobs, self._rejects, self._quiet, self._cwd = root, jobs, rejects, quiet, cwd
+        self._distrusted = distrusted
         self._next_id = 1
         self._rung = True
         self._hints: dict[str, bool] = {}
@@ -182,9 +185,9 @@ class Drops:
     def _read(self, drop: Drop) -> Content | Refusal:
         if not drop.arrived and drop.entry in self._odd:  # opening a device may do things
             self._odd.discard(drop.entry)
-            if text := distrust(self._root.stat(drop.entry)):
+            if text := self._distrusted(self._root.stat(drop.entry)):
                 return Refusal(text)
-        return self._folder(drop).read(drop.entry)
+        return self._folder(drop).read(drop.entry, self._distrusted)
 
     def _refuse(self, drop: Drop, errors: tuple[str, ...], unreadable: bool = False) -> tuple[str, str] | None:
         self._hints.pop(drop.key, None)
@@ -228,7 +231,7 @@ class Drops:
                 self._rung = True
                 return None
             if suffix == ".toml":
-                found = self._convert(id_, text)
+                found = self._convert(id_, text, other_owner(content.stat))
         except OSError as wrong:
             if wrong.errno == errno.ENOENT and not self._jobs.has(entry):
                 return None  # its owner took it away again
@@ -236,7 +239,7 @@ class Drops:
                 self._halfway.append(Drop(entry, drop.name, arrived=True))
             raise
         seen(id_, signature(found))
-        return Taken(id_, drop.name, job, text)
+        return Taken(id_, drop.name, job, text, other_owner(content.stat))
 
     def _move(self, drop: Drop, suffix: str) -> int:
         while True:
@@ -253,9 +256,12 @@ class Drops:
                 raise
             return id_
 
-    def _convert(self, id_: int, text: str) -> os.stat_result:
-        """Write `jobs/ID.json` beside `jobs/ID.toml`, and remove the latter: it has had our own name since the move."""
-        self._jobs.write(f".new-{id_}", text.encode())
+    def _convert(self, id_: int, text: str, owner: int | None) -> os.stat_result:
+        """Write `jobs/ID.json` beside `jobs/ID.toml`, and remove the latter: it has had our own name since the move.
+
+        It is its owner's as well: after a crash that is all that tells whose job it is.
+        """
+        self._jobs.write(f".new-{id_}", text.encode(), owner)
         self._jobs.move(f".new-{id_}", self._jobs, f"{id_}.json")
         self._jobs.unlink(f"{id_}.toml")
         return self._jobs.stat(f"{id_}.json")

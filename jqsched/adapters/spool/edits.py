@@ -6,10 +6,11 @@ content with the file as last accepted, which others keep. Source: design.md sec
 
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from attrs import frozen
 
-from jqsched.adapters.jobfile import Content, Refusal, read_job
+from jqsched.adapters.jobfile import Content, Refusal, distrust, read_job
 from jqsched.adapters.spool.folder import Folder, signature
 from jqsched.adapters.spool.quiet import Quiet
 from jqsched.core.job import Draft
@@ -22,10 +23,13 @@ _GONE = 0
 
 @frozen
 class Known:
-    """What is known of a live job: its name, and its file as last accepted (None: not durable yet)."""
+    """What is known of a live job: its name, its file as last accepted (None: not durable yet), and whose it is (None:
+    the scheduler's own user's).
+    """
 
     name: str
     text: str | None
+    userid: int | None = None
 
 
 class Edits:
@@ -85,7 +89,7 @@ class Edits:
             if self._signatures.get(id_) == sign:
                 self._quiet.forget(key)
                 return None
-            content = self._jobs.read(entry)
+            content = self._jobs.read(entry, partial(distrust, owner=known.userid))
         except FileNotFoundError:
             return self._missing(id_, at_start=at_start)
         if isinstance(content, Refusal):
@@ -112,7 +116,7 @@ class Edits:
             return None
         if not content.data.strip(b"\0 \r\n\t") and known.text:
             self._log.warning("jobs/%d.json was empty, as a power cut leaves it: restored", id_)
-            self.write(id_, known.text, over=True)
+            self.write(id_, known.text, known.userid, over=True)
             return None
         return self._tell(id_, sign, Edit(id_, errors="\n".join(job.errors)))
 
@@ -123,10 +127,10 @@ class Edits:
 
     # ---- what we do to them ---------------------------------------------------------------------------------------
 
-    def write(self, id_: int, text: str, *, over: bool = False) -> None:
+    def write(self, id_: int, text: str, owner: int | None = None, *, over: bool = False) -> None:
         """Make a job's file. FileExistsError: there is one, unless it is to be written over."""
         new, entry = f".new-{id_}", f"{id_}.json"
-        self._jobs.write(new, text.encode())
+        self._jobs.write(new, text.encode(), owner)
         if over:
             self._jobs.replace(new, entry)
         else:

@@ -11,7 +11,9 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from jqsched.adapters.jobfile import open_to_others, read_job, write_job
+from attrs import evolve
+
+from jqsched.adapters.jobfile import distrust, distrust_drop, open_to_others, read_job, write_job
 from jqsched.adapters.spool.drops import Drops
 from jqsched.adapters.spool.edits import Edits, Known
 from jqsched.adapters.spool.folder import Folder, escaped
@@ -22,6 +24,7 @@ from jqsched.core.job import Draft
 from jqsched.ports import Clock, Edit, Harvest, PortError
 
 FOLDERS = ("jobs", "output", "rejected", "archive")
+DROP = "drop"  # where users drop files that run as their owners: nothing else is in it
 
 
 class SpoolRefused(Exception):
@@ -45,26 +48,44 @@ def _port_error(doing: str, wrong: OSError) -> PortError:
 class FileSpool:
     """The spool directory. All methods are the loop's, except where they say: any thread.
 
-    `known` tells the name and the accepted file of a live job (None: there is no such job).
+    `known` tells the name and the accepted file of a live job (None: there is no such job). With `run_as_owner`, a file
+    of another user is that user's job, and there is a second drop zone, `drop/`, for all to write to.
     """
 
-    def __init__(self, root: str, log: logging.Logger, clock: Clock, known: Callable[[int], Known | None]) -> None:
+    def __init__(
+        self,
+        root: str,
+        log: logging.Logger,
+        clock: Clock,
+        known: Callable[[int], Known | None],
+        *,
+        run_as_owner: bool = False,
+    ) -> None:
         """Open the spool and make what is missing. Raises SpoolRefused, or PortError when the disk is at fault."""
         self.root = os.path.abspath(root)
         self._log = log
-        self._folders = _open(self.root, log)
+        self._folders = _open(self.root, log, run_as_owner=run_as_owner)
         top, jobs, rejected = self._folders["."], self._folders["jobs"], self._folders["rejected"]
         cwd = self._cwd = os.path.dirname(self.root)
         self._rejects = Rejects(rejected)
         self._edit_quiet = Quiet(clock)
-        self._drops = Drops(top, jobs, self._rejects, Quiet(clock), cwd)
+        zones = [top, self._folders[DROP]] if run_as_owner else [top]
+        trust = distrust_drop if run_as_owner else distrust
+        self._zones = [Drops(zone, jobs, self._rejects, Quiet(clock), cwd, trust) for zone in zones]
         self._edits = Edits(jobs, self._edit_quiet, cwd, known, log)
 
     # ---- bells (any thread) ---------------------------------------------------------------------------------------
 
     def ring(self, name: str | None = None, settled: bool = False) -> None:
         """Look again at the drop zone. With a name: closed by its writer, or (settled) renamed in whole. Any thread."""
-        self._drops.ring(name, settled)
+        self._zones[0].ring(name, settled)
+        if name is None:
+            self.ring_shared()
+
+    def ring_shared(self, name: str | None = None, settled: bool = False) -> None:
+        """The same for `drop/`, where there is one. Any thread."""
+        for zone in self._zones[1:]:
+            zone.ring(name, settled)
 
     def own_change(self, id_: int) -> bool:
         """Whether a change of `jobs/ID.json` is our own or known, so that nobody need look. Any thread; one stat."""
@@ -75,12 +96,22 @@ class FileSpool:
     @_port("taking dropped files")
     def intake(self, next_id: int, most: int) -> Harvest:
         """Take up to `most` dropped files. PortError: nothing was taken by this call, and all is where it was."""
-        return self._drops.intake(next_id, most, self._edits.seen)
+        whole = Harvest()
+        for zone in self._zones:
+            room = most - len(whole.taken) - len(whole.refused)
+            following = max([next_id, *(taken.id + 1 for taken in whole.taken)])
+            try:
+                whole = _together(whole, zone.intake(following, room, self._edits.seen))
+            except OSError:
+                if not whole.taken and not whole.refused:
+                    raise
+                return evolve(whole, more=True)  # it is raised again by the next call, which takes nothing before
+        return whole
 
     @_port("looking for files that a crash left")
     def leftovers(self, live: Callable[[int], bool], finished: Callable[[int], bool], next_id: int) -> Harvest:
         """At start: take the files in `jobs/` that no job is known for, and remove those of finished jobs."""
-        return take_leftovers(self._folders["jobs"], self._drops, self._edits, live, finished, next_id)
+        return take_leftovers(self._folders["jobs"], self._zones[0], self._edits, live, finished, next_id)
 
     @_port("setting a file aside")
     def refuse(self, id_: int, name: str, errors: str) -> None:
@@ -106,16 +137,18 @@ class FileSpool:
     # ---- job files ------------------------------------------------------------------------------------------------
 
     @_port("writing a job file")
-    def write(self, id_: int, text: str) -> None:
-        """Make `jobs/ID.json`. What lies there already is set aside, unless it is empty."""
+    def write(self, id_: int, text: str, userid: int | None = None) -> None:
+        """Make `jobs/ID.json`, another user's if one is given. What lies there is set aside, unless it is empty."""
+        if os.geteuid() != 0:  # of a spool that was another user's, say: nobody else can give files away
+            userid = None
         try:
-            self._edits.write(id_, text)
+            self._edits.write(id_, text, userid)
         except FileExistsError:
             jobs, entry = self._folders["jobs"], f"{id_}.json"
             found = jobs.stat(entry)
             if not stat.S_ISREG(found.st_mode) or found.st_size > 0:
                 self._rejects.set_aside(jobs, entry, entry, (f"job {id_} came by command; this file was in its place",))
-            self._edits.write(id_, text, over=True)
+            self._edits.write(id_, text, userid, over=True)
 
     @_port("looking at job files")
     def edits(self, ids: Iterable[int], *, at_start: bool = False) -> list[Edit]:
@@ -158,8 +191,9 @@ class FileSpool:
     @_port("syncing the spool")
     def sync(self) -> None:
         """Make renames durable: first where files went to, then where they came from. The store's thread."""
-        for name in ("jobs", "rejected", "."):
-            self._folders[name].sync()
+        for name in ("jobs", "rejected", DROP, "."):
+            if name in self._folders:
+                self._folders[name].sync()
 
     @_port("looking at the spool")
     def check_alive(self) -> None:
@@ -175,15 +209,26 @@ class FileSpool:
             folder.close()
 
 
-def _open(root: str, log: logging.Logger) -> dict[str, Folder]:
+def _together(first: Harvest, then: Harvest) -> Harvest:
+    again = [us for us in (first.again_us, then.again_us) if us is not None]
+    return Harvest(
+        first.taken + then.taken, first.refused + then.refused, first.more or then.more, min(again, default=None)
+    )
+
+
+def _open(root: str, log: logging.Logger, *, run_as_owner: bool) -> dict[str, Folder]:
     folders: dict[str, Folder] = {}
     try:
         top = folders["."] = Folder(root)
         _check(top, top, log)
-        for name in FOLDERS:
-            folders[name] = Folder(f"{root}/{name}", top)
-            if name in ("jobs", "rejected"):
-                _check(folders[name], top, log)
+        if run_as_owner:
+            _check_closed(top)
+        for name in (*FOLDERS, DROP) if run_as_owner else FOLDERS:
+            folder = folders[name] = Folder(f"{root}/{name}", top)
+            if name == DROP and folder.dirty:  # just made; else it is as its owner wants it
+                os.fchmod(folder.fd, 0o1733)
+            if name in ("jobs", "rejected", DROP):
+                _check(folder, top, log)
     except (OSError, SpoolRefused) as wrong:
         for folder in folders.values():
             folder.close()
@@ -199,9 +244,20 @@ def _check(folder: Folder, top: Folder, log: logging.Logger) -> None:
     mode = stat.S_IMODE(found.st_mode)
     if found.st_uid not in (os.geteuid(), 0):
         raise SpoolRefused(f"{shown} belongs to user {found.st_uid}: a spool belongs to the one who runs its scheduler")
-    if open_to_others(found) and not (mode & stat.S_ISVTX and folder is top):
+    is_zone = folder is top or os.path.basename(folder.path) == DROP
+    if open_to_others(found) and not (mode & stat.S_ISVTX and is_zone):
         raise SpoolRefused(f"{shown} may be written to by others (mode {mode:04o}): chmod 0700, or 1733 to take drops")
     if found.st_dev != os.fstat(top.fd).st_dev:
         raise SpoolRefused(f"{shown} is on another file system than the spool: files cannot be renamed into it")
     if folder is top and mode & (stat.S_IRGRP | stat.S_IROTH):
         log.warning("%s may be read by others (mode %04o), secrets too: chmod 0700", shown, mode)
+
+
+def _check_closed(top: Folder) -> None:
+    """Refuse a spool in which others could put names like those of the store, the sockets and the executor's state."""
+    found = os.fstat(top.fd)
+    if open_to_others(found):
+        raise SpoolRefused(
+            f"{escaped(top.path)} may be written to by others (mode {stat.S_IMODE(found.st_mode):04o}), which "
+            f"run_as_owner does not allow: chmod 0711, and let them drop into {DROP}/"
+        )

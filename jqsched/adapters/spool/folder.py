@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from jqsched.adapters.jobfile import Content, Refusal, read_trusted
+from jqsched.adapters.jobfile import Content, Distrust, Refusal, distrust, read_trusted
 
 _RENAME_NOREPLACE = 1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -59,10 +59,10 @@ class Folder:
         except OSError as wrong:
             raise self._at(name, wrong) from None
 
-    def read(self, name: str) -> Content | Refusal:
+    def read(self, name: str, distrusted: Distrust = distrust) -> Content | Refusal:
         """Read a file if it may be trusted."""
         try:
-            return read_trusted(name, self.fd)
+            return read_trusted(name, self.fd, distrusted)
         except OSError as wrong:
             raise self._at(name, wrong) from None
 
@@ -90,13 +90,15 @@ class Folder:
             raise self._at(new, wrong) from None
         self.dirty = True
 
-    def write(self, name: str, data: bytes) -> None:
-        """Make a new file (0600); one of that name that a crash left behind is removed first."""
+    def write(self, name: str, data: bytes, owner: int | None = None) -> None:
+        """Make a new file (0600), an owner's if one is given; one of that name that a crash left is removed first."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         self.unlink(name, missing_ok=True)
         try:
             fd = os.open(name, flags, 0o600, dir_fd=self.fd)
             try:
+                if owner is not None:
+                    os.fchown(fd, owner, -1)
                 while data:
                     data = data[os.write(fd, data) :]
             finally:
@@ -146,9 +148,12 @@ def signature(found: os.stat_result) -> int:
 
 
 def is_same(one: os.stat_result, other: os.stat_result) -> bool:
-    """Whether this is the same file with the same content; a rename changes its ctime, so that is not asked."""
+    """Whether this is the same file with the same content, as much to be trusted as it was; a rename changes its ctime,
+    so that is not asked.
+    """
     return (
         one.st_ino == other.st_ino
+        and (one.st_uid, one.st_mode, one.st_nlink) == (other.st_uid, other.st_mode, other.st_nlink)
         and one.st_size == other.st_size
         and one.st_mtime_ns == other.st_mtime_ns
         and one.st_dev == other.st_dev

@@ -15,7 +15,7 @@ from jqsched.core.jobspec import reason_list
 
 # Encoders are kept: json.dumps with options builds one for each call, which costs more than the encoding.
 encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-decode_json = json.JSONDecoder().decode
+_decode = json.JSONDecoder().raw_decode
 
 EVENT_COLUMNS = ("seq", "jobid", "t_us", "name", "context", "spec")
 JOB_COLUMNS = (
@@ -29,6 +29,14 @@ Row = tuple[Any, ...]  # a row of SQLite: what it holds is known by the column, 
 
 _SPEC_DEFAULTS = {field.name: field.default for field in fields(Spec)}
 _STATES = {state.value: state for state in State}
+
+
+def decode_json(text: str) -> Any:
+    """Read what `encode_json` wrote, which has no space around it that costs to look for. Raises: JSONDecodeError."""
+    value, end = _decode(text)
+    if end != len(text):
+        raise json.JSONDecodeError("Extra data", text, end)
+    return value
 
 
 def spec_to_json(spec: Spec) -> str:

@@ -161,6 +161,12 @@ class SqliteStore:
         assert isinstance(urgency, int)
         return Draft(codec.job_from_row(row).spec, urgency, pin if isinstance(pin, int) else None, requeue_of=id_)
 
+    def userid(self, id_: int) -> int | None:
+        """Whose job it is; None when unknown or purged."""
+        with port_errors("read the store", self.path):
+            row = self._reading.execute("SELECT userid FROM jobs WHERE id = ?", (id_,)).fetchone()
+        return None if row is None else int(row[0])
+
     def file(self, id_: int) -> str | None:
         """The text of a live job's file as last accepted; None when there is none."""
         with port_errors("read the store", self.path):

@@ -165,4 +165,5 @@ def _task_exit(event: Event, spec: Spec) -> Iterator[Entry]:
             "exitcode": code,
         }
         yield {"timestamp": stamp, "name": "shell.task-exit", "context": told}
+    yield {"timestamp": stamp, "name": "shell-exit", "context": {"rank": 0, "wait_status": status}}
     yield {"timestamp": stamp, "name": "complete", "context": {"status": status}}

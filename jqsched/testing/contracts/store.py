@@ -281,6 +281,7 @@ def the_spec_comes_back_with_urgency_and_pin(rig: Rig) -> None:
     assert rig.store.spec(1) == Draft(SPEC, 7, 99, requeue_of=1)
     assert rig.store.spec(2) == Draft(SPEC, 16, None, requeue_of=2)
     assert rig.store.spec(3) is None
+    assert (rig.store.userid(2), rig.store.userid(3)) == (1000, None)
 
 
 def finished_jobs_oldest_first(rig: Rig) -> None:
