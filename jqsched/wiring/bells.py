@@ -1,7 +1,8 @@
 """The bells of those who follow: each is told when there is something to read, and not more often than it is worth.
 
 Rule: a ring is a hint (docs/adr/0008), so rings may be put together, never lost. The readers share the cores with the
-jobs: after some rings at once the bells take turns, one each APART_US, or as often as has each rung each ROUND_US.
+jobs: after some rings at once the bells take turns, so that each rings within ROUND_US; where there are only a few
+readers, who cost little, much sooner.
 """
 
 from typing import Protocol
@@ -9,8 +10,8 @@ from typing import Protocol
 from jqsched.core.json import JsonObject
 from jqsched.ports import Clock
 
-APART_US = 5_000
-ROUND_US = 400_000
+APART_US = 600  # between two rings where one follows; it grows with the square of how many do
+ROUND_US = 600_000
 AT_ONCE = 16
 
 
@@ -61,7 +62,7 @@ class Bells:
         if not self._waiting:
             return
         now_us = self._clock.monotonic_us()
-        apart_us = min(APART_US, ROUND_US // len(self._bells))
+        apart_us = min(APART_US * len(self._bells) ** 2, ROUND_US // len(self._bells))
         for number in list(self._waiting):
             bell = self._bells.get(number)
             if bell is None or bell.unread_bytes:
