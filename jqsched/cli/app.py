@@ -78,7 +78,7 @@ def run(
 
     from jqsched.cli.monitor import monitor
     from jqsched.cli.place import place
-    from jqsched.cli.plugins import absolute
+    from jqsched.cli.plugins import wanted
     from jqsched.wiring import RunOptions, run_daemon
 
     if executor not in (None, "local"):
@@ -90,7 +90,7 @@ def run(
         max_running=max_running,
         cores=cores,
         exit_when_idle=exit_when_idle,
-        plugins=tuple(map(absolute, plugin or ())),
+        plugins=tuple(map(wanted, plugin or ())),
         executor=executor,
         store=store,
         adopt=adopt,

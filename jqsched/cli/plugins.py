@@ -15,7 +15,7 @@ from jqsched.cli.failure import OK, USAGE, Failure, printable, tell
 from jqsched.cli.place import Place
 from jqsched.client.connection import Connection
 from jqsched.core.json import Json
-from jqsched.scheduler.jobtap import read_conf
+from jqsched.jobtap.loading import read_conf
 
 SCHEMA = "jqsched.plugin/1"
 
@@ -49,8 +49,13 @@ def load(where: Place, name: str, pairs: Sequence[str], remove_first: str | None
 
 def absolute(name: str) -> str:
     """A path from here becomes one from everywhere; a name stays as it is."""
-    is_path = not name.startswith(".") and (os.sep in name or name.endswith(".py"))
-    return os.path.abspath(name) if is_path or name.startswith(("./", "../")) else name
+    return os.path.abspath(name) if "/" in name or name.endswith(".py") else name
+
+
+def wanted(entry: str) -> str:
+    """`PLUGIN KEY=VALUE …`, with a path from here made one from everywhere; the rest is as it was written."""
+    name, blank, rest = entry.partition(" ")
+    return absolute(name) + blank + rest
 
 
 def remove(where: Place, name: str) -> int:

@@ -3,6 +3,7 @@
 Rule: all callbacks are called on the scheduler's thread, one at a time; nothing here blocks.
 """
 
+import errno
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -50,16 +51,10 @@ class Reply:
     def get(self) -> Payload:
         """The payload. Raises OSError: what was answered, or EDEADLK when there is no answer yet."""
         if self._answer is None:
-            raise _deadlock()
+            raise OSError(errno.EDEADLK, "the scheduler cannot wait for itself: use then()")
         if isinstance(self._answer, OSError):
             raise self._answer
         return self._answer
-
-
-def _deadlock() -> OSError:
-    import errno  # noqa: PLC0415  # only who waits wrongly needs it
-
-    return OSError(errno.EDEADLK, "the scheduler cannot wait for itself: use then()")
 
 
 class Loop(Protocol):

@@ -6,15 +6,21 @@ Rule: loading runs the plugin's code, which is trusted as the scheduler's is; wh
 import errno
 import importlib
 import importlib.util
+import json
 import os
+import shlex
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.metadata import entry_points
 from types import MappingProxyType, ModuleType
+from typing import TypeVar
 
+from jqsched.core.json import Json
 from jqsched.jobtap.plugin import Plugin, failure
 
 Init = Callable[[Plugin], int | None]
+T = TypeVar("T")
 
 GROUP = "jqsched.jobtap"
 BUILT_IN = MappingProxyType(
@@ -46,14 +52,19 @@ def find_plugin(wanted: str, folder: str) -> tuple[str, str, Init]:
     for entry in entry_points(group=GROUP, name=wanted):
         loaded = _guarded(wanted, entry.load)
         return wanted, entry.value, _init(wanted, loaded)
-    try:
-        spec = importlib.util.find_spec(wanted)
-    except (ImportError, ValueError):
-        spec = None
+    spec = _guarded(wanted, lambda: _find_module(wanted))
     if spec is None:
         raise failure(errno.ENOENT, f"{wanted}: No such plugin found")
     module = _guarded(wanted, lambda: importlib.import_module(wanted))
     return wanted, spec.origin or wanted, _init(wanted, module)
+
+
+def _find_module(wanted: str) -> ModuleSpec | None:
+    """Where a module is; its packages are run to find it."""
+    try:
+        return importlib.util.find_spec(wanted)
+    except (ModuleNotFoundError, ValueError):
+        return None
 
 
 def _trusted(wanted: str, found: os.stat_result) -> None:
@@ -70,19 +81,18 @@ def _trusted(wanted: str, found: os.stat_result) -> None:
 
 def _run_file(wanted: str, path: str) -> ModuleType:
     """Run a file as a module of its own, anew each time: so an edited plugin is reloaded by removing and loading it."""
-    spec = importlib.util.spec_from_file_location(f"jqsched_plugin_{abs(hash(path))}", path)
-    assert spec is not None, "the file ends in .py, or is given a loader by its content"
-    assert spec.loader is not None
-    module, loader = importlib.util.module_from_spec(spec), spec.loader
+    loader = SourceFileLoader(f"jqsched_plugin {path}", path)  # whatever its name ends in
+    module = importlib.util.module_from_spec(ModuleSpec(loader.name, loader, origin=path))
+    module.__file__ = path
     _guarded(wanted, lambda: loader.exec_module(module))
     return module
 
 
-def _guarded(wanted: str, load: Callable[[], object]) -> object:
+def _guarded(wanted: str, load: Callable[[], T]) -> T:
     try:
         return load()
     except (Exception, SystemExit) as error:  # whatever a plugin raises, the scheduler goes on
-        raise failure(errno.EINVAL, f"{wanted}: {_short(error)}") from error
+        raise failure(errno.EINVAL, f"{wanted}: {describe_error(error)}") from error
 
 
 def _init(wanted: str, module: object) -> Init:
@@ -92,7 +102,7 @@ def _init(wanted: str, module: object) -> Init:
     return init
 
 
-def _short(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """An exception in a line: its kind, its text, and the line of the plugin where it came from."""
     at = error.__traceback__
     while at is not None and at.tb_next is not None:
@@ -101,4 +111,31 @@ def _short(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}{where}".replace("\n", " ")
 
 
-describe_error = _short
+# ---- what a user writes -------------------------------------------------------------------------------------------
+
+
+def read_wanted(entry: str) -> tuple[str, dict[str, Json]]:
+    """Read `NAME KEY=VALUE …`: a plugin and its configuration; dots in a key make objects. Raises ValueError."""
+    name, *pairs = shlex.split(entry)
+    return name, read_conf(pairs)
+
+
+def read_conf(pairs: Iterable[str]) -> dict[str, Json]:
+    """Read `KEY=VALUE` pairs; a value is JSON where it can be read so, else a text. Raises ValueError."""
+    conf: dict[str, Json] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not key or not equals:
+            raise ValueError(f"{pair!r} is not KEY=VALUE")
+        *path, last = key.split(".")
+        here = conf
+        for part in path:
+            there = here.setdefault(part, {})
+            if not isinstance(there, dict):
+                raise ValueError(f"{key}: {part} has a value already")
+            here = there
+        try:
+            here[last] = json.loads(text)
+        except ValueError:
+            here[last] = text
+    return conf

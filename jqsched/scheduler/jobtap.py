@@ -7,7 +7,6 @@ plugin on (or when a built-in one is removed) it decides in stages, until the sc
 
 import errno
 import heapq
-import shlex
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import count
@@ -21,6 +20,7 @@ from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue
 from jqsched.core.step import Step
 from jqsched.jobtap import Args, Message, Plugin, Timer
+from jqsched.jobtap.loading import read_wanted
 from jqsched.jobtap.plugin import failure
 from jqsched.ports import Attempt, Clock, PortError
 from jqsched.scheduler.dispatch import Dispatch
@@ -72,11 +72,12 @@ class Jobtap:
         """
         self._dispatch.expect(attempts)
         for entry in wanted:
-            name, conf = read_wanted(entry)
             try:
-                self._load(name, conf)
+                self._load(*read_wanted(entry))
+            except ValueError as error:
+                raise PortError("load a plugin", entry, errno.EINVAL, str(error)) from error
             except OSError as error:
-                raise PortError("load a plugin", name, error.errno, error.strerror or str(error)) from error
+                raise PortError("load a plugin", entry, error.errno, error.strerror or str(error)) from error
         if self.is_plugged:
             self.taps.introduce(self.stack.plugins, "none", at_start=True)
             self.taps.reprioritize_all()
@@ -239,32 +240,3 @@ class Jobtap:
 
 def _resume(id_: int, over: bool, queue: Queue, limits: Limits, now_us: int) -> Step:
     return stages.resume(queue, id_, limits, now_us, over=over)
-
-
-def read_wanted(entry: str) -> tuple[str, dict[str, Json]]:
-    """Read `NAME KEY=VALUE …`: a plugin and its configuration; dots in a key make objects, as in Flux."""
-    name, *pairs = shlex.split(entry)
-    return name, read_conf(pairs)
-
-
-def read_conf(pairs: Iterable[str]) -> dict[str, Json]:
-    """Read `KEY=VALUE` pairs; a value is JSON where it can be read so, else a text. Raises ValueError."""
-    import json  # noqa: PLC0415  # only with plugins
-
-    conf: dict[str, Json] = {}
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        if not key or not equals:
-            raise ValueError(f"{pair!r} is not KEY=VALUE")
-        *path, last = key.split(".")
-        here = conf
-        for part in path:
-            there = here.setdefault(part, {})
-            if not isinstance(there, dict):
-                raise ValueError(f"{key}: {part} has a value already")
-            here = there
-        try:
-            here[last] = json.loads(text)
-        except ValueError:
-            here[last] = text
-    return conf

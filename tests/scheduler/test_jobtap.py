@@ -854,6 +854,33 @@ def test_code_that_others_may_change_is_not_run(plugged: Make, tmp_path: Path) -
     assert (number, "others may write to it" in said) == (errno.EPERM, True)
 
 
+def test_a_plugin_s_file_may_be_called_anything(plugged: Make, tmp_path: Path) -> None:
+    """Seen to fail: a name without `.py` ended the scheduler."""
+    world = plugged()
+    answer(world, "jobtap", load=write(tmp_path, RECORD, "record"))
+    assert names(world) == [*BUILT_IN, "record"]
+
+
+def test_a_package_that_raises_when_it_is_looked_into_is_refused(
+    plugged: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen to fail: it ended the scheduler."""
+    (tmp_path / "faulty_package").mkdir()
+    write(tmp_path / "faulty_package", "raise RuntimeError('not today')", "__init__.py")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    number, said = refused(plugged(), "jobtap", load="faulty_package.plugin")
+    assert (number, "RuntimeError: not today" in said) == (errno.EINVAL, True)
+
+
+@pytest.mark.parametrize("entry", ["p.py 'most=5", "p.py most", "p.py =5"])
+def test_what_the_configuration_says_of_a_plugin_must_be_readable(entry: str) -> None:
+    """One line says which entry. Seen to fail: a ValueError."""
+    from jqsched.ports import PortError
+
+    with pytest.raises(PortError, match=r"p\.py"):
+        World(LIMITS, (entry,))
+
+
 def test_unloading_ends_services_and_leaves_those_that_wait(plugged: Make) -> None:
     """Source: flux.md section 8.5. The next load asks for their priorities."""
     world = plugged(LATE, GATE)
