@@ -100,11 +100,9 @@ def resume(queue: Queue, id_: int, limits: Limits, now_us: int, *, over: bool) -
     fold = Fold(queue, limits, now_us)
     job = find(queue, id_)
     if job is not None and job.state is State.CLEANUP and over:
-        finish(fold, job, ("free", "clean") if job.t_run_us else ("clean",))
-    elif job is not None and job.state is State.PRIORITY:
-        scheduled = fold.post(id_, ("priority", {"priority": effective_priority(job.urgency, job.pin, job.urgency)}))
-        assert scheduled is not None
-        end_if_hopeless(fold, scheduled)
+        _to_the_end(fold, job, released=True, epilogs=False)
+    elif job is not None:
+        advance_to_sched(fold, job)
     return fold.step()
 
 

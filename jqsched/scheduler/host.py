@@ -177,7 +177,7 @@ class JobHost:
         self._taps.current.append(here)
         try:
             others = [other for other in self._taps.stack.plugins if other is not plugin]
-            return 0 if self._taps.stack.call(topic, args, others).is_ok else -1
+            return 0 if self._taps.stack.call(topic, args, others) else -1
         finally:
             self._taps.current.pop()
 

@@ -95,7 +95,7 @@ class Jobtap:
         if name.startswith(".") and conf:
             self._plug()
         plugin = self.stack.load(name, conf)
-        if not self.stack.call("conf.update", Args({"conf": dict(self.config)}), [plugin]).is_ok:
+        if not self.stack.call("conf.update", Args({"conf": dict(self.config)}), [plugin]):
             self.stack.unload(plugin.name)
             raise failure(errno.EINVAL, f"{name}: conf.update failed")
         self._plug()

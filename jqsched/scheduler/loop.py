@@ -63,7 +63,6 @@ class Scheduler:
         self.keep_finished: int | None = None
         self._purged = int(stored.settings.get(PURGED, 0))
         self._stored, self._limits, self._grace_us = stored, limits, grace_us
-        self._plugged = False
         self._tasks: deque[Task] = deque()
         self._last_flush_us = 0
         self._stopping = False
@@ -72,7 +71,7 @@ class Scheduler:
             self.ledger,
             around.executor,
             around.clock,
-            self._present_limits(),
+            evolve(limits, draining=self.drained),
             around.boot_id,
             around.output_folder,
             around.userid,
@@ -89,7 +88,7 @@ class Scheduler:
             around.log,
             self.post,
             around.plugin_folder,
-            self._plug,
+            self._apply_limits,
         )
         self.intake.rejections = self.jobtap.taps.rejections
 
@@ -228,7 +227,7 @@ class Scheduler:
 
     def _present_limits(self) -> Limits:
         draining = self.drained or self._stopping
-        if not self._plugged:
+        if not self.jobtap.is_plugged:
             return evolve(self._limits, draining=draining)
         # No permits ahead: plugins have something to do with a job that is about to start.
         return evolve(self._limits, draining=draining, plugged=True, ahead=0)
@@ -242,11 +241,6 @@ class Scheduler:
         """Stop new starts, or allow them again; survives a restart."""
         self.drained = drained
         self.ledger.setting(DRAINED, "1" if drained else "0")
-        self._apply_limits()
-
-    def _plug(self) -> None:
-        """Plugins have a say from now on."""
-        self._plugged = True
         self._apply_limits()
 
     def _apply_limits(self) -> None:

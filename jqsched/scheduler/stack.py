@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from functools import partial
 
-from attrs import frozen
-
 from jqsched.core.json import Json, JsonObject
 from jqsched.jobtap import BUILT_IN, Args, Handle, Host, Plugin, Timer, find_plugin
 from jqsched.jobtap.handle import Loop
@@ -19,14 +17,6 @@ from jqsched.jobtap.loading import describe_error
 from jqsched.jobtap.plugin import failure
 
 Report = Callable[[Plugin, str, str], None]  # the plugin, the topic, and what went wrong
-
-
-@frozen
-class Called:
-    """What came of a call: whether all went well, and how many were called."""
-
-    is_ok: bool
-    answered: int
 
 
 class Stack:
@@ -42,17 +32,13 @@ class Stack:
 
     # -- calling
 
-    def call(self, topic: str, args: Args, only: Iterable[Plugin] | None = None) -> Called:
-        """Call the first handler of each plugin that matches, in load order, until one fails."""
-        answered = 0
+    def call(self, topic: str, args: Args, only: Iterable[Plugin] | None = None) -> bool:
+        """Call the first handler of each plugin that matches, in load order, until one fails; False when one did."""
         for plugin in list(self.plugins) if only is None else only:
             handler = plugin.handler(topic)
-            if handler is None:
-                continue
-            answered += 1
-            if not self._call_one(plugin, topic, partial(handler, args)):
-                return Called(False, answered)
-        return Called(True, answered)
+            if handler is not None and not self._call_one(plugin, topic, partial(handler, args)):
+                return False
+        return True
 
     def _call_one(self, plugin: Plugin, topic: str, act: Callable[[], object]) -> bool:
         """Call back; False when it failed. An answer that is no number counts as 0, as one that is none does."""

@@ -27,7 +27,7 @@ from jqsched.jobtap import PRIORITY_UNAVAIL, Args, Plugin
 from jqsched.jobtap.plugin import failure, is_priority
 from jqsched.scheduler.dispatch import Dispatch
 from jqsched.scheduler.ledger import Ledger
-from jqsched.scheduler.stack import Called, Stack
+from jqsched.scheduler.stack import Stack
 
 Decide = Callable[[Queue, Limits, int], Step]
 
@@ -213,8 +213,8 @@ class Taps:
         return None
 
     def _ask(self, tap: Tap, topic: str, more: JsonObject, default: str) -> str | None:
-        args, called = self._call(tap, topic, more)
-        return None if called.is_ok else str(args.out.get("errmsg") or default)
+        args, called_well = self._call(tap, topic, more)
+        return None if called_well else str(args.out.get("errmsg") or default)
 
     def rejections(self) -> dict[int, str]:
         """The jobs that plugins rejected since this was asked last, and why."""
@@ -223,25 +223,23 @@ class Taps:
 
     # ---- calling --------------------------------------------------------------------------------------------------
 
-    def _call(
-        self, tap: Tap, topic: str, more: JsonObject, only: Sequence[Plugin] | None = None
-    ) -> tuple[Args, Called]:
+    def _call(self, tap: Tap, topic: str, more: JsonObject, only: Sequence[Plugin] | None = None) -> tuple[Args, bool]:
         """Call the stack for a job, and act on what it says but for a refusal."""
         if not any(plugin.handler(topic) for plugin in (self.stack.plugins if only is None else only)):
             if topic == "job.state.priority":
                 self._heed(tap, topic, {})
-            return Args({}), Called(True, 0)
+            return Args({}), True
         args = Args({**arguments(tap), **more})
         self.current.append(tap.job.id)
         try:
-            called = self.stack.call(topic, args, only)
+            called_well = self.stack.call(topic, args, only)
         finally:
             self.current.pop()
         if tap.updates:
             self._update(tap)
         if topic not in _ASKING:
             self._heed(tap, topic, args.out)
-        return args, called
+        return args, called_well
 
     def _heed(self, tap: Tap, topic: str, out: JsonObject) -> None:
         """See to the priority and the annotations that callbacks gave."""
@@ -311,8 +309,8 @@ class Taps:
         if not any(plugin.is_for("job.update.", topic) for plugin in self.stack.plugins):
             return None
         cred: dict[str, Json] = {"userid": tap.job.userid, "rolemask": 1}
-        args, called = self._call(tap, topic, {"cred": cred, "key": key, "value": value})
-        if not called.is_ok:
+        args, called_well = self._call(tap, topic, {"cred": cred, "key": key, "value": value})
+        if not called_well:
             raise failure(errno.EINVAL, str(args.out.get("errmsg") or f"update of {key} rejected"))
         return args
 
@@ -320,8 +318,8 @@ class Taps:
         """Pass a jobspec as it would be through `job.validate`. Raises OSError EINVAL."""
         tap = self._taps[id_]
         jobspec: dict[str, Json] = dict(redact(to_jobspec(spec)))
-        args, called = self._call(tap, "job.validate", {"jobspec": jobspec})
-        if not called.is_ok:
+        args, called_well = self._call(tap, "job.validate", {"jobspec": jobspec})
+        if not called_well:
             raise failure(errno.EINVAL, str(args.out.get("errmsg") or "rejected by job-manager plugin"))
 
     # ---- jobs that are there already ------------------------------------------------------------------------------
