@@ -14,7 +14,7 @@ from jqsched.core.json import Json
 Payload: TypeAlias = dict[str, Json]
 Answer: TypeAlias = Payload | OSError  # an error is the last one; a stream ends with ENODATA
 
-_BREATHER = 64  # answers given to an `async for` before the loop's other tasks have their turn
+_BREATHER = 8  # answers given to an `async for` before the loop's other tasks have their turn
 
 
 class Channel(Protocol):

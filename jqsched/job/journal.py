@@ -8,7 +8,7 @@ import errno
 import json
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Self, cast
 
@@ -100,8 +100,6 @@ class JournalConsumerBase:
     ) -> None:
         self.handle, self.topic = flux_handle, topic
         self.full, self.since, self.include_sentinel, self.deliver_end = full, since, include_sentinel, deliver_end
-        self.last_seq = 0
-        self._in_order = full
         self.rpc: RPC | None = None
         self._ready: deque[JournalEventBase] = deque()
         self._is_over = False
@@ -153,7 +151,7 @@ class JournalConsumerBase:
                 return None
             self.rpc.wait_for(timeout)
             self._take(self.rpc)
-        return self._ready.popleft()
+        return self._next()
 
     def set_callback(
         self,
@@ -176,7 +174,7 @@ class JournalConsumerBase:
             self._take(rpc)
             while self._ready:
                 assert self._call is not None
-                self._call(self._ready.popleft())
+                self._call(self._next())
             if self._is_over or rpc is not self.rpc or not rpc.is_ready():
                 break
         if self._is_over and self.deliver_end and self._call is not None:
@@ -194,19 +192,16 @@ class JournalConsumerBase:
         rpc.reset()
         self._ready.extend(self._events(response))
 
-    def _events(self, response: Payload) -> Iterable[JournalEventBase]:
-        entries: list[Mapping[str, Json]] = response["events"]  # type: ignore[assignment]  # a cast for each event costs
-        if not entries:
-            self._in_order = True
-            self._pass(response)
+    def _next(self) -> JournalEventBase:
+        """Give the next event that is there."""
+        return self._ready.popleft()
+
+    def _events(self, response: Payload) -> Sequence[JournalEventBase]:
+        """Make the events of a response; one without events marks the end of the history."""
+        if not response["events"]:
             return (SENTINEL_EVENT,) if self.full and self.include_sentinel else ()
         more = self.process_response(response)
-        return [self.create_event(entry, **more) for entry in entries]
-
-    def _pass(self, response: Payload) -> None:
-        """Note how far the journal was read; what comes job by job says nothing of it."""
-        if self._in_order:
-            self.last_seq = response.get("seq", self.last_seq)  # type: ignore[assignment]  # as above
+        return [self.create_event(entry, **more) for entry in _entries(response)]
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         """Each event in asyncio, from `start` on; stopped when it is left before its end."""
@@ -214,8 +209,9 @@ class JournalConsumerBase:
             self.start()
         assert self.rpc is not None
         async for response in self.rpc:
-            for event in self._events(response):
-                yield event
+            self._ready.extend(self._events(response))
+            while self._ready:
+                yield self._next()
 
 
 class JournalConsumer(JournalConsumerBase):
@@ -246,10 +242,10 @@ class JournalConsumer(JournalConsumerBase):
         topic = "job-manager.events-journal"
         super().__init__(flux_handle, topic, full, since, include_sentinel, deliver_end=deliver_end)
         self.last_seq = since_seq or 0
+        self._in_order = full or since_seq is not None
         self._chosen: dict[str, Json] = {}
         if since_seq is not None:
             self._chosen["since_seq"] = since_seq
-            self._in_order = True
         if ids is not None:
             self._chosen["ids"] = [int(JobID(id_)) for id_ in ids]
         if names is not None:
@@ -267,14 +263,29 @@ class JournalConsumer(JournalConsumerBase):
         return {"full": self.full, "since": self.since, **self._chosen}
 
     def process_response(self, resp: Payload) -> dict[str, Any]:
-        """Read what a response says of its events: job id, seq, and jobspec and R where they come with it."""
-        self._pass(resp)
+        """Read what a response says of its events: job id, and jobspec and R where they come with it."""
         return {
-            "jobid": _job_id(resp["id"]),  # type: ignore[arg-type]  # as above
+            "jobid": _job_id(resp["id"]),  # type: ignore[arg-type]  # as below
             "jobspec": resp.get("jobspec"),
             "R": resp.get("R"),
-            "seq": resp.get("seq", 0),
         }
+
+    def _events(self, response: Payload) -> Sequence[JournalEventBase]:
+        """Make the events of a response, whose seq is that of its last one; there are no gaps in it."""
+        last = cast(int, response.get("seq", 0))
+        entries = _entries(response)
+        if not entries:
+            self._in_order, self.last_seq = True, last
+            return super()._events(response)
+        more = self.process_response(response)
+        return [self.create_event(entry, **more, seq=seq) for seq, entry in enumerate(entries, last - len(entries) + 1)]
+
+    def _next(self) -> JournalEventBase:
+        """Give the next event, and note how far the journal was read; what comes job by job says nothing of it."""
+        event = cast(JournalEvent, super()._next())
+        if self._in_order and event.seq:
+            self.last_seq = event.seq
+        return event
 
     def create_event(
         self,
@@ -285,8 +296,15 @@ class JournalConsumer(JournalConsumerBase):
         *,
         seq: int = 0,
     ) -> JournalEvent:
-        """Make an event of an entry."""
-        return JournalEvent(jobid, entry, jobspec, R, seq=seq)
+        """Make an event of an entry. Of what came with its response, it has what belongs to it."""
+        name = entry["name"]
+        return JournalEvent(
+            jobid, entry, jobspec if name == "submit" else None, R if name == "alloc" else None, seq=seq
+        )
+
+
+def _entries(response: Payload) -> Sequence[Mapping[str, Json]]:
+    return response["events"]  # type: ignore[return-value]  # a cast for each event costs
 
 
 _job_id = lru_cache(4096)(JobID)  # events of one job come near each other

@@ -110,6 +110,29 @@ def test_jobspec_and_resources_come_with_their_events(spool: SpoolMaker, handle:
     assert {name for name, event in events.items() if event.jobspec or event.R} == {"submit", "alloc"}
 
 
+def test_events_of_a_job_that_follow_each_other_come_together_and_are_numbered(
+    spool: SpoolMaker, handle: Handle, monkeypatch: pytest.MonkeyPatch
+):
+    """One answer has one job, no gap in its seqs, and a bound; what is left out by a filter is such a gap."""
+    monkeypatch.setattr(service, "TOGETHER", 6)
+    one, other, another = spool.add(*COMPLETED), spool.add(*QUEUED), spool.add()
+    stream = handle.rpc("job-manager.events-journal", {"full": True}, flags=FLUX_RPC_STREAMING)
+    answers = [stream.reset() or stream.get() for _ in range(5)]
+    assert [(answer["id"], len(answer["events"]), answer["seq"]) for answer in answers] == [
+        *((one.id, 6, 6), (one.id, 4, 10), (other.id, 4, 14), (another.id, 1, 15), (-1, 0, 15)),
+    ]
+    assert [event.seq for event in all_events(handle)] == [*range(1, 16)]
+    assert [event.seq for event in all_events(handle, events=["submit", "depend", "priority"])] == [
+        1,
+        3,
+        4,
+        11,
+        13,
+        14,
+        15,
+    ]
+
+
 def test_resources_are_told_to_who_did_not_see_the_submission(spool: SpoolMaker, handle: Handle):
     job = spool.add(*QUEUED, cores=2)
     spool.add(*STARTED[3:], id_=job.id)
@@ -127,8 +150,7 @@ def test_resources_are_told_of_many_jobs_at_once(spool: SpoolMaker, handle: Hand
     given = [event.R["execution"]["R_lite"][0]["children"]["core"] for event in all_events(handle) if event.R]
     assert given == ["0", "0-1", "0-2", "0-3", "0-4"]
     shown = service._Shown(handle._records.reader)
-    for numbered in handle._records.reader().journal():
-        shown(numbered)
+    assert len(list(shown(handle._records.reader().journal()))) == 10
     assert len(shown._specs) == 2
 
 
