@@ -138,7 +138,7 @@ def latency(options: argparse.Namespace) -> list[Row]:
             watcher.stdout.readline()
             answered, asked, heard = [], [], []
             for _ in range(CHANGES):
-                time.sleep(0.01)
+                time.sleep(0.01)  # the watcher has gone back to waiting by then
                 begin = time.perf_counter()
                 job.set_urgency(handle, id_, 0)
                 answered.append(time.perf_counter())

@@ -85,7 +85,7 @@ def accept(queue: Queue, arrivals: Sequence[Arrival], known: Known, limits: Limi
 
     Shape:    names are looked for among these arrivals first, then among live jobs, then in `known` (what the store
               says of finished jobs; see `policy.lookups`). A file whose dependencies can never be met, or which would
-              close a cycle, is refused with the reason.
+              close a cycle with those that came before it, is refused with the reason.
     Cost:     O(k log n), and O(what is reachable) for an arrival that somebody waits for by name.
     """
     refused = _refused_by_rule(queue, arrivals, now_us)
@@ -246,19 +246,19 @@ class _Binding:
     # -- cycles
 
     def cycle(self) -> dict[int, str]:
-        """The refusal of one arrival that closes a cycle (of those in it, the last to come); empty when none does."""
+        """The refusal of the first arrival that closes a cycle; empty when none does.
+
+        One at a time: without it those that come after it may be bound otherwise.
+        """
         for id_ in self.arrivals:
             path = self.path_back(id_)
             if path is not None:
-                closing = max(member for member in path if member in self.arrivals)
-                at = path.index(closing)
-                round_ = [*path[at:], *path[:at], closing]
-                names = " -> ".join(f"{self.name_of(member)} ({member})" for member in round_)
-                return {closing: f"dependency: cycle: {names}"}
+                names = " -> ".join(f"{self.name_of(member)} ({member})" for member in [*path, id_])
+                return {id_: f"dependency: cycle: {names}"}
         return {}
 
     def path_back(self, start: int) -> list[int] | None:
-        """A way from a job along its antecedents back to itself."""
+        """A way from an arrival along its antecedents back to itself, by live jobs and those that came before it."""
         if not self.is_awaited(start):
             return None
         came_from: dict[int, int] = {}
@@ -268,7 +268,7 @@ class _Binding:
             for there in self.antecedents(here):
                 if there == start:
                     return _walk(came_from, start, here)
-                if there not in came_from:
+                if there not in came_from and (there < start or there not in self.arrivals):
                     came_from[there] = here
                     todo.append(there)
         return None

@@ -212,9 +212,8 @@ class NaiveScheduler:
 
     # -- acceptance
 
-    def accept(self, arrivals: Sequence[tuple[int, Draft]], refused: set[int], now_us: int) -> None:
-        """Take a batch. `refused` says which of several members the other side chose to break cycles at; it must be
-        the last to come of a cycle, and nobody else may be refused without an error of his own."""
+    def accept(self, arrivals: Sequence[tuple[int, Draft]], now_us: int) -> set[int]:
+        """Take a batch; the ids of those that are refused. A cycle is broken at the first arrival that closes one."""
         new = [NaiveJob(id_, draft.spec, draft.urgency, draft.pin) for id_, draft in arrivals]
         out = {job.id for job in new if self.is_rejected(job)}
         while True:
@@ -226,9 +225,7 @@ class NaiveScheduler:
             closers = {job.id for job in batch if self._closes_cycle(job, batch)}
             if not closers:
                 break
-            assert closers & refused, f"nobody was refused of a cycle's last: {closers}"
-            out.add(max(closers & refused))
-        assert out == refused, f"{refused} were refused, {out} should be"
+            out.add(min(closers))
         for job in batch:
             job.before_hold = job.urgency or 16
             self.jobs.append(job)
@@ -239,6 +236,7 @@ class NaiveScheduler:
                     if comers:
                         job.waits[at] = replace(wait, bound=comers[0])
         self._settle()
+        return out
 
     def _bind_all(self, job: NaiveJob, batch: list[NaiveJob], now_us: int) -> list[NaiveWait] | None:
         try:

@@ -257,7 +257,8 @@ class QueueMachine(RuleBasedStateMachine):
         self.next_id += len(new)
         accepted = accept.accept(self.queue, arrivals, self.known(), self.limits, self.now_us)
         refused = set(accepted.refused)
-        self.naive.accept([(arrival.id, arrival.draft) for arrival in arrivals], refused, self.now_us)
+        wanted = self.naive.accept([(arrival.id, arrival.draft) for arrival in arrivals], self.now_us)
+        assert refused == wanted, f"{refused} were refused, {wanted} should be"
         self.accepted |= {arrival.id for arrival in arrivals} - refused
         self.files |= {arrival.id: arrival.draft for arrival in arrivals}
         self.take(accepted.step)

@@ -271,6 +271,29 @@ def test_a_cycle_through_a_singleton_of_the_same_scan(desk):
     assert desk.refused == {3: "dependency: cycle: x (3) -> s (2) -> s (1) -> x (3)"}
 
 
+def test_cycles_are_broken_at_the_first_arrival_that_closes_one(desk):
+    """Whichever way the search went: 2 closes one with 1, and without it 3 closes one, and 1 waits for nobody known."""
+    desk.drop(
+        a_file("b", Dependency("after", "b", next_only=True), after("afterok", 3)),
+        a_file("b", after("singleton")),
+        a_file("c", after("afternotok", "b")),
+    )
+    assert desk.refused == {
+        1: "dependency: afterok: job 3 is unknown (purged, or never given out)",
+        2: "dependency: cycle: b (2) -> b (1) -> b (2)",
+        3: "dependency: cycle: c (3) -> b (1) -> c (3)",
+    }
+
+
+def test_an_arrival_that_only_reaches_a_cycle_is_taken(desk):
+    """And one that is in a cycle that another closes, if it can do without that one."""
+    desk.drop(
+        a_file("a", after("afterok", "b")), a_file("a", after("afterok", "c")), a_file("c", after("afterok", "b")),
+        a_file("b", after("afterok", "a")),
+    )  # fmt: skip
+    assert desk.refused == {4: "dependency: cycle: b (4) -> a (2) -> c (3) -> b (4)"}
+
+
 def test_an_edit_may_not_close_a_cycle_through_a_singleton(desk):
     """Nobody names the older job, and yet it is waited for."""
     desk.drop(a_file("s"), a_file("s", after("singleton")))

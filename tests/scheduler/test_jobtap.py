@@ -4,13 +4,14 @@ import errno
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from attrs import evolve
 
 from jqsched.core.job import State
 from jqsched.core.policy import Limits
+from jqsched.jobtap import loading
 from tests.scheduler.conftest import LIMITS, World
 
 RECORD = """
@@ -852,6 +853,30 @@ def test_code_that_others_may_change_is_not_run(plugged: Make, tmp_path: Path) -
     Path(path).chmod(0o666)
     number, said = refused(plugged(), "jobtap", load=path)
     assert (number, "others may write to it" in said) == (errno.EPERM, True)
+
+
+def test_who_may_change_code_is_asked_of_the_file_that_is_run(
+    plugged: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another file put in its place after it was opened changes nothing; one that cannot be opened is said."""
+    path, bad = write(tmp_path, RECORD), tmp_path / "bad"
+    bad.write_text("raise SystemExit\n")
+    world = plugged()
+
+    def opened(name: str, mode: str) -> IO[bytes]:
+        file = open(name, mode)  # noqa: SIM115 - whoever asked for it closes it
+        bad.replace(name)
+        return file
+
+    monkeypatch.setattr(loading, "open", opened, raising=False)
+    answer(world, "jobtap", load=path)
+    assert len(names(world)) == len(BUILT_IN) + 1
+    monkeypatch.setattr(loading, "open", _not_for_you, raising=False)
+    assert refused(plugged(), "jobtap", load=path) == (errno.EACCES, f"{path}: cannot be read: Permission denied")
+
+
+def _not_for_you(name: str, _: str) -> IO[bytes]:
+    raise PermissionError(errno.EACCES, "Permission denied", name)
 
 
 def test_a_plugin_s_file_may_be_called_anything(plugged: Make, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ class LocalExecutor:
                 self._spawn(deadline_s)
             sock = self._connect(spool_fd)
             if sock is None:
-                time.sleep(0.002)
+                time.sleep(0.002)  # it is just coming up: its socket is not there yet, and nothing else tells
                 continue
             link = Link(sock)
             link.send([hello])

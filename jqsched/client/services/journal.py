@@ -18,8 +18,8 @@ from jqsched.client.local import PAUSE, Call, Pause
 from jqsched.client.services import payload as reading
 from jqsched.core.event import Event
 from jqsched.core.job import Spec
-from jqsched.core.json import Json, JsonObject
 from jqsched.core.jobspec import redact, to_jobspec
+from jqsched.core.json import Json, JsonObject
 from jqsched.core.view import resource_set
 from jqsched.future import Payload
 
