@@ -293,7 +293,9 @@ class Spool(Protocol):
     """The folder of job files; one owner of every byte in it but the store's and the jobs'."""
 
     def intake(self, next_id: int, most: int) -> Harvest:
-        """Take up to `most` dropped files, in the order of their names within one scan; ids count up from next_id."""
+        """Take up to `most` dropped files, in the order of their names within one scan (of very many files: within each
+        portion of it); ids count up from next_id.
+        """
 
     def leftovers(self, live: Callable[[int], bool], finished: Callable[[int], bool], next_id: int) -> Harvest:
         """At start: take the `jobs/ID.json` that no job is known for, and remove those of finished jobs."""

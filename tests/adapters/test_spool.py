@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 from attrs import define, field
 
-from jqsched.adapters.spool import FileSpool, Known, SpoolRefused
+from jqsched.adapters.spool import FileSpool, Known, SpoolRefused, drops
 from jqsched.adapters.spool import folder as folders
 from jqsched.adapters.spool.folder import Folder
 from jqsched.adapters.spool.quiet import QUIET_US
+from jqsched.adapters.spool.rejects import Rejects
 from jqsched.ports import Edit, Harvest, PortError
 
 GOOD = '{"command": ["true"]}'
@@ -180,6 +181,52 @@ def test_a_step_takes_so_many_and_goes_on_where_it_stopped(case, monkeypatch):
     assert not harvest.more
 
 
+def test_very_many_names_are_listed_in_portions(case, monkeypatch):
+    """Each file is taken once, by name within its portion, whatever else is there and whatever comes meanwhile."""
+    monkeypatch.setattr(drops, "LISTED_AT_ONCE", 4)
+    names = [case.drop(f"{at:02}.json").name for at in range(20)]
+    for at in range(9):
+        case.drop(f"note{at}.txt")
+    harvests = [case.intake(1, 3)]
+    case.drop("late.json")
+    case.spool.ring("late.json", True)
+    while harvests[-1].more:
+        harvests.append(case.spool.intake(1, 3))
+    steps = [[taken.name for taken in harvest.taken] for harvest in harvests]
+    assert sorted(name for step in steps for name in step) == [*names, "late.json"]
+    assert all(step == sorted(step) for step in steps)
+    assert case.spool.intake(100, 100) == Harvest()
+
+
+def test_what_is_gone_is_forgotten_after_the_last_portion(case, monkeypatch):
+    """What is there is not: a file that was left where it is is not told of again."""
+    monkeypatch.setattr(drops, "LISTED_AT_ONCE", 2)
+    for name in ("left.json", *(f"{at}.json" for at in range(7))):
+        case.drop(name)
+    monkeypatch.setattr(Rejects, "set_aside", _refuse_to_set_aside)
+    case.drop("left.json", "}")
+    case.later()
+
+    def round_() -> list[str]:
+        told, harvest = [], case.intake(1, 100)
+        while harvest.more:
+            told += [name for name, _ in harvest.refused]
+            harvest = case.spool.intake(100, 100)
+        return told + [name for name, _ in harvest.refused]
+
+    assert round_() == ["left.json"]
+    assert round_() == []
+    (zone,) = case.spool._zones
+    assert list(zone._left) == ["left.json"]
+    (case.root / "left.json").unlink()
+    assert round_() == []
+    assert not zone._left
+
+
+def _refuse_to_set_aside(*_: object) -> None:
+    raise PermissionError(errno.EPERM, "Operation not permitted")
+
+
 def test_without_a_bell_nothing_is_looked_at(case):
     assert not case.intake().more
     case.drop("a.json")
@@ -190,11 +237,11 @@ def test_without_a_bell_nothing_is_looked_at(case):
 def test_a_bell_during_a_scan_is_not_forgotten(case, monkeypatch):
     scan = Folder.scan
 
-    def scan_and_ring(self: Folder) -> list[tuple[str, bool]]:
+    def scan_and_ring(self: Folder) -> Iterator[tuple[str, bool]]:
         found = list(scan(self))
         case.drop("late.json")
         case.spool.ring("late.json", True)
-        return found
+        return iter(found)
 
     monkeypatch.setattr(Folder, "scan", scan_and_ring)
     assert case.intake().more

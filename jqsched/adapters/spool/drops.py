@@ -7,6 +7,7 @@ name under which it was dropped, and not judged while it may still be written. S
 import errno
 import os
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 from attrs import frozen
 
@@ -18,6 +19,7 @@ from jqsched.core.job import Draft
 from jqsched.ports import Harvest, Taken
 
 CONFIG = "jqsched.toml"
+LISTED_AT_ONCE = 50_000  # names; a tenth of a second, after which the first of a million files can start
 _HINTS_MAX = 100_000
 # errors of rename that are about this one file (immutable, mounted on, a directory not ours), not about the disk
 _THIS_FILE = {errno.EPERM, errno.EACCES, errno.EBUSY, errno.EXDEV, errno.ENOTEMPTY, errno.ETXTBSY}
@@ -54,9 +56,10 @@ class Drop:
 class Drops:
     """What was dropped and not yet taken.
 
-    `_pending` are the names of the last scan that are still to be looked at, the next one last; `_odd` those that are
-    no regular files. `_halfway` were moved to `jobs/` and there found changed, or not found out about. `_left` stay
-    where they are until they change.
+    `_pending` are the names listed last that are still to be looked at, the next one last; `_odd` those that are no
+    regular files. `_listing` is the rest of a scan, where there are very many, and `_unseen` what it has to meet if it
+    is still there. `_halfway` were moved to `jobs/` and there found changed, or not found out about. `_left` stay where
+    they are until they change.
     """
 
     def __init__(
@@ -68,6 +71,8 @@ class Drops:
         self._rung = True
         self._hints: dict[str, bool] = {}
         self._pending: list[str] = []
+        self._listing: Iterator[tuple[str, bool]] | None = None
+        self._unseen: set[str] = set()
         self._odd: set[str] = set()
         self._left: dict[str, int] = {}
         self._halfway: list[Drop] = []
@@ -102,8 +107,7 @@ class Drops:
                 taken.append(outcome)
             elif outcome is not None:
                 refused.append(outcome)
-        more = bool(self._pending or self._rung or self._quiet.due())
-        return Harvest(tuple(taken), tuple(refused), more, self._quiet.again_us())
+        return Harvest(tuple(taken), tuple(refused), bool(self._pending) or self._is_due(), self._quiet.again_us())
 
     def take_back(self, drops: list[Drop], next_id: int, seen: Callable[[int, int], None]) -> Harvest:
         """Take files that are in `jobs/` already."""
@@ -120,7 +124,7 @@ class Drops:
         for _ in range(min(most, len(self._halfway))):
             yield self._halfway.pop(0)
             most -= 1
-        if not self._pending and (self._rung or self._quiet.due()):
+        if not self._pending and self._is_due():
             self._scan()
         while self._pending and most > 0:
             name = self._pending.pop()
@@ -128,21 +132,30 @@ class Drops:
             if not self._is_unchanged(name):
                 yield Drop(name, name)
 
+    def _is_due(self) -> bool:
+        return self._listing is not None or self._rung or bool(self._quiet.due())
+
     def _scan(self) -> None:
-        self._rung = False  # before the scan: a bell that rings during it must not be forgotten
-        hinted = list(self._hints)
+        """List what is there; of very many names the next portion."""
+        if self._listing is None:
+            self._rung = False  # before the scan: a bell that rings during it must not be forgotten
+            self._unseen = {*self._hints, *self._left, *(key for key in self._quiet if "/" not in key)}
         try:
-            found = [entry for entry in self._root.scan() if is_job_name(entry[0])]
+            listing = self._listing = self._listing or self._root.scan()
+            listed = list(islice(listing, LISTED_AT_ONCE))
         except OSError:
-            self._rung = True
+            self._listing, self._rung = None, True
             raise
+        found = [entry for entry in listed if is_job_name(entry[0])]
         self._pending = sorted((name for name, _ in found), reverse=True)
         self._odd = {name for name, regular in found if not regular}
-        kept = [*hinted, *self._left, *(key for key in self._quiet if "/" not in key)]
-        for gone in set(kept).difference(self._pending) if kept else ():
-            self._hints.pop(gone, None)
-            self._left.pop(gone, None)
-            self._quiet.forget(gone)
+        self._unseen.difference_update(self._pending)
+        if len(listed) < LISTED_AT_ONCE:
+            self._listing = None
+            for gone in self._unseen:
+                self._hints.pop(gone, None)
+                self._left.pop(gone, None)
+                self._quiet.forget(gone)
 
     def _is_unchanged(self, name: str) -> bool:
         """Whether this file was looked at before, and there is no reason to do it again."""
