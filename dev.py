@@ -13,7 +13,8 @@ requirements.lock at the first command and brought up to date whenever the lock 
   sweep     the long searches that `test` leaves out
   machine   100,000 histories of the queue beside its naive model: a part of `sweep`
   worlds    seeded stories of the whole scheduler with crashes: 10,000 of them (--seeds N --from SEED)
-  bench     the benchmarks
+  bench     the benchmarks; `bench core`, `clients`, `lists` or `followers` for those of the queue, of the Python
+            interface, of job lists, and of readers beside a busy scheduler
   mutants   mutmut: change the core in small ways and list the changes that no test notices (some, by pattern, or all in
             half an hour; docs/explanation/mutants.md)
   lock      write requirements.lock anew from pyproject.toml, and requirements-mutants.lock, on Python 3.11 (--upgrade:
@@ -55,7 +56,6 @@ COMMANDS: dict[str, Steps] = {
     "sweep": [SWEEP],
     "machine": [[*SWEEP, "tests/core/test_queue_machine.py"]],
     "worlds": [[PYTHON, "-m", "jqsched.testing.world", "--seeds", "10000"]],
-    "bench": [[PYTHON, "benchmarks/run.py"]],
     "mutants": [[MUTMUT, "run"]],
     "lock": [
         [*PIP_COMPILE, "--extra=dev", "--output-file", LOCK.name, "pyproject.toml"],
@@ -63,6 +63,7 @@ COMMANDS: dict[str, Steps] = {
     ],
 }
 CI = ["test", "lint", "types", "layers"]
+KNOWN = ("demo", "ci", "bench", *COMMANDS)
 ENVIRONMENT = {
     "sweep": {"HYPOTHESIS_PROFILE": "nightly"},
     "machine": {"HYPOTHESIS_PROFILE": "nightly"},
@@ -137,6 +138,15 @@ def perform(name: str, arguments: list[str]) -> int:
     return next(filter(None, statuses), 0)
 
 
+def bench(arguments: list[str]) -> int:
+    """Run one of the benchmarks: the one that is named first, else the main one."""
+    name, *rest = arguments if arguments and not arguments[0].startswith("-") else ["run", *arguments]
+    if not (ROOT / "benchmarks" / f"{name}.py").exists():
+        say(f"no benchmark {name!r}; there are {', '.join(sorted(file.stem for file in ROOT.glob('benchmarks/*.py')))}")
+        return 2
+    return run(PYTHON, f"benchmarks/{name}.py", *rest)
+
+
 def mutants(patterns: list[str]) -> int:
     """Test the mutants of the core whose names match, or all of them anew, and list those that no test killed."""
     environment_ready(MUTANTS_VENV, LOCK, MUTANTS_LOCK)
@@ -155,8 +165,8 @@ def main(arguments: list[str]) -> int:
     if name in ("help", "-h", "--help"):
         print(__doc__)
         return 0 if arguments else 2
-    if name not in (*COMMANDS, "ci", "demo"):
-        say(f"no command {name!r}; there are demo, ci, {', '.join(COMMANDS)}")
+    if name not in KNOWN:
+        say(f"no command {name!r}; there are {', '.join(KNOWN)}")
         return 2
     if rest and name in ("ci", "demo"):
         say(f"{name} takes no arguments")
@@ -166,6 +176,8 @@ def main(arguments: list[str]) -> int:
     environment_ready()
     if name == "demo":
         return demo()
+    if name == "bench":
+        return bench(rest)
     if name != "ci":
         return perform(name, rest)
     failed = [part for part in CI if perform(part, [])]

@@ -1,6 +1,6 @@
 """The benchmarks: one command, each figure beside a bare limit or a goal, measured in the same run.
 
-    python benchmarks/run.py [--only rate,latency,burst,queued,idle] [--blocks 3] [--work FOLDER] [--json FILE]
+    python benchmarks/run.py [--only rate,latency,…] [--blocks 3] [--work FOLDER] [--json FILE]
 
 Rates are ratios to `limit.c` (posix_spawn and wait, as many at a time), measured before and after each run; CPU is of
 scheduler, executor and the jobs they reaped, from /proc. A rate counts only in a folder where creating a file is cheap
@@ -28,6 +28,7 @@ from jqsched.client.connection import Connection, NoScheduler
 HERE = Path(__file__).parent
 SLOTS = 2
 CREATE_US_MAX = 60.0
+FLOOD, LINKS_MOST = 1_000_000, 50_000  # of one file, on ext4
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 Row = tuple[str, str, str, str]  # what, measured, to reach, aim
 
@@ -243,6 +244,30 @@ def burst(options: argparse.Namespace) -> list[Row]:
     ]
 
 
+def flood(options: argparse.Namespace) -> list[Row]:
+    """1,000,000 files in the drop zone of a scheduler that starts: when does the first job, and how large is it?"""
+    with bench(options.work) as it:
+        (it.spool / "jqsched.toml").write_text("queue_max = 500\n")
+        for number in range(FLOOD):
+            source = it.aside / str(number // LINKS_MOST)
+            if not number % LINKS_MOST:
+                source.write_text(json.dumps({"name": "flood", "command": ["true"]}))
+            os.link(source, it.spool / f"{number:07}.json")
+        starts_s, memory_mb = [], 0.0
+        for finished in range(0, 3000, 1000):
+            last_us = time.time_ns() // 1000
+            it.start()
+            it.wait(finished + 1000)
+            memory_mb = max(memory_mb, it.rss_mb())
+            it.stop(signal.SIGKILL)
+            reader = StoreReader(str(it.spool))
+            starts = (event.t_us for _, event in reader.journal(since_us=last_us) if event.name == "start")
+            starts_s.append((min(starts) - last_us) / 1e6)
+            reader.close()
+    shown = f"{statistics.median(starts_s):.2f} s; {memory_mb:.0f} MB"
+    return [("1,000,000 files: a scheduler's start to that of its first job; memory", shown, "1 s", "")]
+
+
 def queued(options: argparse.Namespace) -> list[Row]:
     """100,000 queued jobs: memory, restart to the first start, a list of all."""
     with bench(options.work) as it:
@@ -327,7 +352,8 @@ def command(options: argparse.Namespace) -> list[Row]:
 
 
 MEASURES: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
-    "rate": rate, "latency": latency, "burst": burst, "queued": queued, "idle": idle, "command": command,
+    "rate": rate, "latency": latency, "burst": burst, "flood": flood, "queued": queued, "idle": idle,
+    "command": command,
 }  # fmt: skip
 
 
