@@ -19,7 +19,7 @@ def _limit(real, failures):
 _limit(os.posix_spawn, {failures})
 ''' + local._BOOT
 """
-AGAIN, NO_MEMORY = 11, 12
+AGAIN, NO_MEMORY, NO_ACCESS = 11, 12, 13
 
 
 def test_a_job_waits_while_there_is_no_room_for_a_process(daemon: Daemon) -> None:
@@ -68,23 +68,39 @@ def test_of_several_tasks_none_is_left_alone(daemon: Daemon) -> None:
     assert "Resource temporarily unavailable" in job.exception.note
 
 
+# In the scheduler: there is no room for an executor so often; between two tries it need not wait so long here.
 NO_EXECUTOR = """
 import os
-real = os.posix_spawn
-def limited(*arguments, **keywords):
-    raise OSError({code}, "no room")
+from jqsched.adapters.executor import local
+local._AGAIN_S, local._PATIENCE_S = 0.01, {patience_s}
+def limited(*arguments, real=os.posix_spawn, failures=[{code}] * {times}, **keywords):
+    if failures:
+        raise OSError(failures.pop(), "no room")
+    return real(*arguments, **keywords)
 os.posix_spawn = limited
 """
 
 
-def test_without_room_for_the_executor_the_scheduler_says_so_and_ends(daemon: Daemon) -> None:
-    """With 1 and in one line; what was dropped waits for the next start."""
+def test_without_room_for_the_executor_the_scheduler_waits_for_some(daemon: Daemon) -> None:
+    """It says why, once, and goes on by itself."""
+    daemon.start(patch=NO_EXECUTOR.format(code=AGAIN, times=3, patience_s=30))
     daemon.drop("a.json", {"name": "a", "command": ["true"]})
-    daemon.start(patch=NO_EXECUTOR.format(code=AGAIN), wait=False)
-    assert daemon.process is not None
-    assert daemon.process.wait(30) == 1
-    (line,) = daemon.said.read_text().splitlines()
-    assert "start the executor" in line
+    daemon.wait(1)
+    assert daemon.said.read_text().count("Resource temporarily unavailable: trying again") == 1
+
+
+def test_if_there_stays_no_room_for_the_executor_the_scheduler_says_so_and_ends(daemon: Daemon) -> None:
+    """With 1; what was dropped waits for the next start. A fault that does not pass is not waited for."""
+    daemon.drop("a.json", {"name": "a", "command": ["true"]})
+    for code, times in ((AGAIN, 10**6), (NO_ACCESS, 1)):
+        daemon.start(patch=NO_EXECUTOR.format(code=code, times=times, patience_s=0.1), wait=False)
+        assert daemon.process is not None
+        assert daemon.process.wait(30) == 1
+        *again, line = daemon.said.read_text().splitlines()
+        daemon.said.write_text("")
+        assert [told.rpartition(": ")[2] for told in again] == ["trying again"] * (code == AGAIN)
+        assert "start the executor" in line
+        assert "again" not in line
     daemon.start()
     daemon.wait(1)
     assert daemon.jobs()["a"].success

@@ -30,6 +30,7 @@ from jqsched.ports import (
 )
 
 _PATIENCE_S = 10.0
+_AGAIN_S = 1.0
 _ACKNOWLEDGED_MOST = 64
 _PACKAGES = Path(__file__).resolve().parents[3]
 # The packages' own __init__ would import what an executor has no use for, at each start: bare packages stand in.
@@ -55,14 +56,14 @@ class LocalExecutor:
         self._acknowledged: list[tuple[int, int]] = []  # wait for company: nobody waits for them
         self._child = 0  # the executor process, where it is ours to reap
         self._former: list[int] = []  # those before it, until they are reaped
-        self._met = False
+        self._met = self._no_room_told = False
 
     # ---- connecting -----------------------------------------------------------------------------------------------
 
     def recover(self, attempts: Sequence[Attempt], deliver: Callable[[Sequence[News]], None]) -> Recovery:
         """Connect to the living executor or start a new one, and say what became of these attempts. Blocks."""
         self.close()
-        self._deliver = deliver
+        self._deliver, self._no_room_told = deliver, False
         deadline_s = time.monotonic() + _PATIENCE_S
         asked = [[a.id, a.attempt, a.pid, a.start_ticks, a.boot_id, a.cores, a.userid] for a in attempts]
         hello: Message = ["hello", wire.VERSION, asked]
@@ -81,8 +82,8 @@ class LocalExecutor:
     def _say_hello(self, spool_fd: int, hello: Message, deadline_s: float) -> Message:
         """Find an executor that answers: one may be ending just now, or have died since the last look."""
         while time.monotonic() < deadline_s:
-            if not self._lives(spool_fd):
-                self._spawn(deadline_s)
+            if not self._lives(spool_fd) and not self._spawn(deadline_s):
+                continue
             sock = self._connect(spool_fd)
             if sock is None:
                 time.sleep(0.002)  # it is just coming up: its socket is not there yet, and nothing else tells
@@ -129,16 +130,33 @@ class LocalExecutor:
             raise _port_error("connect to the executor", self._path(wire.SOCKET), failure) from failure
         return sock
 
-    def _spawn(self, deadline_s: float) -> None:
-        """Start an executor process, and wait until it is ready or has said why not."""
+    def _spawn(self, deadline_s: float) -> bool:
+        """Start an executor process, and wait until it is ready or has said why not.
+
+        Whether to go on: where the machine had no room for it, there may be some when this is tried again.
+        """
         self._reap()
+        try:
+            child, ready_fd = self._launch()
+        except OSError as failure:
+            self._no_room(_port_error("start the executor", sys.executable, failure), deadline_s)
+            return False
+        self._former.append(self._child)
+        self._child = child
+        said = _read_until_ready(ready_fd, deadline_s)
+        if said != wire.READY and self._ended_unwanted():
+            text = said.decode(errors="replace").strip() or "it ended without a word"
+            raise PortError("start the executor", self._spool, None, text.splitlines()[-1])
+        return True
+
+    def _launch(self) -> tuple[int, int]:
+        """Start the process; its pid, and where it says that it is ready, or why not. Raises OSError."""
         arguments = [sys.executable, "-I", "-S", "-X", "utf8", "-c", _BOOT, str(_PACKAGES), self._spool]
         # One that is started from within a job must not pass for a part of that job.
         env = {name: value for name, value in os.environ.items() if name not in ("JQSCHED_JOB_ID", "JQSCHED_ATTEMPT")}
-        self._former.append(self._child)
         ready_fd, child_fd = os.pipe()
         try:
-            self._child = os.posix_spawn(
+            pid = os.posix_spawn(
                 sys.executable,
                 arguments,
                 env,
@@ -151,15 +169,21 @@ class LocalExecutor:
                 setsigmask=(),
                 setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
             )
-        except OSError as failure:
+        except OSError:
             os.close(ready_fd)
-            raise _port_error("start the executor", sys.executable, failure) from failure
+            raise
         finally:
             os.close(child_fd)
-        said = _read_until_ready(ready_fd, deadline_s)
-        if said != wire.READY and self._ended_unwanted():
-            text = said.decode(errors="replace").strip() or "it ended without a word"
-            raise PortError("start the executor", self._spool, None, text.splitlines()[-1])
+        return pid, ready_fd
+
+    def _no_room(self, error: PortError, deadline_s: float) -> None:
+        """An executor could not be started: wait a little, if that can help and there is time left for it."""
+        if error.errno_ not in wire.NO_ROOM or time.monotonic() + _AGAIN_S > deadline_s:
+            raise error
+        if not self._no_room_told:
+            self._no_room_told = True
+            self._log(f"{error}: trying again")
+        time.sleep(_AGAIN_S)  # nothing tells when there is room
 
     def _ended_unwanted(self) -> bool:
         """After an executor did not get ready: say whether that is the end, or another one was faster."""

@@ -12,12 +12,11 @@ import signal
 import stat
 from functools import partial
 
-from jqsched.adapters.executor import become
+from jqsched.adapters.executor import become, wire
 from jqsched.adapters.executor.wire import Key
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NOT_FOUND, NOT_STARTED = 127 << 8, 126 << 8
-_LATER = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 
 
@@ -85,7 +84,7 @@ class Launcher:
         except StartFailed as failure:
             raise StartFailed(self._say(len(pids), str(failure)), failure.status) from failure
         except OSError as failure:
-            if failure.errno in _LATER and not pids:
+            if failure.errno in wire.NO_ROOM and not pids:
                 raise NotNow from failure
             raise StartFailed(self._say(len(pids), _describe(failure, order.command[0]))) from failure
         except ValueError as failure:  # a NUL or a lone surrogate where the kernel takes none

@@ -19,6 +19,7 @@ withdrawn, id, attempt; expired, id, attempt; refused, why.
 """
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -29,6 +30,7 @@ SOCKET = "jqsched-executor.sock"
 STATE = "jqsched-executor.state"  # JSON, but not by its name: the folder is a drop zone
 LOG = "jqsched-executor.log"
 READY = b"ready\n"
+NO_ROOM = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})  # for a process now; later perhaps
 
 TYPE_CHECKING = False  # as in `typing`, which is slow to import
 if TYPE_CHECKING:
