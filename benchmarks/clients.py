@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from run import Row, bench
+from run import Measure, Row, bench, tabulate
 
 from jqsched import Handle, job
 from jqsched.adapters.store.writer import SqliteStore
@@ -217,24 +217,10 @@ def start(options: argparse.Namespace) -> list[Row]:
     return rows
 
 
-MEASURES: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
+MEASURES: dict[str, Measure] = {
     "history": history, "latency": latency, "watchers": watchers, "start": start,
 }  # fmt: skip
 
 
-def main() -> None:
-    """Measure, and print one table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default=",".join(MEASURES), help="comma list of " + ", ".join(MEASURES))
-    parser.add_argument("--work", type=Path, default=None, help="folder on the disk to be measured")
-    options = parser.parse_args()
-    print("| what | measured | to reach | aim |\n|---|---|---|---|", flush=True)
-    with tempfile.TemporaryDirectory(prefix="jqsched-bench-", dir=options.work) as work:
-        options.work = Path(work)
-        for name in options.only.split(","):
-            for row in MEASURES[name](options):
-                print("| " + " | ".join(row) + " |", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    tabulate(__doc__, MEASURES)

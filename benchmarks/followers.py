@@ -9,21 +9,17 @@ that is last has it. The machine is never quiet: the load average stands beside.
 """
 
 import argparse
-import json
-import os
 import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import NamedTuple
 
 from clients import fill
-from run import Row, bench
+from run import Measure, Row, bench, tabulate
 
 from jqsched import Handle, job
 
@@ -223,34 +219,18 @@ def finished(options: argparse.Namespace) -> list[Row]:
     return rows
 
 
-MEASURES: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
+MEASURES: dict[str, Measure] = {
     "load": load, "crowd": crowd, "wait": wait, "finished": finished,
 }  # fmt: skip
 
 
-def main() -> None:
-    """Measure, and print one table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default=",".join(MEASURES), help="comma list of " + ", ".join(MEASURES))
-    parser.add_argument("--pairs", type=int, default=3, help="runs without and with readers")
-    parser.add_argument("--jobs", type=int, default=2000, help="jobs of `load`")
-    parser.add_argument("--short-jobs", type=int, default=5000, help="jobs of `crowd`")
-    parser.add_argument("--crowd", type=int, default=100, help="followers of `crowd`")
-    parser.add_argument("--finished", type=int, default=100_000, help="jobs of `finished`")
-    parser.add_argument("--work", type=Path, default=None, help="folder on the disk to be measured")
-    parser.add_argument("--json", type=Path, default=None, help="write the rows there, too")
-    options = parser.parse_args()
-    rows: list[Row] = []
-    print("| what | measured | to reach | aim | load average |\n|---|---|---|---|---|", flush=True)
-    with tempfile.TemporaryDirectory(prefix="jqsched-bench-", dir=options.work) as work:
-        options.work = Path(work)
-        for name in options.only.split(","):
-            for row in MEASURES[name](options):
-                rows.append(row)
-                print("| " + " | ".join((*row, f"{os.getloadavg()[0]:.1f}")) + " |", flush=True)
-    if options.json is not None:
-        options.json.write_text(json.dumps(rows, indent=1))
-
-
 if __name__ == "__main__":
-    main()
+    tabulate(
+        __doc__,
+        MEASURES,
+        ("--pairs", int, 3, "runs without and with readers"),
+        ("--jobs", int, 2000, "jobs of `load`"),
+        ("--short-jobs", int, 5000, "jobs of `crowd`"),
+        ("--crowd", int, 100, "followers of `crowd`"),
+        ("--finished", int, 100_000, "jobs of `finished`"),
+    )

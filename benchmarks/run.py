@@ -31,6 +31,7 @@ CREATE_US_MAX = 60.0
 FLOOD, LINKS_MOST = 1_000_000, 50_000  # of one file, on ext4
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 Row = tuple[str, str, str, str]  # what, measured, to reach, aim
+Measure = Callable[[argparse.Namespace], list[Row]]
 
 
 class Bench:
@@ -351,32 +352,37 @@ def command(options: argparse.Namespace) -> list[Row]:
     return [("`jqsched --help` / `jqsched jobs`", " / ".join(shown) + " s", "0.3 s", "")]
 
 
-MEASURES: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
+MEASURES: dict[str, Measure] = {
     "rate": rate, "latency": latency, "burst": burst, "flood": flood, "queued": queued, "idle": idle,
     "command": command,
 }  # fmt: skip
 
 
-def main() -> None:
-    """Measure, and print one table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default=",".join(MEASURES), help="comma list of " + ", ".join(MEASURES))
-    parser.add_argument("--blocks", type=int, default=3, help="blocks of three runs for the rates")
-    parser.add_argument("--jobs", type=int, default=2000, help="jobs in a rate run")
+def tabulate(doc: str | None, measures: dict[str, Measure], *flags: tuple[str, type, object, str]) -> None:
+    """Read the command line, measure what it names, and print one table. Each flag: name, type, default, help."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default=",".join(measures), help="comma list of " + ", ".join(measures))
     parser.add_argument("--work", type=Path, default=None, help="folder on the disk to be measured")
     parser.add_argument("--json", type=Path, default=None, help="write the rows there, too")
+    for name, kind, default, help_ in flags:
+        parser.add_argument(name, type=kind, default=default, help=f"{help_} (default {default})")
     options = parser.parse_args()
-    work = options.work = Path(tempfile.mkdtemp(prefix="jqsched-bench-", dir=options.work))
-    rows: list[Row] = []
-    print("| what | measured | to reach | aim |\n|---|---|---|---|", flush=True)
-    for name in options.only.split(","):
-        for row in MEASURES[name](options):
-            rows.append(row)
-            print("| " + " | ".join(row) + " |", flush=True)
+    rows: list[tuple[str, ...]] = []
+    print("| what | measured | to reach | aim | load average |\n|---|---|---|---|---|", flush=True)
+    with tempfile.TemporaryDirectory(prefix="jqsched-bench-", dir=options.work, ignore_cleanup_errors=True) as work:
+        options.work = Path(work)
+        for name in options.only.split(","):
+            for row in measures[name](options):
+                rows.append((*row, f"{os.getloadavg()[0]:.1f}"))
+                print("| " + " | ".join(rows[-1]) + " |", flush=True)
     if options.json is not None:
         options.json.write_text(json.dumps(rows, indent=1))
-    shutil.rmtree(work, ignore_errors=True)
 
 
 if __name__ == "__main__":
-    main()
+    tabulate(
+        __doc__,
+        MEASURES,
+        ("--blocks", int, 3, "blocks of three runs for the rates"),
+        ("--jobs", int, 2000, "jobs in a rate run"),
+    )
