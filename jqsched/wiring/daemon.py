@@ -297,9 +297,8 @@ class _Daemon:
         number = self._bells.add(request, self._scheduler.ledger.visible.get().seq)
         request.on_close = lambda: self._bells.remove(number)
 
-    def _ring_followers(self, events: Sequence[Event], queue: Queue) -> None:
-        if events:
-            self._bells.ring(queue.seq)
+    def _ring_followers(self, events: Sequence[Event], queue: Queue) -> None:  # noqa: ARG002 - without events, too:
+        self._bells.ring(queue.seq)  # that it is drained, or has other rules, is worth a look
 
     def _status(self) -> dict[str, Json]:
         limits = limits_of(self._built.config)

@@ -160,6 +160,23 @@ def test_top_follows_what_happens_and_obeys(daemon: Daemon, looker: Callable[...
     assert top.is_given_back()
 
 
+def test_top_hears_of_what_is_no_event(daemon: Daemon, looker: Callable[..., Looker]) -> None:
+    """While nothing runs no clock turns: that the scheduler is drained, or has a rule, is told by the bell alone."""
+    daemon.start()
+    daemon.drop("held.json", {"name": "held", "command": ["true"], "urgency": 0})
+    top = looker()
+    top.shows("1 pending")
+    assert daemon.command("drain").returncode == 0
+    top.shows("drained: nothing is started")
+    assert daemon.command("resume").returncode == 0
+    top.until(lambda frame: "1 pending" in frame and "drained" not in frame, "no word of drained")
+    rule = ["add", "--spool", str(daemon.spool), "pause", "--note", "inventory"]
+    subprocess.run([sys.executable, "-m", "jqsched", "filter", *rule], check=True, stdout=subprocess.DEVNULL)
+    top.shows("inventory")
+    top.press("q")
+    assert top.ended() == 0
+
+
 def test_top_outlives_the_scheduler_and_finds_the_next(daemon: Daemon, looker: Callable[..., Looker]) -> None:
     """Killed: it says so, and shows what the store knows, what commands do without one, too; the next is seen."""
     daemon.start()
