@@ -16,10 +16,11 @@ from attrs import frozen
 from jqsched.adapters.store.reader import Choice, StoreReader
 from jqsched.client.local import PAUSE, Call, Pause
 from jqsched.client.services import payload as reading
+from jqsched.client.services.eventlog import rfc18
 from jqsched.core.event import Event
 from jqsched.core.job import Spec
 from jqsched.core.jobspec import redact, to_jobspec
-from jqsched.core.json import Json, JsonObject
+from jqsched.core.json import Json
 from jqsched.core.view import resource_set
 from jqsched.future import Payload
 
@@ -137,7 +138,7 @@ class _Shown:
         self._specs: dict[int, Spec] = {}
 
     def __call__(self, found: Iterable[Numbered]) -> Iterator[Payload]:
-        entries: list[JsonObject] = []
+        entries: list[Json] = []
         answer: Payload = {}
         last_id = last_seq = -1
         for seq, event in found:
@@ -145,11 +146,8 @@ class _Shown:
                 if entries:
                     yield answer
                 last_id, entries = event.jobid, []
-                answer = {"id": last_id, "events": entries, "seq": seq}  # type: ignore[dict-item]  # a context is JSON
-            entry: dict[str, Json] = {"timestamp": event.t_us / 1_000_000, "name": event.name}
-            if event.context:
-                entry["context"] = event.context  # type: ignore[assignment]  # as above
-            entries.append(entry)
+                answer = {"id": last_id, "events": entries, "seq": seq}
+            entries.append(rfc18(event))
             answer["seq"] = last_seq = seq
             if event.spec is not None or event.name in TOLD:
                 self._tell(answer, event)
