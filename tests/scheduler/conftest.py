@@ -3,6 +3,9 @@ hand. The stories that are drawn are in `jqsched.testing.world`.
 """
 
 import json
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -92,3 +95,23 @@ class World(Rig):
 def world() -> World:
     """One slot, four cores, three permits ahead, and no job yet."""
     return World()
+
+
+Make = Callable[..., World]
+
+
+def write(folder: Path, body: str, name: str = "p.py") -> str:
+    path = folder / name
+    path.write_text(textwrap.dedent(body))
+    path.chmod(0o600)
+    return str(path)
+
+
+@pytest.fixture
+def plugged(tmp_path: Path, request: pytest.FixtureRequest) -> Make:
+    """Make a world whose scheduler loads plugins with these bodies."""
+
+    def make(*bodies: str, limits: Limits = LIMITS) -> World:
+        return World(limits, tuple(write(tmp_path, body, f"p{at}.py") for at, body in enumerate(bodies)))
+
+    return make
