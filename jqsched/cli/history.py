@@ -7,7 +7,6 @@ writer's log from being cleared.
 import errno
 import json
 import os
-import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from jqsched.cli import formats
 from jqsched.cli.failure import NOT_NOW, OK, Failure, tell
 from jqsched.cli.follow import moments
 from jqsched.cli.place import Place, hostname, known_job, reading
+from jqsched.client.outputs import NotReadable, open_output
 from jqsched.core.event import Event
 from jqsched.core.job import Job, Spec, State, output_paths
 from jqsched.core.view import event_entry
@@ -112,7 +112,7 @@ def log(where: Place, id_: int, *, follow: bool, error: bool) -> int:
         done_bytes = 0
         while True:
             over = job.state is State.INACTIVE
-            done_bytes = _print_from(path, done_bytes)
+            done_bytes = _print_from(path, job.userid, done_bytes)
             if over or not follow:
                 break
             time.sleep(LOG_POLL_S)
@@ -128,13 +128,13 @@ def log_path(where: Place, job: Job, *, error: bool = False) -> str:
     return error_path or output if error else output
 
 
-def _print_from(path: str, offset: int) -> int:
+def _print_from(path: str, userid: int, offset: int) -> int:
     """Print a file from an offset on; returns how far. A file that is not there (yet) is empty."""
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb", buffering=0) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise Failure(f"{path}: is no regular file: its content is wherever it went", NOT_NOW)
+        with open(open_output(path, userid), "rb", buffering=0) as file:
             return _copy(file, offset)
+    except NotReadable as reason:
+        raise Failure(str(reason), NOT_NOW) from None
     except OSError as wrong:
         if wrong.errno in (errno.ENOENT, errno.ENOTDIR):
             return offset

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from jqsched import Handle
+from jqsched.cli.failure import NOT_NOW
+from jqsched.job import event_watch
 from tests.e2e.conftest import Daemon, until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become other users")
@@ -152,6 +155,28 @@ def test_output_is_opened_with_the_users_rights(daemon: Daemon, link: str, key: 
     assert job.exception is not None
     assert "start failed" in job.exception.note
     assert (secret.read_text(), (daemon.spool / "jqsched.toml").read_text()) == ("as it was\n", AS_OWNER)
+
+
+@pytest.mark.parametrize("key", ["output", "error"])
+def test_what_its_user_put_in_its_outputs_place_is_not_shown(daemon: Daemon, key: str) -> None:
+    """A link to what only root may read, made when the job had ended; neither by `log` nor to a script."""
+    secret = daemon.elsewhere / "secret"
+    secret.write_text("of root's\n")
+    secret.chmod(0o600)
+    there = folder_of_nobody(daemon)
+    daemon.start()
+    drop(daemon, "job", {"script": "echo owned; echo owned >&2", key: str(there / "out")})
+    daemon.wait(1)
+    arguments = ("log", "1", *(["--error"] if key == "error" else []))
+    assert "owned\n" in daemon.command(*arguments).stdout
+    (there / "out").unlink()
+    (there / "out").symlink_to(secret)
+    shown = daemon.command(*arguments)
+    assert (shown.returncode, shown.stdout) == (NOT_NOW, "")
+    assert f"belongs to user 0, but it is the output of a job of user {NOBODY}" in shown.stderr
+    with Handle(daemon.spool) as handle:
+        log = [entry["context"].get("data", "") for entry in event_watch(handle, 1, "guest.output")]
+    assert "of root's\n" not in log
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from jqsched.client.local import PAUSE, Call, Pause
 from jqsched.client.services import payload as reading
 from jqsched.client.services.output import output_log
 from jqsched.core.event import Event
-from jqsched.core.job import Job, Spec, output_paths
+from jqsched.core.job import Job, Spec
 from jqsched.core.jobspec import redact, to_jobspec
 from jqsched.core.json import Json
 from jqsched.core.view import resource_set
@@ -93,7 +93,7 @@ def _log(call: Call, job: Job, path: str, *, follow: bool = True) -> Iterator[En
     if path == EXEC:
         return exec_log(events, job)
     if path == OUTPUT:
-        return output_log(events, *output_paths(job.spec, job.id, f"{call.records.root}/output"), job.spec.tasks)
+        return output_log(events, job, f"{call.records.root}/output")
     raise _no_entry()
 
 

@@ -7,11 +7,12 @@ comes as base64. Where output and error go to one file it is all `stdout`. Sourc
 import base64
 import errno
 import os
-import stat
 from collections.abc import Iterator
 
 from jqsched.client.local import Pause
+from jqsched.client.outputs import NotReadable, open_output
 from jqsched.core.event import Event
+from jqsched.core.job import Job, output_paths
 from jqsched.core.json import Json
 
 Entry = dict[str, Json]
@@ -21,12 +22,16 @@ POLL_S = 0.2  # nobody rings when a job writes
 _LAST_EVENTS = ("clean", "invalidate")
 
 
-def output_log(events: Iterator[Event | Pause], output: str, error: str | None, tasks: int) -> Iterator[Entry | Pause]:
+def output_log(events: Iterator[Event | Pause], job: Job, folder: str) -> Iterator[Entry | Pause]:
     """The header when the job has started, what it writes, and at its end the end of each stream.
 
-    A job that never ran has none. The time of a piece is when the file was written last.
+    `folder` has the default output files. A job that never ran has none. The time of a piece is when the file was
+    written last.
     """
-    files = [_File("stdout", output), *([_File("stderr", error)] if error is not None else [])]
+    output, error = output_paths(job.spec, job.id, folder)
+    files = [_File("stdout", output, job.userid)]
+    if error is not None:
+        files.append(_File("stderr", error, job.userid))
     started = False
     for event in events:
         if isinstance(event, Pause):
@@ -35,7 +40,7 @@ def output_log(events: Iterator[Event | Pause], output: str, error: str | None, 
             yield Pause(POLL_S) if started else event
         elif event.name == "start" and not started:
             started = True
-            yield _header(event.t_us / 1_000_000, tasks)
+            yield _header(event.t_us / 1_000_000, job.spec.tasks)
         elif event.name in _LAST_EVENTS and started:
             yield from _new_data(files, to_the_end=True)
             for file in files:
@@ -61,8 +66,8 @@ def _new_data(files: list["_File"], *, to_the_end: bool = False) -> Iterator[Ent
 class _File:
     """One stream of a job, read from where it was left."""
 
-    def __init__(self, stream: str, path: str) -> None:
-        self.stream, self._path = stream, path
+    def __init__(self, stream: str, path: str, userid: int) -> None:
+        self.stream, self._path, self._userid = stream, path, userid
         self._offset = 0
         self._rest = b""
 
@@ -80,16 +85,15 @@ class _File:
 
     def _chunks(self) -> Iterator[tuple[bytes, float]]:
         try:
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+            descriptor = open_output(self._path, self._userid)
+        except NotReadable:
+            return
         except OSError as wrong:
             if wrong.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENXIO):
                 return
             raise
         try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                return
-            self._stamp = status.st_mtime
+            self._stamp = os.fstat(descriptor).st_mtime
             while data := os.pread(descriptor, CHUNK_BYTES, self._offset):
                 self._offset += len(data)
                 yield data, self._stamp
