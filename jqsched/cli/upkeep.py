@@ -106,7 +106,8 @@ def _sync_folder(folder: str) -> None:
 
 
 def check_spool(where: Place, *, rebuild: bool) -> int:
-    """Compare the job table with the events; with `rebuild` write it anew from them, while no scheduler runs."""
+    """Check every row, and the job table beside the events; with `rebuild` write it anew while no scheduler runs."""
+    from jqsched.adapters.spool.traces import outputs
     from jqsched.adapters.store.audit import audit
     from jqsched.adapters.store.audit import rebuild as write_anew
 
@@ -117,12 +118,28 @@ def check_spool(where: Place, *, rebuild: bool) -> int:
             raise Failure(f"{where.store}: there is no store to rebuild")
         with spool_lock(where.root):
             tell(f"wrote the job table anew: {write_anew(where.store)} job(s)")
+    traces = outputs(where.root)  # before the store is read: what is started meanwhile is in both
     findings = audit(where.store)
+    findings = findings or _unknown(where, traces)
     for finding in findings:
         sys.stdout.write(f"{printable(finding)}\n")
     if findings:
-        way = "restore a backup" if rebuild else "`jqsched check-spool --rebuild` writes the job table anew"
+        way = (
+            "restore a backup"
+            if rebuild
+            else "`jqsched check-spool --rebuild` writes the job table anew, and mends nothing else"
+        )
         tell(f"{len(findings)} finding(s); {way}")
         return INSIDE
     tell(f"{where.store}: all is well")
     return OK
+
+
+def _unknown(where: Place, traces: Sequence[int]) -> list[str]:
+    """What the folders know, and a store that is whole does not."""
+    from jqsched.adapters.spool.traces import unknown_text
+
+    with reading(where) as reader:
+        last_id = max(reader.last_id(), int(reader.setting("last_id") or 0))
+    unknown = [id_ for id_ in traces if id_ > last_id]
+    return [unknown_text(where.root, unknown)] if unknown else []

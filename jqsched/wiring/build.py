@@ -15,6 +15,7 @@ from typing import Protocol
 from jqsched.adapters.config import Config, as_document
 from jqsched.adapters.executor.local import LocalExecutor
 from jqsched.adapters.spool import FileSpool, Known
+from jqsched.adapters.spool.traces import outputs_near, unknown_text
 from jqsched.adapters.store.writer import SqliteStore, boot_id
 from jqsched.core.event import Event
 from jqsched.core.policy import Limits
@@ -81,8 +82,13 @@ class Built:
         self.log.addHandler(_ReportHandler(report))
         self.spool = FileSpool(root, self.log, self.clock, self._known, run_as_owner=config.run_as_owner)
         self.store = SqliteStore(store_folder, self.spool.sync, used_before=lock.used_before)
+        if self.store.doubt:
+            report.log(self.store.doubt)
         with _collector_at_rest():
             stored, home = self.store.load(), None
+        unknown = outputs_near(root, stored.queue.last_id)
+        if unknown:
+            report.log(unknown_text(root, unknown))
         if executor:
             stored, home = at_home(stored, root, adopt=adopt)
         self.executor = LocalExecutor(root, report.log) if executor else None

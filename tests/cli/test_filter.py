@@ -8,7 +8,8 @@ from contextlib import closing
 
 import pytest
 
-from jqsched.adapters.store.writer import SqliteStore
+from jqsched.adapters.store import codec
+from jqsched.adapters.store.writer import PUT_SETTING, SqliteStore
 from jqsched.cli.rules import QUOTED_MAX
 from jqsched.core.filters import Action, Kind, Predicate, Rule, in_order, rules_text
 from jqsched.core.filters.language import Compare
@@ -367,7 +368,7 @@ def test_damaged_rules_are_1_with_one_line(spool: SpoolMaker, text: str):
     """For whoever needs them: the scheduler too refuses to start. `check-spool` names them."""
     spool.add(*QUEUED)
     with closing(sqlite3.connect(spool.root / "jqsched.db")) as database:
-        database.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('rules', ?)", (text,))
+        database.execute(PUT_SETTING, codec.summed(("rules", text)))
         database.commit()
     looking = ("filter list", "jobs --json", "show 1", "explain 1")
     for command in (*looking, "filter add pause", "submit --name x true", "hold 1", "run --exit-when-idle"):

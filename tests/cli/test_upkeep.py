@@ -97,3 +97,37 @@ def test_archive_and_purge_of_all_leave_out_none(spool: SpoolMaker):
     assert sorted(file.name for file in (spool.root / "archive").iterdir()) == ["1.json", "2.json"]
     assert spool.run("purge", "--older-than", "0") == (0, "", "jqsched: purged 2 job(s)\n")
     assert spool.run("jobs", "-a", "--ids")[1] == ""
+
+
+def test_output_of_a_job_that_the_store_does_not_know_is_a_finding(spool: SpoolMaker):
+    """Commits are lost, or the store was put back from an older backup than the folders; of purged jobs it is none."""
+    spool.add(*COMPLETED)
+    (spool.root / "output").mkdir()
+    for name in ("1.log", "2.log.txt", "notes.log", "0.log"):
+        (spool.root / "output" / name).touch()
+    assert spool.run("check-spool")[0] == 0
+    assert spool.run("purge", "1")[0] == 0
+    assert spool.run("check-spool")[0] == 0
+    (spool.root / "output" / "3.log").touch()
+    code, out, _ = spool.run("check-spool")
+    assert code == 1
+    assert out.startswith(f"{spool.root}/output/3.log: of a job that the store does not know")
+    assert len(out.splitlines()) == 1
+
+
+def test_each_damaged_row_is_a_line_and_rebuild_does_not_hide_it(spool: SpoolMaker):
+    """What is to be done stands in it."""
+    spool.add(*COMPLETED)
+    spool.add(*QUEUED)
+    with sqlite3.connect(spool.root / "jqsched.db") as database:
+        database.execute("UPDATE events SET context = replace(context, '0', '1') WHERE seq IN (1, 12)")
+        database.execute("UPDATE jobs SET priority = 3 WHERE id = 2")
+    database.close()
+    code, out, err = spool.run("check-spool")
+    assert code == 1
+    assert "event 1 (submit of job 1) is damaged: put a backup in its place" in out
+    assert f"jqsched: {len(out.splitlines())} finding(s)" in err
+    code, out, err = spool.run("check-spool", "--rebuild")
+    assert (code, out) == (1, "")
+    assert "event(s) 1" in err
+    assert len(err.splitlines()) == 1

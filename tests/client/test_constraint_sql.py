@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from jqsched.adapters.store import codec
 from jqsched.adapters.store.query import FINISHED, LIVE, RARE, condition
 from jqsched.adapters.store.reader import StoreReader
-from jqsched.adapters.store.schema import TABLES, store_path
-from jqsched.adapters.store.writer import UPSERT_JOB
+from jqsched.adapters.store.schema import FORMAT_VERSION, TABLES, store_path
+from jqsched.adapters.store.writer import PUT_JOB
 from jqsched.core.constraint import Budget, Excessive, matches, read_constraint
 from jqsched.core.job import Job, JobException, Result, Spec, State
 from jqsched.core.view import list_key
@@ -29,9 +29,9 @@ def store(folder: Path, jobs: list[Job]) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode=OFF")
         connection.execute("PRAGMA synchronous=OFF")
-        connection.executescript(f"BEGIN; {TABLES} PRAGMA user_version=1; COMMIT")
+        connection.executescript(f"BEGIN; {TABLES} PRAGMA user_version={FORMAT_VERSION}; COMMIT")
         connection.execute("BEGIN")
-        connection.executemany(UPSERT_JOB, [codec.job_to_row(job) for job in jobs])
+        connection.executemany(PUT_JOB, [codec.summed(codec.job_to_row(job)) for job in jobs])
         connection.execute("COMMIT")
 
 

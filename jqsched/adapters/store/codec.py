@@ -1,11 +1,13 @@
-"""How values stand in the store: events and jobs as rows, specs as small readable JSON.
+"""How values stand in the store: events and jobs as rows, specs as small readable JSON, a checksum behind each row.
 
-Rule: encode and decode are exact inverses (a property pins it); no SQL and no IO here.
+Rule: encode and decode are exact inverses (a property pins it); no SQL and no IO here. How a checksum is made is known
+here and nowhere else; to change it is a new format version.
 """
 
 import json
 from collections.abc import Mapping
 from typing import Any, cast
+from zlib import crc32
 
 from attrs import fields
 
@@ -23,12 +25,46 @@ JOB_COLUMNS = (
     "interruptions", "requeuing", "fatal", "exception", "status", "t_submit_us", "t_depend_us", "t_priority_us",
     "t_sched_us", "t_run_us", "t_start_us", "t_cleanup_us", "t_inactive_us",
 )  # fmt: skip
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "meta": ("key", "value"),
+    "files": ("id", "text"),
+    "attempts": ("id", "attempt", "pid", "start_ticks", "boot_id"),
+    "events": EVENT_COLUMNS,
+    "jobs": JOB_COLUMNS,
+}  # of each table, the key first; the column `crc` comes after them
 
 EventRow = tuple[int, int, int, str, str | None, str | None]
 Row = tuple[Any, ...]  # a row of SQLite: what it holds is known by the column, not by the type
 
 _SPEC_DEFAULTS = {field.name: field.default for field in fields(Spec)}
 _STATES = {state.value: state for state in State}
+_JOINED = tuple("\0".join(["%s"] * width) for width in range(len(JOB_COLUMNS) + 1))
+
+
+class Damaged(ValueError):
+    """A row is not as it was written."""
+
+
+def checksum(row: Row) -> int:
+    """Sum a row up: CRC-32 of its values as texts, NULs between them, which no text in a store holds."""
+    return crc32((_JOINED[len(row)] % row).encode(errors="surrogateescape"))
+
+
+def summed(row: Row) -> Row:
+    """A row as it is written: its checksum behind it."""
+    return (*row, checksum(row))
+
+
+def is_whole(row: Row) -> bool:
+    """Whether a row with its checksum is as it was written."""
+    return bool(row[-1] == checksum(row[:-1]))
+
+
+def whole(table: str, row: Row) -> Row:
+    """A row without its checksum. Raises: Damaged."""
+    if row[-1] != checksum(row[:-1]):
+        raise Damaged(f"{table} {row[0]}: not as it was written")
+    return row[:-1]
 
 
 def decode_json(text: str) -> Any:

@@ -12,7 +12,16 @@ from pathlib import Path
 from attrs import evolve, frozen
 
 from jqsched.adapters.store import codec, query
-from jqsched.adapters.store.schema import FORMAT_VERSION, StoreRefused, connect, damage_refused, port_errors, store_path
+from jqsched.adapters.store.schema import (
+    FORMAT_VERSION,
+    UNREADABLE,
+    StoreRefused,
+    connect,
+    damage_refused,
+    port_errors,
+    said,
+    store_path,
+)
 from jqsched.adapters.store.writer import SELECT_EVENTS, SELECT_JOBS
 from jqsched.core.constraint import Budget, Constraint, matches
 from jqsched.core.event import Event
@@ -71,11 +80,14 @@ class StoreReader:
             except BaseException:  # nobody gets this reader, so nobody else would close it
                 self._connection.close()
                 raise
-        except sqlite3.DatabaseError as error:
-            raise StoreRefused(f"{self.path}: cannot be read ({error})") from error
+        except UNREADABLE as error:
+            raise StoreRefused(f"{self.path}: cannot be read ({said(error)})") from error
 
     def _version(self) -> int:
         version: int = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        tables: int = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if version < 1 and (version or tables):
+            raise StoreRefused(f"{self.path}: damaged (format {version})")
         if version > FORMAT_VERSION:
             raise StoreRefused(f"{self.path}: written by a newer jqsched (format {version})")
         return version
@@ -87,20 +99,28 @@ class StoreReader:
     def _rows(self, sql: str, arguments: Sequence[object] = ()) -> Iterator[codec.Row]:
         if self.is_empty:
             return
-        with port_errors("read the store", self.path):
+        with damage_refused("read the store", self.path):
             for row in self._connection.execute(sql, arguments):  # noqa: UP028 - it would close what is closed already
                 yield row
+
+    def _jobs(self, sql: str, arguments: Sequence[object] = ()) -> Iterator[Job]:
+        with damage_refused("read the store", self.path):
+            yield from map(codec.job_from_row, self._rows(sql, arguments))
+
+    def _events(self, sql: str, arguments: Sequence[object] = ()) -> Iterator[tuple[int, Event]]:
+        with damage_refused("read the store", self.path):
+            yield from map(codec.event_from_row, self._rows(sql, arguments))
 
     # -- jobs
 
     def active(self) -> Iterator[Job]:
         """All jobs that are not finished, by id."""
-        return map(codec.job_from_row, self._rows(f"{SELECT_JOBS} WHERE state < 64 ORDER BY id"))
+        return self._jobs(f"{SELECT_JOBS} WHERE state < 64 ORDER BY id")
 
     def finished(self, *, since_us: int = 0, most: int = -1) -> Iterator[Job]:
         """Finished jobs, the last to end first; ended after `since_us`, at most `most` (negative: all). By index."""
         sql = f"{SELECT_JOBS} WHERE state = 64 AND t_inactive_us > ? ORDER BY t_inactive_us DESC, id DESC LIMIT ?"
-        return map(codec.job_from_row, self._rows(sql, (since_us, most)))
+        return self._jobs(sql, (since_us, most))
 
     def search(
         self, constraint: Constraint, *, since_us: int = 0, most: int = -1, budget: Budget, hostname: str
@@ -125,8 +145,8 @@ class StoreReader:
             return iter(())
         sql, values = query.statement(SELECT_JOBS, part, constraint, since_us, found, self._count)
         if found.exact:
-            return map(codec.job_from_row, self._rows(f"{sql} LIMIT ?", (*values, most)))
-        jobs = map(codec.job_from_row, self._rows(sql, values))
+            return self._jobs(f"{sql} LIMIT ?", (*values, most))
+        jobs = self._jobs(sql, values)
         chosen = (job for job in jobs if matches(constraint, job, budget, hostname))
         return islice(chosen, most) if most >= 0 else chosen
 
@@ -151,8 +171,8 @@ class StoreReader:
         """Those of these jobs that are known."""
         found: dict[int, Job] = {}
         for id_ in ids:
-            for row in self._rows(f"{SELECT_JOBS} WHERE id = ?", (id_,)):
-                found[id_] = codec.job_from_row(row)
+            for job in self._jobs(f"{SELECT_JOBS} WHERE id = ?", (id_,)):
+                found[id_] = job
         return found
 
     def known(self, ids: Iterable[int]) -> int:
@@ -162,11 +182,11 @@ class StoreReader:
     def first_ended(self, ids: Iterable[int]) -> Job | None:
         """The first of these jobs to end; None when none has."""
         sql = f"{SELECT_JOBS} WHERE state = 64 AND id IN ({_numbers(ids)}) ORDER BY t_inactive_us LIMIT 1"
-        return next(map(codec.job_from_row, self._rows(sql)), None)
+        return next(self._jobs(sql), None)
 
     def named(self, name: str) -> Iterator[Job]:
         """All jobs of a name, by id."""
-        return map(codec.job_from_row, self._rows(f"{SELECT_JOBS} WHERE name = ? ORDER BY id", (name,)))
+        return self._jobs(f"{SELECT_JOBS} WHERE name = ? ORDER BY id", (name,))
 
     def last_id(self) -> int:
         """The highest id of a job, 0 when there is none."""
@@ -188,18 +208,18 @@ class StoreReader:
     def events(self, jobid: int, *, after_seq: int = 0) -> Iterator[tuple[int, Event]]:
         """The event log of a job, with the seqs."""
         sql = f"{SELECT_EVENTS} WHERE jobid = ? AND seq > ? ORDER BY seq"
-        return map(codec.event_from_row, self._rows(sql, (jobid, after_seq)))
+        return self._events(sql, (jobid, after_seq))
 
     def journal(self, *, after_seq: int = 0, since_us: int = 0) -> Iterator[tuple[int, Event]]:
         """The events of all jobs, in order, after a seq and a time."""
         sql = f"{SELECT_EVENTS} WHERE seq > ? AND t_us > ? ORDER BY seq"
-        return map(codec.event_from_row, self._rows(sql, (after_seq, since_us)))
+        return self._events(sql, (after_seq, since_us))
 
     def stretch(self, after_seq: int, last_seq: int, choice: Choice, most: int) -> list[tuple[int, Event]]:
         """The chosen events after one seq and up to another, in order, at most so many (negative: all); read whole."""
         clauses, values = choice.sql()
         sql = f"{SELECT_EVENTS} WHERE seq > ? AND seq <= ?{clauses} ORDER BY seq LIMIT ?"
-        return list(map(codec.event_from_row, self._rows(sql, (after_seq, last_seq, *values, most))))
+        return list(self._events(sql, (after_seq, last_seq, *values, most)))
 
     def active_at(self, seq: int) -> list[int]:
         """The jobs that were active when this was the last event, whatever became of them since; by id."""

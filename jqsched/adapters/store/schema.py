@@ -5,22 +5,27 @@ there must be one is refused with the way out named; never is an empty one start
 """
 
 import os
+import shlex
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from jqsched.adapters.filesystem import remote_kind
+from jqsched.adapters.store import wal
+from jqsched.adapters.store.codec import COLUMNS, Damaged, checksum
 from jqsched.ports import PortError
 
 FILE_NAME = "jqsched.db"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+SUMS_SINCE = 2  # the version in which rows got their checksums
 APPLICATION_ID = 0x6A717363  # "jqsc": `file` and we ourselves know a store by it
 
 TABLES = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, crc INTEGER) WITHOUT ROWID;
 CREATE TABLE events (
-    seq INTEGER PRIMARY KEY, jobid INTEGER NOT NULL, t_us INTEGER NOT NULL, name TEXT NOT NULL, context TEXT, spec TEXT
+    seq INTEGER PRIMARY KEY, jobid INTEGER NOT NULL, t_us INTEGER NOT NULL, name TEXT NOT NULL, context TEXT, spec TEXT,
+    crc INTEGER
 );
 CREATE INDEX events_of_job ON events (jobid, seq);
 CREATE TABLE jobs (
@@ -29,20 +34,33 @@ CREATE TABLE jobs (
     attempt INTEGER NOT NULL, interruptions INTEGER NOT NULL, requeuing INTEGER NOT NULL, fatal INTEGER NOT NULL,
     exception TEXT, status INTEGER, t_submit_us INTEGER NOT NULL, t_depend_us INTEGER NOT NULL,
     t_priority_us INTEGER NOT NULL, t_sched_us INTEGER NOT NULL, t_run_us INTEGER NOT NULL,
-    t_start_us INTEGER NOT NULL, t_cleanup_us INTEGER NOT NULL, t_inactive_us INTEGER NOT NULL
+    t_start_us INTEGER NOT NULL, t_cleanup_us INTEGER NOT NULL, t_inactive_us INTEGER NOT NULL, crc INTEGER
 );
 CREATE INDEX jobs_live ON jobs (id) WHERE state < 64;
 CREATE INDEX jobs_inactive ON jobs (t_inactive_us, id) WHERE state = 64;
 CREATE INDEX jobs_by_name ON jobs (name, id);
 CREATE TABLE attempts (
     id INTEGER PRIMARY KEY, attempt INTEGER NOT NULL, pid INTEGER NOT NULL, start_ticks INTEGER NOT NULL,
-    boot_id TEXT NOT NULL
+    boot_id TEXT NOT NULL, crc INTEGER
 );
-CREATE TABLE files (id INTEGER PRIMARY KEY, text TEXT NOT NULL);
+CREATE TABLE files (id INTEGER PRIMARY KEY, text TEXT NOT NULL, crc INTEGER);
 """
 
+
+def _add_checksums(connection: sqlite3.Connection) -> None:
+    """From version 1: what is there counts as whole."""
+    connection.create_function("checksum", -1, lambda *row: checksum(row), deterministic=True)
+    for table, columns in COLUMNS.items():
+        connection.execute(f"ALTER TABLE {table} ADD COLUMN crc INTEGER")
+        connection.execute(f"UPDATE {table} SET crc = checksum({','.join(columns)})")
+
+
 # From each old version, what brings it to the next; run in one transaction with the new version's number.
-MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {}
+MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _add_checksums}
+
+
+# What SQLite raises of what nobody wrote; the second where its message quotes a text that is none any more.
+UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
 
 
 class StoreRefused(Exception):
@@ -60,8 +78,7 @@ def port_errors(doing: str, path: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        name = getattr(error, "sqlite_errorname", type(error).__name__)
-        raise PortError(doing, path, None, f"{name}: {error}") from error
+        raise PortError(doing, path, None, f"{_name(error)}: {said(error)}") from error
 
 
 @contextmanager
@@ -70,12 +87,28 @@ def damage_refused(doing: str, path: str) -> Iterator[None]:
     try:
         with port_errors(doing, path):
             yield
-    except (ValueError, KeyError, TypeError) as error:
+    except Damaged as error:
+        raise StoreRefused(f"{path}: damaged ({error}): {_way_out(path)}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreRefused(f"{path}: damaged ({type(error).__name__}: {error}): {_way_out(path)}") from error
     except PortError as error:
-        if not isinstance(error.__cause__, sqlite3.OperationalError):
+        if isinstance(error.__cause__, sqlite3.Error) and is_damage(error.__cause__):
             raise StoreRefused(f"{path}: damaged ({error.text}): {_way_out(path)}") from error
         raise
+
+
+def said(error: Exception) -> str:
+    """What an error says, in one line: SQLite may quote a statement."""
+    return " ".join(str(error).split())
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether SQLite met what nobody wrote, rather than a disk that fails, is full or in use.
+
+    What it cannot decode has no name, and a table or column that is not there is called SQLITE_ERROR.
+    """
+    named = getattr(error, "sqlite_errorname", "SQLITE_ERROR")
+    return not isinstance(error, sqlite3.OperationalError) or named == "SQLITE_ERROR"
 
 
 def connect(path: str, *, read_only: bool = False) -> sqlite3.Connection:
@@ -131,17 +164,40 @@ def open_store(path: str, *, used_before: bool) -> sqlite3.Connection:
     return connection
 
 
+def check_log(path: str) -> str:
+    """Before a database is opened: refuse it when commits in its log are lost; else what is to be said, or nothing.
+
+    Raises: StoreRefused. Nobody else may be writing.
+    """
+    found = wal.look(path)
+    if found.lost:
+        raise StoreRefused(log_text(path, found))
+    return log_text(path, found) if found.doubt else ""
+
+
+def log_text(path: str, found: wal.Look) -> str:
+    """What is said of a log that is not whole, with the way out."""
+    if not found.lost:
+        return f"{path}-wal: {found.doubt}"
+    go_on = f'sqlite3 {shlex.quote(path)} "PRAGMA wal_checkpoint(TRUNCATE)"'
+    return (
+        f"{path}-wal: {found.lost}: put a backup in the place of the store;"
+        f" or go on without them, and what ran since then runs again: {go_on}"
+    )
+
+
 def _prepare(connection: sqlite3.Connection, path: str, *, used_before: bool) -> None:
     try:
-        version = _version(connection, path)
-    except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError):
-            raise PortError("open the store", path, None, f"{_name(error)}: {error}") from error
-        raise StoreRefused(f"{path}: damaged ({error}): {_way_out(path)}") from error
+        version = format_version(connection, path)
+    except UNREADABLE as error:
+        if isinstance(error, sqlite3.Error) and not is_damage(error):
+            raise PortError("open the store", path, None, f"{_name(error)}: {said(error)}") from error
+        raise StoreRefused(f"{path}: damaged ({said(error)}): {_way_out(path)}") from error
     if version == 0 and used_before:
         raise _missing(path, f"holds nothing (was {path}-wal beside it?)")
-    with port_errors("prepare the store", path):
+    with damage_refused("prepare the store", path):
         _settle(connection)  # not before: what is not ours stays as it is
+    with port_errors("prepare the store", path):
         if version == 0:
             _create(connection)
         elif version < FORMAT_VERSION:
@@ -163,8 +219,8 @@ def _way_out(path: str) -> str:
     return f"look at it with `jqsched check-spool --spool {Path(path).parent}`, or put a backup in its place"
 
 
-def _version(connection: sqlite3.Connection, path: str) -> int:
-    """The version of the format, 0 for an empty database; refuses what is newer or not ours."""
+def format_version(connection: sqlite3.Connection, path: str) -> int:
+    """The version of the format, 0 for an empty database; refuses what is newer, not ours or never was."""
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     application = int(connection.execute("PRAGMA application_id").fetchone()[0])
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
@@ -177,6 +233,8 @@ def _version(connection: sqlite3.Connection, path: str) -> int:
             f"{path}: written by a newer jqsched (format {version}, this one knows {FORMAT_VERSION}):"
             " install that version, or put a backup in its place"
         )
+    if version < 1:
+        raise StoreRefused(f"{path}: damaged (format {version}): {_way_out(path)}")
     return version
 
 

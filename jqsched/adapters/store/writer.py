@@ -7,21 +7,33 @@ is tried again on the same file (after a failed fsync nobody knows what the disk
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from functools import partial
 from pathlib import Path
 
 from jqsched.adapters.store import codec
-from jqsched.adapters.store.schema import damage_refused, open_store, port_errors, store_path
+from jqsched.adapters.store.schema import check_log, damage_refused, open_store, port_errors, store_path
 from jqsched.core.filters import kept_rules
-from jqsched.core.job import Draft, Outcome, State
-from jqsched.core.queue import load
+from jqsched.core.job import Draft, Job, Outcome, State
+from jqsched.core.queue import Queue, find, load
 from jqsched.ports import RULES, Attempt, Batch, PortError, Stored
 
-INSERT_EVENT = f"INSERT INTO events ({','.join(codec.EVENT_COLUMNS)}) VALUES (?,?,?,?,?,?)"
+
+def _insert(how: str, table: str) -> str:
+    columns = (*codec.COLUMNS[table], "crc")
+    return f"{how} INTO {table} ({','.join(columns)}) VALUES ({','.join('?' * len(columns))})"
+
+
+PUT_EVENT = _insert("INSERT", "events")
+PUT_JOB, PUT_ATTEMPT, PUT_FILE, PUT_SETTING = (
+    _insert("INSERT OR REPLACE", table) for table in ("jobs", "attempts", "files", "meta")
+)
 UPSERT_JOB = (
     f"INSERT OR REPLACE INTO jobs ({','.join(codec.JOB_COLUMNS)}) VALUES ({','.join('?' * len(codec.JOB_COLUMNS))})"
 )
 SELECT_JOBS = f"SELECT {','.join(codec.JOB_COLUMNS)} FROM jobs"
+SELECT_SUMMED = {table: f"SELECT {','.join(columns)},crc FROM {table}" for table, columns in codec.COLUMNS.items()}
 SELECT_EVENTS = f"SELECT {','.join(codec.EVENT_COLUMNS)} FROM events"
 PURGED_EVENTS = "purged_events"  # the key in `meta` that counts the events that were purged
 
@@ -37,8 +49,12 @@ class SqliteStore:
 
     def __init__(self, folder: str, sync_spool: Callable[[], None], *, used_before: bool = False) -> None:
         self.path = store_path(folder)
+        self.doubt = check_log(self.path)  # what is to be said of the log that the last one left; mostly nothing
         self._sync_spool = sync_spool
         self._connection = open_store(self.path, used_before=used_before)
+        if self.doubt:
+            with port_errors("clear the store's log", self.path):
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._deliver: Deliver = lambda _: None
         self._todo: list[Batch] = []
         self._handed = self._durable = 0
@@ -52,24 +68,45 @@ class SqliteStore:
     # -- at start
 
     def load(self) -> Stored:
-        """Read the live jobs, their attempts and files, and the settings. O(live jobs)."""
+        """Read the live jobs, their attempts and files, and the settings; each row as it was written. O(live jobs)."""
         with damage_refused("load the store", self.path):
-            settings = dict(self._reading.execute("SELECT key, value FROM meta"))
-            seq, last_us = self._reading.execute(
-                "SELECT seq, t_us FROM events ORDER BY seq DESC LIMIT 1"
-            ).fetchone() or (0, 0)
-            highest = self._reading.execute("SELECT coalesce(max(id), 0) FROM jobs").fetchone()[0]
-            live = self._reading.execute(f"{SELECT_JOBS} WHERE state < 64")
+            settings: dict[str, str] = dict(self._rows("meta"))
+            seq, _, last_us, *_ = next(self._rows("events", "ORDER BY seq DESC LIMIT 1"), (0, 0, 0))
+            highest, *_ = next(self._rows("jobs", "ORDER BY id DESC LIMIT 1"), (0,))
             queue = load(
-                map(codec.job_from_row, live),
+                self._live(),
                 seq=max(seq, int(settings.get("seq", 0))),
                 last_us=max(last_us, int(settings.get("last_us", 0))),
                 last_id=max(highest, int(settings.get("last_id", 0))),
                 rules=kept_rules(settings.get(RULES)),
             )
-            attempts = self._reading.execute("SELECT id, attempt, pid, start_ticks, boot_id FROM attempts ORDER BY id")
-            files = dict(self._reading.execute("SELECT id, text FROM files"))
-            return Stored(queue, tuple(Attempt(*row) for row in attempts), files, settings)
+            attempts = tuple(Attempt(*row) for row in self._rows("attempts", "ORDER BY id"))
+            files: dict[int, str] = dict(self._rows("files"))
+            self._look_for_lost(queue, files.keys() | {attempt.id for attempt in attempts})
+            return Stored(queue, attempts, files, settings)
+
+    def _live(self) -> Iterator[Job]:
+        last_id = 0
+        for job in map(codec.job_from_row, self._rows("jobs", "WHERE state < 64")):
+            if job.id <= last_id or job.state is State.INACTIVE:
+                raise codec.Damaged(f"job {job.id}: not in its place among the live ones")
+            last_id = job.id
+            yield job
+
+    def _look_for_lost(self, queue: Queue, ids: AbstractSet[int]) -> None:
+        """Live jobs are found by an index, which has no checksums: it may lack one of which there is more in the store.
+
+        A file of a job that has no row at all proves nothing: who was turned away may leave one.
+        """
+        for id_ in sorted(id_ for id_ in ids if find(queue, id_) is None):
+            job = self._job(id_)
+            if job is not None and job.state is not State.INACTIVE:
+                raise codec.Damaged(f"job {id_}: not found among the live ones")
+
+    def _rows(self, table: str, rest: str = "", values: Sequence[object] = ()) -> Iterator[codec.Row]:
+        """Rows as they were written: a decision rests on each. Raises: codec.Damaged."""
+        whole = partial(codec.whole, table)
+        return map(whole, self._reading.execute(f"{SELECT_SUMMED[table]} {rest}", values))
 
     def start(self, deliver: Deliver) -> None:
         """Begin to write; until then batches wait."""
@@ -132,7 +169,7 @@ class SqliteStore:
     def outcomes(self, ids: Iterable[int], names: Iterable[str]) -> dict[int | str, Outcome]:
         """What is known of finished jobs: by id, and for each name the newest. Committed ones only."""
         found: dict[int | str, Outcome] = {}
-        with port_errors("read the store", self.path):
+        with damage_refused("read the store", self.path):
             for id_ in ids:
                 self._find(found, id_, "id = ?")
             for name in names:
@@ -140,38 +177,37 @@ class SqliteStore:
         return found
 
     def _find(self, found: dict[int | str, Outcome], key: int | str, where: str) -> None:
-        row = self._reading.execute(
-            f"{SELECT_JOBS} WHERE {where} AND state = {State.INACTIVE.value} ORDER BY id DESC LIMIT 1", (key,)
-        ).fetchone()
-        if row is not None:
+        newest = f"WHERE {where} AND state = {State.INACTIVE.value} ORDER BY id DESC LIMIT 1"
+        for row in self._rows("jobs", newest, (key,)):
             job = codec.job_from_row(row)
             found[key] = Outcome(job.id, job.spec.name, job.success, job.t_start_us > 0)
 
     def spec(self, id_: int) -> Draft | None:
         """What a job is, with the urgency and pin that it was submitted with; None when unknown."""
-        with port_errors("read the store", self.path):
-            row = self._reading.execute(f"{SELECT_JOBS} WHERE id = ?", (id_,)).fetchone()
-            submit = self._reading.execute(
-                f"{SELECT_EVENTS} WHERE jobid = ? AND name = 'submit' ORDER BY seq LIMIT 1", (id_,)
-            ).fetchone()
-        if row is None or submit is None:
+        with damage_refused("read the store", self.path):
+            job = self._job(id_)
+            first = "WHERE jobid = ? AND name = 'submit' ORDER BY seq LIMIT 1"
+            submit = next(map(codec.event_from_row, self._rows("events", first, (id_,))), None)
+        if job is None or submit is None:
             return None
-        context = codec.event_from_row(submit)[1].context
+        context = submit[1].context
         urgency, pin = context.get("urgency"), context.get("pin")
         assert isinstance(urgency, int)
-        return Draft(codec.job_from_row(row).spec, urgency, pin if isinstance(pin, int) else None, requeue_of=id_)
+        return Draft(job.spec, urgency, pin if isinstance(pin, int) else None, requeue_of=id_)
+
+    def _job(self, id_: int) -> Job | None:
+        return next(map(codec.job_from_row, self._rows("jobs", "WHERE id = ?", (id_,))), None)
 
     def userid(self, id_: int) -> int | None:
         """Whose job it is; None when unknown or purged."""
-        with port_errors("read the store", self.path):
-            row = self._reading.execute("SELECT userid FROM jobs WHERE id = ?", (id_,)).fetchone()
-        return None if row is None else int(row[0])
+        with damage_refused("read the store", self.path):
+            job = self._job(id_)
+        return None if job is None else job.userid
 
     def file(self, id_: int) -> str | None:
         """The text of a live job's file as last accepted; None when there is none."""
-        with port_errors("read the store", self.path):
-            row = self._reading.execute("SELECT text FROM files WHERE id = ?", (id_,)).fetchone()
-        return row[0] if row is not None else None
+        with damage_refused("read the store", self.path):
+            return next((str(text) for _, text in self._rows("files", "WHERE id = ?", (id_,))), None)
 
     def finished_count(self) -> int:
         """How many jobs are finished, purged ones included."""
@@ -188,8 +224,9 @@ class SqliteStore:
 
     def is_finished(self, id_: int) -> bool:
         """Whether the store knows this job as finished."""
-        row = self._reading.execute("SELECT state FROM jobs WHERE id = ?", (id_,)).fetchone()
-        return row is not None and row[0] == State.INACTIVE.value
+        with damage_refused("read the store", self.path):
+            job = self._job(id_)
+        return job is not None and job.state is State.INACTIVE
 
 
 def _sync_folder(path: str) -> None:
@@ -207,24 +244,22 @@ def _sync_folder(path: str) -> None:
 
 def _write_batch(connection: sqlite3.Connection, batch: Batch) -> None:
     seqs = range(batch.first_seq, batch.first_seq + len(batch.events))
-    connection.executemany(INSERT_EVENT, map(codec.event_to_row, seqs, batch.events))
-    connection.executemany(UPSERT_JOB, map(codec.job_to_row, batch.jobs))
+    connection.executemany(PUT_EVENT, map(codec.summed, map(codec.event_to_row, seqs, batch.events)))
+    connection.executemany(PUT_JOB, map(codec.summed, map(codec.job_to_row, batch.jobs)))
     if batch.attempts:
-        connection.executemany(
-            "INSERT OR REPLACE INTO attempts (id, attempt, pid, start_ticks, boot_id) VALUES (?,?,?,?,?)",
-            [(a.id, a.attempt, a.pid, a.start_ticks, a.boot_id) for a in batch.attempts],
-        )
+        attempts = [(a.id, a.attempt, a.pid, a.start_ticks, a.boot_id) for a in batch.attempts]
+        connection.executemany(PUT_ATTEMPT, map(codec.summed, attempts))
     if batch.over:
         connection.executemany("DELETE FROM attempts WHERE id = ? AND attempt = ?", batch.over)
     if batch.files:
-        connection.executemany("INSERT OR REPLACE INTO files (id, text) VALUES (?,?)", batch.files)
+        connection.executemany(PUT_FILE, map(codec.summed, batch.files))
     done = [(job.id,) for job in batch.jobs if job.state is State.INACTIVE]
     if done:
         connection.executemany("DELETE FROM files WHERE id = ?", done)
     if batch.purged:
         _purge(connection, batch.purged)
     if batch.settings:
-        connection.executemany("INSERT OR REPLACE INTO meta (key, value) VALUES (?,?)", batch.settings)
+        connection.executemany(PUT_SETTING, map(codec.summed, batch.settings))
 
 
 def _purge(connection: sqlite3.Connection, ids: Iterable[int]) -> None:
@@ -233,11 +268,8 @@ def _purge(connection: sqlite3.Connection, ids: Iterable[int]) -> None:
     gone = [(id_,) for id_ in ids]
     count = connection.executemany(f"DELETE FROM events WHERE jobid IN ({finished})", gone).rowcount
     connection.executemany("DELETE FROM jobs WHERE id = ? AND state = 64", gone)
-    connection.execute(
-        "INSERT INTO meta VALUES (:key, :count)"
-        " ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + :count",
-        {"key": PURGED_EVENTS, "count": count},
-    )
+    before = connection.execute("SELECT value FROM meta WHERE key = ?", (PURGED_EVENTS,)).fetchone() or (0,)
+    connection.execute(PUT_SETTING, codec.summed((PURGED_EVENTS, str(int(before[0]) + count))))
 
 
 def boot_id() -> str:
