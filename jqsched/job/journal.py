@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Self, cast
+from typing import Any, Generic, Self, TypeVar, cast
 
 from jqsched.constants import FLUX_RPC_STREAMING
 from jqsched.core.json import Json
@@ -81,7 +81,10 @@ class JournalEvent(JournalEventBase):
 SENTINEL_EVENT = JournalEvent(-1, {"timestamp": time.time(), "context": {}})
 
 
-class JournalConsumerBase:
+_EventT = TypeVar("_EventT", bound=JournalEventBase)
+
+
+class JournalConsumerBase(Generic[_EventT]):
     """What consumers of journals share: a stream of responses, and the events made of them.
 
     A journal of one's own says what it asks for (`request_payload`), what an answer holds (`process_response`), and
@@ -101,9 +104,9 @@ class JournalConsumerBase:
         self.handle, self.topic = flux_handle, topic
         self.full, self.since, self.include_sentinel, self.deliver_end = full, since, include_sentinel, deliver_end
         self.rpc: RPC | None = None
-        self._ready: deque[JournalEventBase] = deque()
+        self._ready: deque[_EventT] = deque()
         self._is_over = False
-        self._call: Callable[[JournalEventBase | None], object] | None = None
+        self._call: Callable[[_EventT | None], object] | None = None
 
     # -- what a journal is
 
@@ -116,7 +119,7 @@ class JournalConsumerBase:
         """Read what a response says of its events: the keyword arguments of `create_event`."""
         raise NotImplementedError
 
-    def create_event(self, entry: Mapping[str, Json], *args: Any, **kwargs: Any) -> JournalEventBase:
+    def create_event(self, entry: Mapping[str, Json], *args: Any, **kwargs: Any) -> _EventT:
         """Make an event of an entry."""
         raise NotImplementedError
 
@@ -138,7 +141,7 @@ class JournalConsumerBase:
         if self.rpc is not None:
             self.rpc.cancel()
 
-    def poll(self, timeout: float = -1.0) -> JournalEventBase | None:
+    def poll(self, timeout: float = -1.0) -> _EventT | None:
         """Wait for the next event; None after the last one, when it was stopped.
 
         Raises: TimeoutError when nothing came for so many seconds (negative: wait for ever), and one may go on;
@@ -192,14 +195,14 @@ class JournalConsumerBase:
         rpc.reset()
         self._ready.extend(self._events(response))
 
-    def _next(self) -> JournalEventBase:
+    def _next(self) -> _EventT:
         """Give the next event that is there."""
         return self._ready.popleft()
 
-    def _events(self, response: Payload) -> Sequence[JournalEventBase]:
+    def _events(self, response: Payload) -> Sequence[_EventT]:
         """Make the events of a response; one without events marks the end of the history."""
         if not response["events"]:
-            return (SENTINEL_EVENT,) if self.full and self.include_sentinel else ()
+            return (cast(_EventT, SENTINEL_EVENT),) if self.full and self.include_sentinel else ()
         more = self.process_response(response)
         return [self.create_event(entry, **more) for entry in _entries(response)]
 
@@ -214,7 +217,7 @@ class JournalConsumerBase:
                 yield self._next()
 
 
-class JournalConsumer(JournalConsumerBase):
+class JournalConsumer(JournalConsumerBase[JournalEvent]):
     """The events of all jobs: history first, then each as it is committed, until `stop`.
 
     `full`: the history of all jobs, in the order of time; else of the active ones, job by job. `since`: only what
@@ -253,10 +256,6 @@ class JournalConsumer(JournalConsumerBase):
         if events is not None:
             self._chosen["allow"] = dict.fromkeys(_words(events), 1)
 
-    def poll(self, timeout: float = -1.0) -> JournalEvent | None:
-        """Wait for the next event, as the base does."""
-        return cast(JournalEvent | None, super().poll(timeout))
-
     @property
     def request_payload(self) -> dict[str, Json]:
         """What is asked for."""
@@ -270,7 +269,7 @@ class JournalConsumer(JournalConsumerBase):
             "R": resp.get("R"),
         }
 
-    def _events(self, response: Payload) -> Sequence[JournalEventBase]:
+    def _events(self, response: Payload) -> Sequence[JournalEvent]:
         """Make the events of a response, whose seq is that of its last one; there are no gaps in it."""
         last = cast(int, response.get("seq", 0))
         entries = _entries(response)
@@ -280,9 +279,9 @@ class JournalConsumer(JournalConsumerBase):
         more = self.process_response(response)
         return [self.create_event(entry, **more, seq=seq) for seq, entry in enumerate(entries, last - len(entries) + 1)]
 
-    def _next(self) -> JournalEventBase:
+    def _next(self) -> JournalEvent:
         """Give the next event, and note how far the journal was read; what comes job by job says nothing of it."""
-        event = cast(JournalEvent, super()._next())
+        event = self._ready.popleft()
         if self._in_order and event.seq:
             self.last_seq = event.seq
         return event
