@@ -13,6 +13,7 @@ requirements.lock at the first command and brought up to date whenever the lock 
   sweep     the long searches that `test` leaves out
   machine   100,000 histories of the queue beside its naive model: a part of `sweep`
   worlds    seeded stories of the whole scheduler with crashes: 10,000 of them (--seeds N --from SEED)
+  night     all long searches with a fresh seed, and one table of what they found: some hours (--scale F --only PART,…)
   bench     the benchmarks; `bench core`, `clients`, `lists` or `followers` for those of the queue, of the Python
             interface, of job lists, and of readers beside a busy scheduler
   mutants   mutmut: change the core in small ways and list the changes that no test notices (some, by pattern, or all in
@@ -55,6 +56,7 @@ COMMANDS: dict[str, Steps] = {
     "layers": [[BIN / "lint-imports"]],
     "sweep": [SWEEP],
     "machine": [[*SWEEP, "tests/core/test_queue_machine.py"]],
+    "night": [[PYTHON, "-m", "tests.night"]],
     "worlds": [[PYTHON, "-m", "jqsched.testing.world", "--seeds", "10000"]],
     "mutants": [[MUTMUT, "run"]],
     "lock": [

@@ -20,8 +20,11 @@ from attrs import frozen
 from hypothesis import HealthCheck, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+import tests.fuzz.search
 from jqsched.testing.worlds import tell_all
+from tests.adapters import store_damage
 from tests.core.queue_machine import QueueMachine
+from tests.fuzz.targets import KINDS
 
 FINDINGS_SHOWN = 3
 SHORT_SEED = 1
@@ -80,6 +83,22 @@ def machine(number: int, examples: int) -> Share:
     return Share(examples)
 
 
+def fuzz(name: str, number: int, count: int) -> Share:
+    """Inputs of one kind, made of its corpus."""
+    result = tests.fuzz.search.run(KINDS[name], number, count)
+    again = f"python -m tests.fuzz --kind {name} --seed {number}"
+    return Share(
+        result.tried, tuple(f"{again} --from {at.number}: {at.path}\n{at.fault.text}" for at in result.findings)
+    )
+
+
+def damage(number: int, flips: int) -> Share:
+    """Bits that are flipped in a store."""
+    tally = store_damage.run(number, flips)
+    again = f"python -m tests.adapters.store_damage --seed {number} --count {flips}"
+    return Share(flips, tuple(f"{again}: {broken}" for broken in tally.deceived))
+
+
 def sweeps(_: int, tests: int) -> Share:
     """The tests that are too long for the suite: what dies at every call, very many files, twenty kills. No seeds."""
     command = [sys.executable, "-m", "pytest", "-q", "-m", "sweep", "--timeout", "7200", *SWEPT]
@@ -92,6 +111,11 @@ SWEPT = ("tests/e2e",)
 PARTS = (
     Part("worlds", "stories of the whole scheduler, with crashes, power cuts and faults", worlds, 40_000, 500, 20),
     Part("machine", "histories of the queue beside its naive model", machine, 100_000, 1_000, 10),
+    Part("store", "bits flipped in a store", damage, 20_000, 500, 10),
+    *(
+        Part(f"fuzz {name}", f"inputs made of the corpus of {name}", partial(fuzz, name), 100_000, 5_000, 20)
+        for name in KINDS
+    ),
     Part("sweeps", "runs of all long tests with real processes", sweeps, 1, 1, 0),
 )
 

@@ -124,7 +124,7 @@ def job_id(word: str) -> int:
     if isinstance(found, str):
         found = _other_form(found)
     if not 0 < found < _IDS_END:
-        raise Failure(f"{word!r} is no job id (an integer)", USAGE)
+        raise Failure(f"{values.show(word)} is no job id (an integer)", USAGE)
     return found
 
 
@@ -163,7 +163,7 @@ def userid(text: str) -> int:
     except (KeyError, ValueError):
         pass  # no name, so perhaps a number
     if not (text.isascii() and text.isdigit() and len(text) <= 10):
-        raise Failure(f"{text!r} is no user", USAGE)
+        raise Failure(f"{values.show(text)} is no user", USAGE)
     return int(text)
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from jqsched.cli.failure import USAGE, Failure, printable
 from jqsched.core.attributes import ATTRIBUTES, job_attributes
 from jqsched.core.job import Job
+from jqsched.core.jobspec import values
 from jqsched.core.json import Json
 from jqsched.core.view import INFO_KEYS
 from jqsched.job.info import JobInfo, standard_duration
@@ -57,7 +58,7 @@ def sorted_by(keys: str, jobs: Iterable[Job], show: Show) -> list[Job]:
     for word in wanted:
         key = word.removeprefix("-")
         if key not in KEYS or key in _NO_SCALARS:
-            raise Failure(f"--sort: {key!r} is no key to sort by; there are {', '.join(_scalars())}", USAGE)
+            raise Failure(f"--sort: {values.show(key)} is no key to sort by; there are {', '.join(_scalars())}", USAGE)
     rows = [(job, _Values(job, show, "")) for job in jobs]
     for word in reversed(wanted):
         key = word.removeprefix("-")
@@ -79,6 +80,8 @@ def _scalars() -> list[str]:
 
 
 def _pieces(template: str) -> Iterable[_Piece]:
+    if not values.is_unicode(template):  # nothing of it could be printed, and no date be written by it
+        raise Failure("--format: is not valid Unicode", USAGE)
     try:
         parsed = list(Formatter().parse(template.replace("\\t", "\t").replace("\\n", "\n")))
     except ValueError as error:
@@ -89,10 +92,12 @@ def _pieces(template: str) -> Iterable[_Piece]:
         if key is None:
             continue
         if key not in KEYS and not _NOTES.fullmatch(key):
-            raise Failure(f"--format: {{{key}}} is no key; there are {', '.join(KEYS)}", USAGE)
+            raise Failure(f"--format: {{{values.show(key)[1:-1]}}} is no key; there are {', '.join(KEYS)}", USAGE)
         grammar = _TIME_SPEC if conversion == "d" else _SPEC
         if conversion not in (None, *_CONVERSIONS) or not grammar.fullmatch(spec or ""):
-            raise Failure(f"--format: {{{key}}} has a format that is not known: {conversion or spec}", USAGE)
+            raise Failure(
+                f"--format: {{{key}}} has a format that is not known: {values.show(conversion or spec)[1:-1]}", USAGE
+            )
         yield _Piece(spec or "", key, conversion)
 
 

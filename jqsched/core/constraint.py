@@ -5,19 +5,20 @@ matched (`Budget`). Refusals have Flux's wording. Source: flux.md section 5; RFC
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import isfinite
 from typing import TypeAlias
 
 from attrs import define, frozen
 
 from jqsched.core.job import Job, Result, State
-from jqsched.core.jobspec.values import is_unicode
+from jqsched.core.jobspec.values import is_unicode, show
 from jqsched.core.view import ACTIVE, PENDING, RUNNING, accounting
 
 COMPARISONS_MAX = 1_000_000
 DEPTH_MAX = 32
 HOSTS_MAX = 1024
+LIMIT_S_MAX = 1e300  # later than all times, as what is more; in microseconds it is still a number
 EVERYONE = 2**32 - 1  # the userid that stands for all users
 THE_RANK = 0  # there is one node, and it has this rank
 
@@ -121,7 +122,9 @@ class Ranks:
 
 @frozen
 class Time:
-    """Matches jobs that entered a state before or after a time; `field` is the job's, `limit_s` as it was given."""
+    """Matches jobs that entered a state before or after a time; `field` is the job's, `limit_s` as it was given (but at
+    most LIMIT_S_MAX).
+    """
 
     field: str
     operator: str
@@ -173,7 +176,7 @@ def read_filter(text: str) -> Constraint | BadFilter:
         name = word.strip().lower()
         if name not in STATES_BY_NAME and name not in RESULTS_BY_NAME:
             names = [long.lower() for long, _ in (*STATE_NAMES.values(), *RESULT_NAMES.values())]
-            return BadFilter(f"{word.strip()!r} is no state or result; there are {', '.join(names)}")
+            return BadFilter(f"{show(word.strip())} is no state or result; there are {', '.join(names)}")
         states |= STATES_BY_NAME.get(name, 0)
         results |= RESULTS_BY_NAME.get(name, 0)
     return Or((States(states), Results(results)))
@@ -271,13 +274,17 @@ def _read(document: object, depth: int) -> Constraint:
         raise _Bad(f"nested more than {DEPTH_MAX} deep")
     for operator, values in document.items():
         if not isinstance(values, list | tuple):
-            raise _Bad(f"operator {operator} values not an array")
+            raise _Bad(f"operator {_shown(operator)} values not an array")
         if operator in _COMPOUND:
             return _COMPOUND[operator](tuple(_read(value, depth + 1) for value in values))
         if operator not in _READERS:
-            raise _Bad(f"unknown constraint operator: {operator}")
+            raise _Bad(f"unknown constraint operator: {_shown(operator)}")
         return _READERS[operator](values)
     return Every()
+
+
+def _shown(word: object) -> str:
+    return show(word)[1:-1]  # Flux puts no quotes, or its own, around it
 
 
 _Values: TypeAlias = list[object] | tuple[object, ...]
@@ -303,7 +310,7 @@ def _mask(what: str, values: _Values, by_name: Mapping[str, int]) -> int:
     for value in values:
         if isinstance(value, str):
             if value not in by_name:
-                raise _Bad(f"invalid {what} value '{value}' specified")
+                raise _Bad(f"invalid {what} value '{_shown(value)}' specified")
             mask |= by_name[value]
         elif type(value) is int:
             if value & ~known:
@@ -315,7 +322,7 @@ def _mask(what: str, values: _Values, by_name: Mapping[str, int]) -> int:
     return mask
 
 
-_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(?:\d++\.?\d*+|\.\d++)(?:[eE][+-]?\d++)?", re.ASCII)  # possessive: linear
 
 
 def _time(field: str) -> Callable[[_Values], Constraint]:
@@ -334,7 +341,7 @@ def _time(field: str) -> Callable[[_Values], Constraint]:
             raise _Bad("Invalid timestamp value specified")
         if limit_s < 0:
             raise _Bad("timestamp value must be >= 0.0")
-        return Time(field, operator, limit_s)
+        return Time(field, operator, min(limit_s, LIMIT_S_MAX))
 
     return read
 
@@ -342,7 +349,7 @@ def _time(field: str) -> Callable[[_Values], Constraint]:
 # ---- hosts and ranks ----------------------------------------------------------------------------------------------
 
 _HOST = re.compile(r"([^\[\],\s]*)(?:\[([\d,-]+)\]([^\[\],\s]*))?", re.ASCII)
-_HOST_ENDS = re.compile(r",(?![^\[]*\])")
+_HOST_PART = re.compile(r"(?:[^,\[]|\[[^\]]*+\]?)*+")
 _RANGE = re.compile(r"(\d{1,10})(?:-(\d{1,10}))?", re.ASCII)
 
 
@@ -350,7 +357,7 @@ def _hosts(values: _Values) -> Constraint:
     """Read hosts in RFC 29's form: `a`, `a,b`, `a[1-3,7]`, `a[01-10]b`; one pair of brackets in each."""
     hosts: set[str] = set()
     for text in _texts("host", values):
-        for part in _HOST_ENDS.split(text):
+        for part in _host_parts(text):
             found = _HOST.fullmatch(part)
             if found is None or not part:
                 raise _Bad("host value not in valid Hostlist format")
@@ -359,6 +366,14 @@ def _hosts(values: _Values) -> Constraint:
             if len(hosts) > HOSTS_MAX:
                 raise _Bad("too many hosts specified")
     return Hosts(frozenset(hosts))
+
+
+def _host_parts(text: str) -> Iterator[str]:
+    """Split at the commas outside brackets, in one go: a look ahead from each comma would be quadratic."""
+    at = 0
+    while at <= len(text) and (found := _HOST_PART.match(text, at)):
+        yield found[0]
+        at = found.end() + 1
 
 
 def _spelled_out(prefix: str, ranges: str, suffix: str, most: int) -> list[str]:

@@ -18,7 +18,7 @@ from jqsched.core.json import Json
 
 Tree: TypeAlias = dict[str, Json]
 
-_ZERO = re.compile(r"(?:0+\.?0*|\.0+)(?:ms|s|m|h|d)?", re.ASCII)
+_ZERO = re.compile(r"(?:0++\.?0*+|\.0++)(?:ms|s|m|h|d)?", re.ASCII)  # possessive: linear
 _NOWHERE = ("none", "kvs")  # Flux's words for output that goes to no file: here it goes where output goes
 _OURS = "user.jqsched."
 

@@ -13,9 +13,11 @@ import stat
 from collections.abc import Callable, Iterable
 from importlib.machinery import ModuleSpec
 from importlib.metadata import entry_points
+from math import isfinite
 from types import MappingProxyType, ModuleType
 from typing import TypeVar
 
+from jqsched.core.jobspec.values import show
 from jqsched.core.json import Json
 from jqsched.jobtap.plugin import Plugin, failure
 
@@ -23,6 +25,8 @@ Init = Callable[[Plugin], int | None]
 T = TypeVar("T")
 
 GROUP = "jqsched.jobtap"
+CONF_DEPTH_MAX = 32
+NAME_MAX = 4_095  # bytes of a path
 BUILT_IN = MappingProxyType(
     {
         ".priority-default": "jqsched.plugins.priority_default",
@@ -43,6 +47,8 @@ def find_plugin(wanted: str, folder: str) -> tuple[str, str, Init]:
     """
     if wanted in BUILT_IN:
         return wanted, "builtin", _init(wanted, importlib.import_module(BUILT_IN[wanted]))
+    if len(wanted) > NAME_MAX:
+        raise failure(errno.ENOENT, f"{show(wanted)[1:-1]}: No such plugin found")
     if "/" in wanted or wanted.endswith(".py"):
         path = os.path.join(folder, wanted)
         if not os.path.isfile(path):
@@ -125,7 +131,9 @@ def describe_error(error: BaseException) -> str:
 
 def read_wanted(entry: str) -> tuple[str, dict[str, Json]]:
     """Read `NAME KEY=VALUE …`: a plugin and its configuration; dots in a key make objects. Raises ValueError."""
-    name, *pairs = shlex.split(entry)
+    name, *pairs = shlex.split(entry) or [""]
+    if not name:
+        raise ValueError(f"{show(entry)} names no plugin")
     return name, read_conf(pairs)
 
 
@@ -135,16 +143,40 @@ def read_conf(pairs: Iterable[str]) -> dict[str, Json]:
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not key or not equals:
-            raise ValueError(f"{pair!r} is not KEY=VALUE")
+            raise ValueError(f"{show(pair)} is not KEY=VALUE")
         *path, last = key.split(".")
+        if len(path) >= CONF_DEPTH_MAX:
+            raise ValueError(f"{show(key)}: nested more than {CONF_DEPTH_MAX} deep")
         here = conf
         for part in path:
             there = here.setdefault(part, {})
             if not isinstance(there, dict):
-                raise ValueError(f"{key}: {part} has a value already")
+                raise ValueError(f"{show(key)}: {show(part)[1:-1]} has a value already")
             here = there
-        try:
-            here[last] = json.loads(text)
-        except ValueError:
-            here[last] = text
+        here[last] = _conf_value(key, text)
     return conf
+
+
+def _conf_value(key: str, text: str) -> Json:
+    """Read a value: of what looks like JSON, only what can go over the socket and to a plugin."""
+    try:
+        value: Json = json.loads(text, parse_float=_finite, parse_constant=_finite)
+        if not _is_deep(value, CONF_DEPTH_MAX):
+            return value
+    except RecursionError:
+        pass
+    except ValueError:
+        return text
+    raise ValueError(f"{show(key)}: nested more than {CONF_DEPTH_MAX} deep")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError(f"{text} is no JSON number")
+    return number
+
+
+def _is_deep(value: Json, most: int) -> bool:
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return most < 0 or any(_is_deep(item, most - 1) for item in items)

@@ -23,6 +23,7 @@ from jqsched.scheduler.ledger import Ledger
 from jqsched.scheduler.loop import Scheduler
 from jqsched.scheduler.rulebook import Rulebook, RuleRefused
 
+TOPIC_SHOWN_MAX = 100
 Payload: TypeAlias = Mapping[str, Json]
 Reply: TypeAlias = Callable[[Payload | OSError], None]
 
@@ -62,7 +63,7 @@ class Commands:
         if command is None and self._scheduler.jobtap.serve(topic, payload, partial(self._answer, reply)):
             return
         if command is None:
-            reply(OSError(errno.ENOSYS, f"Unknown service method '{topic}'"))
+            reply(OSError(errno.ENOSYS, f"Unknown service method {values.show(topic, TOPIC_SHOWN_MAX)}"))
             return
         try:
             command(payload, reply)
@@ -281,7 +282,7 @@ class Commands:
         except RuleRefused as refused:
             reply(OSError(errno.EINVAL, str(refused)))
         except KeyError as unknown:
-            reply(OSError(errno.ENOENT, f"unknown rule {unknown}"))
+            reply(OSError(errno.ENOENT, f"unknown rule {values.show(unknown.args[0])}"))
         else:
             self._reply_when_durable(reply, {"rule": dict(rule_document(rule))})
 

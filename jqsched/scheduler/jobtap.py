@@ -15,6 +15,7 @@ from jqsched.core import queue as queues
 from jqsched.core import stages
 from jqsched.core.job import State
 from jqsched.core.jobspec import JobspecError, updated
+from jqsched.core.jobspec.values import show
 from jqsched.core.json import Json, JsonObject
 from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue
@@ -30,6 +31,7 @@ from jqsched.scheduler.stack import Stack
 from jqsched.scheduler.taps import Decide, Taps
 
 DURATION = "attributes.system.duration"
+ERRORS_SHOWN = 3  # in the one line of a refusal
 PLUGGED = "plugged"  # the setting that says that jobs may wait for plugins
 
 Reply = Callable[[JsonObject | OSError], None]
@@ -155,7 +157,7 @@ class Jobtap:
         for key, value in updates.items():
             args = self.taps.ask_update(id_, key, value) if self.is_plugged else None
             if args is None and key != DURATION:
-                raise failure(errno.EINVAL, f"update of {key} not supported")
+                raise failure(errno.EINVAL, f"update of {show(key, 100)[1:-1]} not supported")
             out = args.out if args is not None else {}
             validated = validated and bool(out.get("validated"))
             more = out.get("updates")
@@ -163,7 +165,7 @@ class Jobtap:
         try:
             spec = updated(job.spec, changes)
         except JobspecError as wrong:
-            raise failure(errno.EINVAL, "; ".join(wrong.errors)) from None
+            raise failure(errno.EINVAL, "; ".join(wrong.errors[:ERRORS_SHOWN])) from None
         if self.is_plugged and not validated:
             self.taps.validate_update(id_, spec)
         return lambda queue, limits, now_us: stages.respecify(queue, id_, spec, changes, limits, now_us)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from functools import partial
 
+from jqsched.core.jobspec.values import show
 from jqsched.core.json import Json, JsonObject
 from jqsched.jobtap import BUILT_IN, Args, Handle, Host, Plugin, Timer, find_plugin
 from jqsched.jobtap.handle import Loop
@@ -133,7 +134,7 @@ class Stack:
         for plugin in self.plugins:
             if plugin.name == name:
                 return plugin
-        raise failure(errno.EINVAL, f"{name}: plugin not found")
+        raise failure(errno.EINVAL, f"{show(name, 100)[1:-1]}: plugin not found")
 
     def query(self, name: str) -> dict[str, Json]:
         """What a plugin says of itself. Raises: EINVAL."""

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from attrs import frozen
 
 from jqsched.core.job import Dependency, Draft, Reason, Spec
+from jqsched.core.jobspec.values import COUNT_MAX, SECONDS_MAX
 from jqsched.testing.runtimes import FAILED, RUN_US_MAX, Run
 
 FIELDS = 18
@@ -161,14 +162,18 @@ def _job(fields: list[float]) -> TraceJob:
         raise _BadLine("submit time (field 2): is unknown")
     if fields[3] < 0:
         raise _BadLine("run time (field 4): is unknown")
-    cores = fields[4] if fields[4] > 0 else fields[7]
-    if cores <= 0:
+    cores = int(fields[4]) if fields[4] >= 1 else int(fields[7])
+    if cores < 1:
         raise _BadLine("processors (field 5), requested processors (field 8): both unknown")
+    if cores > COUNT_MAX:
+        raise _BadLine(f"processors (field 5), requested processors (field 8): more than {COUNT_MAX}")
     run_us, limit_us = _us(fields[3]), _us(fields[8])
     if max(run_us, _us(fields[1])) > RUN_US_MAX:
         raise _BadLine("submit time, run time (fields 2 and 4): too large")
+    if limit_us > SECONDS_MAX * 1_000_000:
+        raise _BadLine("requested time (field 9): too large")
     number, status, user, executable, preceding = (int(fields[nth]) for nth in (0, 10, 11, 13, 16))
-    return TraceJob(number, _us(fields[1]), run_us, int(cores), limit_us, status, executable, user, preceding)
+    return TraceJob(number, _us(fields[1]), run_us, cores, limit_us, status, executable, user, preceding)
 
 
 def _us(seconds: float) -> int:

@@ -11,11 +11,12 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from jqsched.adapters.executor import wire
 from jqsched.adapters.executor.wire import Link, Message
+from jqsched.core.jobspec.values import show
 from jqsched.ports import (
     Attempt,
     ExecutorLost,
@@ -333,18 +334,26 @@ def _start(order: Start) -> Message:
     ]
 
 
+_NONE = type(None)
+_INT, _INT_OR_NONE, _TEXT_OR_NONE = (int,), (int, _NONE), (str, _NONE)
+_NEWS: Mapping[str, tuple[Callable[..., News], tuple[tuple[type, ...], ...]]] = {
+    "started": (Started, (_INT,) * 4),
+    # whether it had expired, which is the last, was told before
+    "finished": (lambda *fields: Finished(*fields[:6]), (_INT, _INT, _INT_OR_NONE, _TEXT_OR_NONE, _INT, _INT, (bool,))),
+    "withdrawn": (Withdrawn, (_INT,) * 2),
+    "expired": (Expired, (_INT,) * 2),
+}
+
+
 def _news(message: Message) -> News:
-    match message:
-        case ["started", *fields]:
-            return Started(*fields)
-        case ["finished", *fields, _]:  # whether it had expired was told before
-            return Finished(*fields)
-        case ["withdrawn", *fields]:
-            return Withdrawn(*fields)
-        case ["expired", *fields]:
-            return Expired(*fields)
-        case _:
-            raise ValueError(f"what is {message[:1]}?")
+    """Read a message. Raises ValueError, TypeError for what is none."""
+    kind, *fields = message
+    if kind not in _NEWS:
+        raise ValueError(f"what is {show(kind)}?")
+    make, types = _NEWS[kind]
+    if len(fields) != len(types) or not all(type(field) in known for field, known in zip(fields, types, strict=True)):
+        raise ValueError(f"{kind} has not its fields")
+    return make(*fields)
 
 
 def _await_answer(link: Link, deadline_s: float) -> Message | None:
@@ -354,7 +363,10 @@ def _await_answer(link: Link, deadline_s: float) -> Message | None:
         poll.register(link.sock, select.POLLIN | (select.POLLOUT if link.wants_write else 0))
         poll.poll(left_s * 1000)
         link.flush()
-        messages = link.receive()
+        try:
+            messages = link.receive()
+        except ValueError:  # no executor of ours
+            return None
         if messages is None:
             return None
         if messages:

@@ -14,7 +14,9 @@ from jqsched.adapters.executor.wire import LOCK, STATE, Key
 # A finished attempt as it goes over the wire and into the file: id, attempt, status (None: unknowable), error, pid,
 # start_ticks, expired.
 Ended = tuple[int, int, int | None, str | None, int, int, bool]
+_NONE = type(None)
 
+_TYPES = ((int,), (int,), (int, _NONE), (str, _NONE), (int,), (int,), (bool,))
 _ENDED = b"ended\n"
 _OPEN = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -35,12 +37,12 @@ class Record:
             fd = os.open(STATE, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self._directory_fd)
         except FileNotFoundError:
             return []
-        with open(fd, encoding="ascii") as file:
-            text = file.read()
+        with open(fd, "rb") as file:
+            data = file.read()
         try:
-            ended: list[Ended] = [(*fields,) for fields in json.loads(text)["finished"]]
+            ended: list[Ended] = [_ended(fields) for fields in json.loads(data.decode("ascii"))["finished"]]
             self._stored = {(id_, attempt) for id_, attempt, _, _, _, _, _ in ended}
-        except (ValueError, KeyError, TypeError) as failure:
+        except (ValueError, KeyError, TypeError, RecursionError) as failure:
             raise ValueError(
                 f"{STATE} is damaged ({failure}); move it away: jobs that it tells of then count as interrupted"
             ) from failure
@@ -83,3 +85,10 @@ class Record:
         os.ftruncate(self._lock_fd, len(text))
         if sync:
             os.fdatasync(self._lock_fd)
+
+
+def _ended(fields: list[object]) -> Ended:
+    """Take a status from the file. Raises ValueError for what is none."""
+    if len(fields) != len(_TYPES) or not all(type(field) in types for field, types in zip(fields, _TYPES, strict=True)):
+        raise ValueError("what should be a status is none")
+    return (*fields,)  # type: ignore[return-value]  # the types were just looked at

@@ -72,7 +72,10 @@ class Link:
         return bool(self._out)
 
     def receive(self) -> list[Message] | None:
-        """Read once and return the messages of all complete lines; None when the other end is gone."""
+        """Read once and return the messages of all complete lines; None when the other end is gone.
+
+        Raises ValueError for what is no such line.
+        """
         try:
             data = self.sock.recv(_CHUNK_BYTES)
         except (BlockingIOError, InterruptedError):
@@ -87,7 +90,7 @@ class Link:
             return []
         lines = bytes(self._in[:end]).splitlines()
         del self._in[:end]
-        return [message for line in lines for message in json.loads(line)]
+        return [message for line in lines for message in _messages(line)]
 
     def send(self, messages: list[Message]) -> None:
         """Send one line, or keep what does not go at once for `flush`."""
@@ -114,6 +117,16 @@ class Link:
         """Let go. Closing cannot fail in a way that matters: nothing is promised to be delivered."""
         with contextlib.suppress(OSError):
             self.sock.close()
+
+
+def _messages(line: bytes) -> list[Message]:
+    try:
+        messages: object = json.loads(line)
+    except RecursionError:
+        raise ValueError("a line is nested too deeply") from None
+    if not isinstance(messages, list) or not all(isinstance(message, list) and message for message in messages):
+        raise ValueError("a line is no list of messages")
+    return messages
 
 
 def open_spool(spool: str) -> int:

@@ -20,6 +20,7 @@ Object: TypeAlias = dict[str, object]
 DEPTH_MAX = 32
 DIGITS_MAX = 20
 ERRORS_MAX = 20
+_SAID_MAX = 200
 _BOM = b"\xef\xbb\xbf"
 # tomllib takes a minute for one key of 60,000 parts. Possessive and anchored at a part's start, so itself linear.
 _LONG_KEY = re.compile(r"""(?<![\w-])(?>(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){64}""")
@@ -65,11 +66,11 @@ def read_document(data: bytes, suffix: str) -> tuple[Object, list[str]] | BadFil
     except json.JSONDecodeError as wrong:
         return BadFile((_no_json(wrong, len(data) - len(text.encode())),), incomplete=True)
     except tomllib.TOMLDecodeError as wrong:
-        return BadFile((f"not TOML: {wrong}",), incomplete=True)
+        return BadFile((f"not TOML: {_said(wrong)}",), incomplete=True)
     except RecursionError:
         return BadFile((f"nested more than {DEPTH_MAX} deep",))
     except ValueError as wrong:  # tomllib: a number of 5,000 digits, a date that is none
-        return BadFile((f"not {kind}: {wrong}",))
+        return BadFile((f"not {kind}: {_said(wrong)}",))
     if not isinstance(value, dict):
         return BadFile((f"must be an object, not {show(value)}",))
     return value, list(_walk(value, "", 1)) if walk else []
@@ -78,6 +79,12 @@ def read_document(data: bytes, suffix: str) -> tuple[Object, list[str]] | BadFil
 def _no_json(wrong: json.JSONDecodeError, skipped_bytes: int) -> str:
     byte = skipped_bytes + len(wrong.doc[: wrong.pos].encode())
     return f"not JSON at byte {byte} (line {wrong.lineno}, column {wrong.colno}): {wrong.msg}"
+
+
+def _said(wrong: ValueError) -> str:
+    """The parser's own words, which may quote the file at any length; the place stands at their end."""
+    text = str(wrong)
+    return text if len(text) <= _SAID_MAX else f"{text[: _SAID_MAX - 40]}…{text[-39:]}"
 
 
 # ---- parsing ------------------------------------------------------------------------------------------------------

@@ -29,9 +29,6 @@ PUT_EVENT = _insert("INSERT", "events")
 PUT_JOB, PUT_ATTEMPT, PUT_FILE, PUT_SETTING = (
     _insert("INSERT OR REPLACE", table) for table in ("jobs", "attempts", "files", "meta")
 )
-UPSERT_JOB = (
-    f"INSERT OR REPLACE INTO jobs ({','.join(codec.JOB_COLUMNS)}) VALUES ({','.join('?' * len(codec.JOB_COLUMNS))})"
-)
 SELECT_JOBS = f"SELECT {','.join(codec.JOB_COLUMNS)} FROM jobs"
 SELECT_SUMMED = {table: f"SELECT {','.join(columns)},crc FROM {table}" for table, columns in codec.COLUMNS.items()}
 SELECT_EVENTS = f"SELECT {','.join(codec.EVENT_COLUMNS)} FROM events"

@@ -33,7 +33,7 @@ from jqsched.core.filters.language import (
 )
 from jqsched.core.filters.reading import RULE_SIZE_MAX, predicate_document, read_predicate, read_value
 from jqsched.core.filters.regex import BadRegex, compile_regex
-from jqsched.core.jobspec.values import Wrong, show
+from jqsched.core.jobspec.values import SHOWN_MAX, Wrong, show
 from jqsched.core.json import Json
 
 ALL_JOBS = "true"
@@ -319,7 +319,7 @@ class _Parser:
             raise _Stop('no JSON: a predicate is written as ["job", ["=", "name", "build"]]', at) from None
         predicate = read_predicate(document)
         if not isinstance(predicate, Predicate):
-            raise _Stop("; ".join(error.removeprefix(": ") for error in predicate.errors), at)
+            raise _Stop("; ".join(error.removeprefix(": ") for error in predicate.errors[:3]), at)
         self.token = self.scan(end)
         return _Term(predicate.kind, predicate.filter)
 
@@ -375,7 +375,7 @@ def _value_hint(taken: _Token) -> str:
         return "; whether a field is true is asked by FIELD?, and not FIELD?"
     if taken.text == WATERMARK:
         return f"; {WATERMARK} is for {_ID} only"
-    return f': write "{taken.text}"' if taken.form == "name" else ""
+    return f': write "{taken.text}"' if taken.form == "name" and len(taken.text) <= SHOWN_MAX else ""
 
 
 def _field(name: _Token) -> tuple[Kind, str]:

@@ -8,6 +8,8 @@ import json
 from jqsched.core.filters.reading import BadRule, read_rule, rule_document
 from jqsched.core.filters.rule import Rules, in_order
 
+ERRORS_SHOWN = 20  # in the one line of a refusal
+
 
 def rules_text(rules: Rules) -> str:
     """Write all rules as one JSON text."""
@@ -32,5 +34,5 @@ def kept_rules(text: str | None) -> Rules:
     if len({rule.uuid for rule in rules}) < len(rules):
         bad.append("two have the same uuid")
     if bad:
-        raise ValueError(f"filter rules: {'; '.join(bad)}")
+        raise ValueError(f"filter rules: {'; '.join(bad[:ERRORS_SHOWN])}")
     return in_order(rules)

@@ -37,6 +37,7 @@ RULE_SIZE_MAX = 65_536  # characters of all texts, and one for each value
 INTEGER_MAX = 2**63 - 1  # of watermarks, priorities and limits
 VALUE_MAX = 10**100  # of what fields are compared with
 NOTE_MAX = 1_000
+ERRORS_MAX = 20
 
 _KEYS = ("uuid", "watermark", "priority", "predicates", "action", "note")
 _UUID = re.compile(r"[\w.-]{1,100}", re.ASCII)
@@ -46,9 +47,14 @@ _OPERATORS = ("&", "|", *_ARITY)
 
 @frozen
 class BadRule:
-    """Why a document is no rule: all errors, each with its place, as `predicates[0][1][2]: …`."""
+    """Why a document is no rule: the first errors, each with its place, as `predicates[0][1][2]: …`."""
 
     errors: tuple[str, ...]
+
+
+def _bad(errors: list[str]) -> BadRule:
+    more = [f"… and {len(errors) - ERRORS_MAX} more errors"] if len(errors) > ERRORS_MAX else []
+    return BadRule((*errors[:ERRORS_MAX], *more))
 
 
 # ---- writing --------------------------------------------------------------------------------------------------------
@@ -114,7 +120,7 @@ def read_predicate(document: object) -> Predicate | BadRule:
         return BadRule(("too big",))
     reading = _Reading()
     predicate = reading.predicate("", document)
-    return BadRule(tuple(reading.errors)) if reading.errors else predicate
+    return _bad(reading.errors) if reading.errors else predicate
 
 
 def is_too_big(value: object) -> bool:
@@ -143,7 +149,7 @@ def _read(document: JsonObject) -> Rule | BadRule:
     action, limit = reading.take(document, "action", _action, _NO_ACTION)
     note = reading.take(document, "note", _note, "", required=False)
     if reading.errors:
-        return BadRule(tuple(reading.errors))
+        return _bad(reading.errors)
     return Rule(uuid, watermark, priority, predicates, action, limit, note)
 
 

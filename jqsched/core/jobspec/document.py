@@ -146,7 +146,7 @@ def _put(document: dict[str, Json], key: str, path: list[str], value: Json) -> N
     for name in path[:-1]:
         there = document.get(name, {})
         if not isinstance(there, Mapping):
-            raise JobspecError((f"{key}: {name} is no object",))
+            raise JobspecError((f"{show(key)[1:-1]}: {show(name)[1:-1]} is no object",))
         copied = dict(there)
         document[name] = copied
         document = copied

@@ -1,0 +1,1 @@
+"""Inputs of every kind, mutated: `search.run(targets.KINDS[name], seed, count)` tries some and tells what it found."""
