@@ -82,8 +82,11 @@ class LocalExecutor:
 
     def _say_hello(self, spool_fd: int, hello: Message, deadline_s: float) -> Message:
         """Find an executor that answers: one may be ending just now, or have died since the last look."""
+        no_room: PortError | None = None
         while time.monotonic() < deadline_s:
-            if not self._lives(spool_fd) and not self._spawn(deadline_s):
+            no_room = None if self._lives(spool_fd) else self._spawn(deadline_s)
+            if no_room is not None:
+                self._wait_for_room(no_room)
                 continue
             sock = self._connect(spool_fd)
             if sock is None:
@@ -97,8 +100,8 @@ class LocalExecutor:
                 return answer
             link.close()
             if answer:
-                raise PortError("connect to the executor", self._path(wire.SOCKET), None, str(answer[1]))
-        raise PortError(
+                raise PortError("connect to the executor", self._path(wire.SOCKET), None, str(answer[-1]))
+        raise no_room or PortError(
             "connect to the executor", self._path(wire.SOCKET), None, f"it does not answer (see {wire.LOG} beside it)"
         )
 
@@ -131,24 +134,26 @@ class LocalExecutor:
             raise _port_error("connect to the executor", self._path(wire.SOCKET), failure) from failure
         return sock
 
-    def _spawn(self, deadline_s: float) -> bool:
+    def _spawn(self, deadline_s: float) -> PortError | None:
         """Start an executor process, and wait until it is ready or has said why not.
 
-        Whether to go on: where the machine had no room for it, there may be some when this is tried again.
+        What is returned says that the machine has no room for it now; there may be some when this is tried again.
         """
         self._reap()
         try:
             child, ready_fd = self._launch()
         except OSError as failure:
-            self._no_room(_port_error("start the executor", sys.executable, failure), deadline_s)
-            return False
+            error = _port_error("start the executor", sys.executable, failure)
+            if failure.errno not in wire.NO_ROOM:
+                raise error from failure
+            return error
         self._former.append(self._child)
         self._child = child
         said = _read_until_ready(ready_fd, deadline_s)
         if said != wire.READY and self._ended_unwanted():
             text = said.decode(errors="replace").strip() or "it ended without a word"
             raise PortError("start the executor", self._spool, None, text.splitlines()[-1])
-        return True
+        return None
 
     def _launch(self) -> tuple[int, int]:
         """Start the process; its pid, and where it says that it is ready, or why not. Raises OSError."""
@@ -177,10 +182,8 @@ class LocalExecutor:
             os.close(child_fd)
         return pid, ready_fd
 
-    def _no_room(self, error: PortError, deadline_s: float) -> None:
-        """An executor could not be started: wait a little, if that can help and there is time left for it."""
-        if error.errno_ not in wire.NO_ROOM or time.monotonic() + _AGAIN_S > deadline_s:
-            raise error
+    def _wait_for_room(self, error: PortError) -> None:
+        """Wait a little before an executor is started again; why is said once."""
         if not self._no_room_told:
             self._no_room_told = True
             self._log(f"{error}: trying again")
