@@ -31,7 +31,8 @@ class EventLogEvent(dict[str, Any]):
 
     def __init__(self, event: str | Mapping[str, Json]) -> None:
         super().__init__(json.loads(event) if isinstance(event, str) else event)
-        self.setdefault("context", {})
+        if "context" not in self:
+            self["context"] = {}
 
     def __str__(self) -> str:
         return f"{self.timestamp:.5f}: {self.name} {self.context}"

@@ -296,10 +296,11 @@ class JournalConsumer(JournalConsumerBase[JournalEvent]):
         seq: int = 0,
     ) -> JournalEvent:
         """Make an event of an entry. Of what came with its response, it has what belongs to it."""
-        name = entry["name"]
-        return JournalEvent(
-            jobid, entry, jobspec if name == "submit" else None, R if name == "alloc" else None, seq=seq
-        )
+        if jobspec is not None and entry["name"] != "submit":
+            jobspec = None
+        if R is not None and entry["name"] != "alloc":
+            R = None  # noqa: N806 - as above
+        return JournalEvent(jobid, entry, jobspec, R, seq=seq)
 
 
 def _entries(response: Payload) -> Sequence[Mapping[str, Json]]:

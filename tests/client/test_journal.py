@@ -150,7 +150,7 @@ def test_resources_are_told_of_many_jobs_at_once(spool: SpoolMaker, handle: Hand
     given = [event.R["execution"]["R_lite"][0]["children"]["core"] for event in all_events(handle) if event.R]
     assert given == ["0", "0-1", "0-2", "0-3", "0-4"]
     shown = service._Shown(handle._records.reader)
-    assert len(list(shown(handle._records.reader().journal()))) == 10
+    assert len(list(shown(handle._records.reader().stretch(0, 100, service.EVERYTHING, -1)))) == 10
     assert len(shown._specs) == 2
 
 

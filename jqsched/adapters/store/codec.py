@@ -14,6 +14,7 @@ from attrs import fields
 from jqsched.core.event import NO_CONTEXT, Event
 from jqsched.core.job import Dependency, Job, JobException, OnInterrupt, Reason, Spec, State
 from jqsched.core.jobspec import reason_list
+from jqsched.core.json import Json
 
 # Encoders are kept: json.dumps with options builds one for each call, which costs more than the encoding.
 encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -33,6 +34,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "jobs": JOB_COLUMNS,
 }  # of each table, the key first; the column `crc` comes after them
 
+Recorded = tuple[int, int, dict[str, Json], str | None]
 EventRow = tuple[int, int, int, str, str | None, str | None]
 Row = tuple[Any, ...]  # a row of SQLite: what it holds is known by the column, not by the type
 
@@ -122,6 +124,15 @@ def event_from_row(row: Row) -> tuple[int, Event]:
     seq, jobid, t_us, name, context, spec = row
     parsed: Mapping[str, Any] = decode_json(context) if context else NO_CONTEXT
     return seq, Event(jobid, t_us, name, parsed, spec_from_json(spec) if spec else None)
+
+
+def entry_from_row(row: Row) -> Recorded:
+    """Read an event as it is shown: its seq, its job, its entry (RFC 18), and its spec as text, where it has one."""
+    seq, jobid, t_us, name, context, spec = row
+    entry: dict[str, Json] = {"timestamp": t_us / 1_000_000, "name": name}
+    if context:
+        entry["context"] = decode_json(context)
+    return seq, jobid, entry, spec
 
 
 def job_to_row(job: Job, spec: str | None = None) -> Row:

@@ -215,15 +215,18 @@ class StoreReader:
         sql = f"{SELECT_EVENTS} WHERE seq > ? AND t_us > ? ORDER BY seq"
         return self._events(sql, (after_seq, since_us))
 
-    def stretch(self, after_seq: int, last_seq: int, choice: Choice, most: int) -> list[tuple[int, Event]]:
-        """The chosen events after one seq and up to another, in order, at most so many (negative: all); read whole."""
+    def stretch(self, after_seq: int, last_seq: int, choice: Choice, most: int) -> list[codec.Recorded]:
+        """The chosen events after one seq and up to another, in order, at most so many (negative: all); read whole.
+
+        Shape: as they are shown, for whoever follows reads many: seq, job id, entry, and the spec's text or None.
+        """
         clauses, values = choice.sql()
         sql = f"{SELECT_EVENTS} WHERE seq > ? AND seq <= ?{clauses} ORDER BY seq LIMIT ?"
         if self.is_empty:
             return []
         with damage_refused("read the store", self.path):  # no generators here: there are many readers of much
             rows = self._connection.execute(sql, (after_seq, last_seq, *values, most)).fetchall()
-            return list(map(codec.event_from_row, rows))
+            return list(map(codec.entry_from_row, rows))
 
     def active_at(self, seq: int) -> list[int]:
         """The jobs that were active when this was the last event, whatever became of them since; by id."""

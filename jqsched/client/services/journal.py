@@ -7,17 +7,16 @@ beside a busy scheduler is then worth his cores. Ours beside Flux's `full`, `all
 Source: flux.md section 6.
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from os import uname
+from typing import cast
 
 from attrs import frozen
 
+from jqsched.adapters.store.codec import Recorded, spec_from_json
 from jqsched.adapters.store.reader import Choice, StoreReader
 from jqsched.client.local import PAUSE, Call, Pause
 from jqsched.client.services import payload as reading
-from jqsched.client.services.eventlog import rfc18
-from jqsched.core.event import Event
 from jqsched.core.job import Spec
 from jqsched.core.jobspec import redact, to_jobspec
 from jqsched.core.json import Json
@@ -39,11 +38,11 @@ class _Wanted:
     since_s: float
     choice: Choice
 
-    def of(self, found: Iterator["Numbered"]) -> Iterator["Numbered"]:
+    def of(self, found: Iterator[Recorded]) -> Iterator[Recorded]:
         """Those that happened after the time that is wanted: compared as the seconds that the reader was given."""
         if self.since_s <= 0:
             return found
-        return (numbered for numbered in found if numbered[1].t_us / 1_000_000 > self.since_s)
+        return (recorded for recorded in found if _time_s(recorded) > self.since_s)
 
 
 def events_journal(call: Call) -> Iterator[Payload | Pause]:
@@ -89,10 +88,12 @@ def _wanted(payload: Payload) -> _Wanted:
 
 # ---- which --------------------------------------------------------------------------------------------------------
 
-Numbered = tuple[int, Event]
+
+def _time_s(recorded: Recorded) -> float:
+    return cast(float, recorded[2]["timestamp"])
 
 
-def _stretch(reader: Callable[[], StoreReader], after: int, last: int, choice: Choice) -> Iterator[Numbered]:
+def _stretch(reader: Callable[[], StoreReader], after: int, last: int, choice: Choice) -> Iterator[Recorded]:
     """The chosen events after one seq and up to another, read in portions."""
     while after < last:
         portion = reader().stretch(after, last, choice, PORTION)
@@ -100,24 +101,24 @@ def _stretch(reader: Callable[[], StoreReader], after: int, last: int, choice: C
         after = portion[-1][0] if len(portion) == PORTION else last
 
 
-def _active_history(reader: Callable[[], StoreReader], last: int, choice: Choice) -> Iterator[Numbered]:
+def _active_history(reader: Callable[[], StoreReader], last: int, choice: Choice) -> Iterator[Recorded]:
     """The events so far of each job that was active at that seq."""
     ids = reader().active_at(last)
     for begin in range(0, len(ids), JOBS_PORTION):
         some = [id_ for id_ in ids[begin : begin + JOBS_PORTION] if choice.ids is None or id_ in choice.ids]
         found = reader().stretch(0, last, choice.of(some), -1) if some else []
-        yield from sorted(found, key=lambda entry: (entry[1].jobid, entry[0]))
+        yield from sorted(found, key=lambda recorded: (recorded[1], recorded[0]))
 
 
 def _seq_at(reader: StoreReader, time_s: float) -> int:
     """A seq up to which nothing is after a time, or not long before: times increase with the seqs. O(log n)."""
     if time_s <= 0:
         return 0
-    low, high, time_us = 0, reader.last_seq(), math.floor(time_s * 1_000_000) - 1
+    low, high = 0, reader.last_seq()
     while low < high:
         middle = (low + high) // 2
         found = reader.stretch(middle, high, EVERYTHING, 1)
-        if found and found[0][1].t_us <= time_us:
+        if found and _time_s(found[0]) <= time_s:
             low = found[0][0]
         else:
             high = middle
@@ -137,35 +138,36 @@ class _Shown:
         self._reader, self._host = reader, uname().nodename
         self._specs: dict[int, Spec] = {}
 
-    def __call__(self, found: Iterable[Numbered]) -> Iterator[Payload]:
+    def __call__(self, found: Iterable[Recorded]) -> Iterator[Payload]:
         entries: list[Json] = []
         answer: Payload = {}
         last_id = last_seq = -1
-        for seq, event in found:
-            if event.jobid != last_id or seq != last_seq + 1 or len(entries) == TOGETHER:
+        for seq, id_, entry, spec in found:
+            if id_ != last_id or seq != last_seq + 1 or len(entries) == TOGETHER:
                 if entries:
                     yield answer
-                last_id, entries = event.jobid, []
+                last_id, entries = id_, []
                 answer = {"id": last_id, "events": entries, "seq": seq}
-            entries.append(rfc18(event))
+            entries.append(entry)
             answer["seq"] = last_seq = seq
-            if event.spec is not None or event.name in TOLD:
-                self._tell(answer, event)
+            if spec is not None or entry["name"] in TOLD:
+                self._tell(answer, id_, entry, spec)
         if entries:
             yield answer
 
-    def _tell(self, answer: Payload, event: Event) -> None:
-        id_, name = event.jobid, event.name
-        if event.spec is not None:
+    def _tell(self, answer: Payload, id_: int, entry: dict[str, Json], text: str | None) -> None:
+        name = entry["name"]
+        if text is not None:
+            spec = spec_from_json(text)
             if len(self._specs) >= SPECS_MAX:  # the ends of jobs may not be among what was chosen
                 del self._specs[next(iter(self._specs))]
-            self._specs[id_] = event.spec
+            self._specs[id_] = spec
             if name == "submit":
-                answer["jobspec"] = dict(redact(to_jobspec(event.spec)))
+                answer["jobspec"] = dict(redact(to_jobspec(spec)))
         elif name == "alloc":
-            spec = self._spec(id_)
-            if spec is not None:
-                answer["R"] = resource_set(spec, event.t_us, self._host)
+            known = self._spec(id_)
+            if known is not None:
+                answer["R"] = resource_set(known, round(cast(float, entry["timestamp"]) * 1_000_000), self._host)
         elif name in LAST_EVENTS:
             self._specs.pop(id_, None)
 
