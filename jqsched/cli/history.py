@@ -10,12 +10,14 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from itertools import islice
 from typing import IO
 
+from jqsched.adapters.store.codec import EventRow, event_from_row
 from jqsched.adapters.store.reader import StoreReader
+from jqsched.adapters.store.schema import damage_refused
 from jqsched.cli import formats
 from jqsched.cli.failure import NOT_NOW, OK, Failure, tell
+from jqsched.cli.fastjson import event_line
 from jqsched.cli.follow import moments
 from jqsched.cli.place import Place, hostname, known_job, reading
 from jqsched.client.outputs import NotReadable, open_output
@@ -28,7 +30,6 @@ LOG_POLL_S = 0.2
 _COPY_BYTES = 1 << 18
 LAST_EVENTS = ("clean", "invalidate")
 
-Numbered = tuple[int, Event]
 Write = Callable[[StoreReader, int, Event], str]
 
 
@@ -54,20 +55,32 @@ def events(where: Place, id_: int, *, follow: bool, as_json: bool) -> int:
 
 def journal(where: Place, *, since_us: int, since_seq: int, follow: bool, as_json: bool) -> int:
     """Print the events of all jobs, those after a time and a seq; with `follow` for ever."""
-    last, write = since_seq, _in_json() if as_json else _for_people(with_id=True)
+    last, write = since_seq, _rows_in_json() if as_json else _rows_for_people()
     for _ in moments(where.root, follow=follow):
-        for reader, portion in _portions(where, last, since_us):
-            sys.stdout.write("".join(write(reader, seq, event) for seq, event in portion))
-            last = portion[-1][0]
+        for reader, rows in _portions(where, last, since_us):
+            with damage_refused("read the store", reader.path):
+                sys.stdout.write("".join(write(reader, row) for row in rows))
+            last = rows[-1][0]
         sys.stdout.flush()
     return OK
 
 
-def _portions(where: Place, last: int, since_us: int) -> Iterator[tuple[StoreReader, list[Numbered]]]:
+def _portions(where: Place, last: int, since_us: int) -> Iterator[tuple[StoreReader, list[EventRow]]]:
     with reading(where) as reader:
-        while portion := list(islice(reader.journal(after_seq=last, since_us=since_us), PORTION)):
-            yield reader, portion
-            last = portion[-1][0]
+        while rows := reader.portion(last, since_us, PORTION):
+            yield reader, rows
+            last = rows[-1][0]
+
+
+def _rows_for_people() -> Callable[[StoreReader, EventRow], str]:
+    write = _for_people(with_id=True)
+    return lambda reader, row: write(reader, *event_from_row(row))
+
+
+def _rows_in_json() -> Callable[[StoreReader, EventRow], str]:
+    """A writer of rows; what has no more to it than stands in its row is written at once."""
+    write = _in_json()
+    return lambda reader, row: event_line(row) or write(reader, *event_from_row(row))
 
 
 def _for_people(*, with_id: bool) -> Write:

@@ -1,16 +1,30 @@
 """`events`, `journal`, `log` and `show`, `status`: what happened, at once and as it comes."""
 
 import json
+import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from jqsched.adapters.store import codec
 from jqsched.cli import follow, history
+from jqsched.cli.fastjson import event_line
+from jqsched.core.event import Event
+from jqsched.core.job import Spec
+from jqsched.core.view import event_entry
 from tests.cli.conftest import CANCELED, COMPLETED, ENDED, QUEUED, STARTED, T0_US, FakeScheduler, SpoolMaker, failed
 
 TEN = "submit validate depend priority alloc start finish release free clean"
+
+
+NAMES = st.sampled_from([*TEN.split(), "invalidate", "urgency", "exception", "jobspec-update", "memo"])
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+JSON = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=5)
 
 
 def lines(out: str) -> list[dict]:
@@ -123,6 +137,32 @@ def test_r_is_told_though_submit_is_long_ago(spool: SpoolMaker):
     spool.add(*COMPLETED, cores=3)
     (entry,) = [e for e in lines(spool.run("journal", "--json", "--since-seq", "4")[1]) if e["name"] == "alloc"]
     assert entry["R"]["execution"]["R_lite"][0]["children"]["core"] == "0-2"
+
+
+@given(NAMES, st.dictionaries(st.text(), JSON, max_size=3), st.integers(1, 2**53), st.booleans())
+def test_the_fast_line_of_an_event_is_its_entry(name: str, context: dict, t_us: int, has_spec: bool):
+    """Where there is one: most events have no more to them than stands in their row."""
+    event = Event(7, t_us, name, context, Spec(("true",), "a", "/") if has_spec else None)
+    line = event_line(codec.event_to_row(9, event))
+    if line:
+        assert line == json.dumps(event_entry(9, event, Spec(("true",), "a", "/")), separators=(",", ":")) + "\n"
+    else:
+        assert has_spec or name in ("submit", "alloc", "clean", "invalidate") or not is_plain(json.dumps(context))
+
+
+def is_plain(text: str) -> bool:
+    return "\\u" not in text
+
+
+def test_a_damaged_context_is_refused_and_not_shown(spool: SpoolMaker):
+    spool.add(*COMPLETED)
+    with closing(sqlite3.connect(spool.root / "jqsched.db")) as database:
+        database.execute("UPDATE events SET context = '{\"status\":0' WHERE name = 'finish'")
+        database.commit()
+    for arguments in (("--json",), ()):
+        code, out, err = spool.run("journal", *arguments)
+        assert (code, "finish" in out, err.count("\n")) == (1, False, 1)
+        assert "damaged" in err
 
 
 def test_the_journal_for_people(spool: SpoolMaker):

@@ -215,6 +215,17 @@ class StoreReader:
         sql = f"{SELECT_EVENTS} WHERE seq > ? AND t_us > ? ORDER BY seq"
         return self._events(sql, (after_seq, since_us))
 
+    def portion(self, after_seq: int, since_us: int, most: int) -> list[codec.EventRow]:
+        """The next events of all jobs, after a seq and a time, as rows, for who writes them out; read whole."""
+        sql = f"{SELECT_EVENTS} WHERE seq > ? AND t_us > ? ORDER BY seq LIMIT ?"
+        return self._whole(sql, (after_seq, since_us, most))
+
+    def _whole(self, sql: str, arguments: Sequence[object]) -> list[codec.EventRow]:
+        if self.is_empty:
+            return []
+        with damage_refused("read the store", self.path):  # no generators: there are many readers of much
+            return self._connection.execute(sql, arguments).fetchall()
+
     def stretch(self, after_seq: int, last_seq: int, choice: Choice, most: int) -> list[codec.Recorded]:
         """The chosen events after one seq and up to another, in order, at most so many (negative: all); read whole.
 
@@ -222,10 +233,8 @@ class StoreReader:
         """
         clauses, values = choice.sql()
         sql = f"{SELECT_EVENTS} WHERE seq > ? AND seq <= ?{clauses} ORDER BY seq LIMIT ?"
-        if self.is_empty:
-            return []
-        with damage_refused("read the store", self.path):  # no generators here: there are many readers of much
-            rows = self._connection.execute(sql, (after_seq, last_seq, *values, most)).fetchall()
+        rows = self._whole(sql, (after_seq, last_seq, *values, most))
+        with damage_refused("read the store", self.path):
             return list(map(codec.entry_from_row, rows))
 
     def active_at(self, seq: int) -> list[int]:
