@@ -57,7 +57,9 @@ class JournalEvent(JournalEventBase):
         *,
         seq: int = 0,
     ) -> None:
-        super().__init__(event)
+        dict.__init__(self, json.loads(event) if isinstance(event, str) else event)  # as its base does: there are many
+        if "context" not in self:
+            self["context"] = {}
         self.jobid = jobid if isinstance(jobid, JobID) else JobID(jobid)
         self.jobspec, self.R, self.seq = jobspec, R, seq
 
@@ -244,6 +246,8 @@ class JournalConsumer(JournalConsumerBase[JournalEvent]):
     ) -> None:
         topic = "job-manager.events-journal"
         super().__init__(flux_handle, topic, full, since, include_sentinel, deliver_end=deliver_end)
+        cls, ours = type(self), JournalConsumer
+        self._is_ours = cls.create_event is ours.create_event and cls.process_response is ours.process_response
         self.last_seq = since_seq or 0
         self._in_order = full or since_seq is not None
         self._chosen: dict[str, Json] = {}
@@ -276,8 +280,18 @@ class JournalConsumer(JournalConsumerBase[JournalEvent]):
         if not entries:
             self._in_order, self.last_seq = True, last
             return super()._events(response)
+        numbered = enumerate(entries, last - len(entries) + 1)
         more = self.process_response(response)
-        return [self.create_event(entry, **more, seq=seq) for seq, entry in enumerate(entries, last - len(entries) + 1)]
+        if not self._is_ours:
+            return [self.create_event(entry, **more, seq=seq) for seq, entry in numbered]
+        id_ = more["jobid"]  # the same without a call and its keywords for each: there are many
+        events = [JournalEvent(id_, entry, seq=seq) for seq, entry in numbered]
+        for name, key in (("submit", "jobspec"), ("alloc", "R")):
+            if more[key] is not None:
+                for event in events:
+                    if event["name"] == name:
+                        setattr(event, key, more[key])
+        return events
 
     def _next(self) -> JournalEvent:
         """Give the next event, and note how far the journal was read; what comes job by job says nothing of it."""

@@ -483,6 +483,26 @@ def test_two_consumers_of_one_handle_see_the_same(spool: SpoolMaker, handle: Han
     assert len(seen[0]) == 10
 
 
+def test_events_of_one_s_own_are_made_by_one_s_own_method(spool: SpoolMaker, handle: Handle):
+    """Of each entry, with what came with its response."""
+
+    class Named(JournalConsumer):
+        def create_event(self, entry: dict, *args, **kwargs) -> JournalEvent:
+            return super().create_event({**entry, "name": entry["name"].upper()}, *args, **kwargs)
+
+    class Marked(JournalConsumer):
+        def process_response(self, resp: dict) -> dict:
+            return {**super().process_response(resp), "jobspec": {"marked": resp["id"]}}
+
+    spool.add(*COMPLETED)
+    plain = all_events(handle)
+    named, marked = (drained(own(handle).start()) for own in (Named, Marked))
+    assert [event.name for event in named] == [event.name.upper() for event in plain]
+    assert [event.seq for event in named] == [event.seq for event in marked] == [*range(1, 11)]
+    assert [event.jobspec for event in marked] == [{"marked": 1}, *[None] * 9]
+    assert [event.R for event in marked] == [event.R for event in plain]
+
+
 def test_a_journal_of_one_s_own_says_what_it_asks_for(spool: SpoolMaker, handle: Handle):
     class Own(JournalConsumerBase):
         @property
