@@ -106,12 +106,12 @@ class Server:
         self.clients: set[_Client] = set()
         self._folder = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         # Given up for a moment when no descriptor is left, to accept and turn away those who wait.
-        self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._spare: int | None = _spare()
         try:
             self._socket = _listen(root, self._folder)
         except OSError:
             os.close(self._folder)
-            os.close(self._spare)
+            self._give_up_spare()
             raise
         self._bound = os.stat(FILE_NAME, dir_fd=self._folder, follow_symlinks=False)
         selector.register(self._socket, selectors.EVENT_READ, self._accept)
@@ -129,7 +129,7 @@ class Server:
             if (found.st_dev, found.st_ino) == (self._bound.st_dev, self._bound.st_ino):
                 os.unlink(FILE_NAME, dir_fd=self._folder)
         os.close(self._folder)
-        os.close(self._spare)
+        self._give_up_spare()
 
     def _accept(self, _mask: int) -> None:
         try:
@@ -152,10 +152,20 @@ class Server:
     def _turn_away(self, error: OSError) -> None:
         """Take a waiting client off the queue though there is no descriptor for it: else the loop would spin."""
         self.log(f"cannot accept a client: {error.strerror}")
-        os.close(self._spare)
+        self._give_up_spare()
         with suppress(OSError):
             self._socket.accept()[0].close()
-        self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        with suppress(OSError):  # another thread was faster: the next time there may be room for it again
+            self._spare = _spare()
+
+    def _give_up_spare(self) -> None:
+        if self._spare is not None:
+            os.close(self._spare)
+            self._spare = None
+
+
+def _spare() -> int:
+    return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
 
 @define(eq=False)

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import gc
 import json
 import os
 import selectors
@@ -374,18 +375,29 @@ def test_who_is_at_the_other_end_comes_from_the_kernel(loop: Loop):
         assert struct.calcsize("3i") == 12
 
 
-def test_without_a_descriptor_left_clients_are_turned_away_and_the_loop_does_not_spin(loop: Loop):
+def no_room() -> int:
+    raise OSError(errno.EMFILE, "Too many open files")
+
+
+@pytest.mark.parametrize("taken", [False, True], ids=["and one to spare", "that one taken by another thread meanwhile"])
+def test_without_a_descriptor_left_clients_are_turned_away_and_the_loop_does_not_spin(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch, taken: bool
+):
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    gc.collect()  # what tests before this one left would be closed in the middle of it, and make room
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(10)
         held: list[int] = []
-        resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+        highest = max(map(int, os.listdir("/proc/self/fd")))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 8, hard))
         try:
             with contextlib.suppress(OSError):
                 while True:
                     held.append(os.open(os.devnull, os.O_RDONLY))
+            if taken:
+                monkeypatch.setattr(module, "_spare", no_room)
             connection.connect(f"{loop.root}/jqsched.sock")
             assert connection.recv(1) == b""
         finally:
