@@ -5,6 +5,7 @@ name under which it was dropped, and not judged while it may still be written. S
 """
 
 import errno
+import logging
 import os
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -21,6 +22,7 @@ from jqsched.ports import Harvest, Taken
 CONFIG = "jqsched.toml"
 LISTED_AT_ONCE = 50_000  # names; a tenth of a second, after which the first of a million files can start
 _HINTS_MAX = 100_000
+_AGAIN = "taking dropped files: %s: %s: it is tried again"
 # errors of rename that are about this one file (immutable, mounted on, a directory not ours), not about the disk
 _THIS_FILE = {errno.EPERM, errno.EACCES, errno.EBUSY, errno.EXDEV, errno.ENOTEMPTY, errno.ETXTBSY}
 
@@ -63,10 +65,17 @@ class Drops:
     """
 
     def __init__(
-        self, root: Folder, jobs: Folder, rejects: Rejects, quiet: Quiet, cwd: str, distrusted: Distrust = distrust
+        self,
+        root: Folder,
+        jobs: Folder,
+        rejects: Rejects,
+        quiet: Quiet,
+        cwd: str,
+        log: logging.Logger,
+        distrusted: Distrust = distrust,
     ) -> None:
         self._root, self._jobs, self._rejects, self._quiet, self._cwd = root, jobs, rejects, quiet, cwd
-        self._distrusted = distrusted
+        self._log, self._distrusted = log, distrusted
         self._next_id = 1
         self._rung = True
         self._hints: dict[str, bool] = {}
@@ -90,7 +99,8 @@ class Drops:
     def intake(self, next_id: int, most: int, seen: Callable[[int, int], None]) -> Harvest:
         """Look at up to `most` files; `seen` is told each id taken and its file's signature.
 
-        OSError: nothing was taken, and the next call begins with the same file.
+        OSError: nothing was taken, and the next call begins with the same file. Where something was, it is logged, and
+        the next call tries again.
         """
         self._next_id = max(self._next_id, next_id)
         taken: list[Taken] = []
@@ -98,10 +108,11 @@ class Drops:
         for drop in self._next_drops(most):
             try:
                 outcome = self._take(drop, seen)
-            except OSError:
+            except OSError as wrong:
                 self._put_back(drop)
                 if not taken and not refused:
                     raise
+                self._log.warning(_AGAIN, escaped(f"{wrong.filename}"), wrong.strerror)
                 break
             if isinstance(outcome, Taken):
                 taken.append(outcome)

@@ -71,7 +71,7 @@ class FileSpool:
         self._edit_quiet = Quiet(clock)
         zones = [top, self._folders[DROP]] if run_as_owner else [top]
         trust = distrust_drop if run_as_owner else distrust
-        self._zones = [Drops(zone, jobs, self._rejects, Quiet(clock), cwd, trust) for zone in zones]
+        self._zones = [Drops(zone, jobs, self._rejects, Quiet(clock), cwd, log, trust) for zone in zones]
         self._edits = Edits(jobs, self._edit_quiet, cwd, known, log)
 
     # ---- bells (any thread) ---------------------------------------------------------------------------------------
@@ -102,10 +102,11 @@ class FileSpool:
             following = max([next_id, *(taken.id + 1 for taken in whole.taken)])
             try:
                 whole = _together(whole, zone.intake(following, room, self._edits.seen))
-            except OSError:
+            except OSError as wrong:
                 if not whole.taken and not whole.refused:
                     raise
-                return evolve(whole, more=True)  # it is raised again by the next call, which takes nothing before
+                self._log.warning("%s: it is tried again", _port_error("taking dropped files", wrong))
+                return evolve(whole, more=True)
         return whole
 
     @_port("looking for files that a crash left")
