@@ -28,7 +28,7 @@ from jqsched.core.filters import (
 )
 from jqsched.core.filters.doubts import doubtful_fields
 from jqsched.core.filters.language import And, Compare, Or, depth
-from jqsched.core.filters.reading import is_too_big, near, read_predicate
+from jqsched.core.filters.reading import ERRORS_MAX, is_too_big, near, read_predicate
 from jqsched.core.job import OnInterrupt, Reason, Spec
 from jqsched.core.jobspec import from_jobspec, to_jobspec
 
@@ -516,6 +516,16 @@ def test_all_errors_are_said_at_once():
         "extra", "priority", "predicates[0][0]", "predicates[0][1][0]", "predicates[1][1][1][1]",
         "predicates[1][1][1][2]", "predicates[1][1][2][2]", "action",
     ]  # fmt: skip
+
+
+def test_of_very_many_errors_the_first_are_said_and_how_many_more():
+    """Of a rule and of a predicate alike; a rule that has as many as are said has no more."""
+    for more in (0, 1, 30):
+        said = errors(["job", ["|", *(["=", 1, "x"] for _ in range(ERRORS_MAX + more))]])
+        assert [error.partition(":")[0] for error in said[:ERRORS_MAX]] == [
+            f"predicates[0][1][{at}][1]" for at in range(1, ERRORS_MAX + 1)
+        ]
+        assert said[ERRORS_MAX:] == ((f"… and {more} more errors",) if more else ())
 
 
 def nested(depth: int) -> list:
