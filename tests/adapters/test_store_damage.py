@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from jqsched.adapters.store import codec, wal
 from jqsched.adapters.store.audit import audit, rebuild
@@ -293,9 +294,17 @@ for number in range(1, 100_000):
 
 
 def test_a_log_that_was_half_written_at_one_look_is_looked_at_again(monkeypatch: pytest.MonkeyPatch):
-    """Where it breaks at the same frame again, it is damaged."""
+    """Where it breaks at the same frame again, it is damaged; unless it has begun anew in between."""
     torn, whole = [wal.Look(at, lost="lost") for at in range(1, 9)], wal.Look()
-    for looks, found in (([torn[4], whole], whole), ([torn[4], torn[6], torn[6]], torn[6]), (torn, whole)):
+    anew = evolve(torn[4], head=b"another")
+    monkeypatch.setattr(wal, "PAUSE_S", 0.0)
+    for looks, found in (
+        ([torn[4], whole], whole),
+        ([torn[4], torn[6], torn[6]], torn[6]),
+        (torn, whole),
+        ([torn[4], anew, whole], whole),
+        ([torn[4], anew, anew], anew),
+    ):
         left = iter(looks)
         monkeypatch.setattr(wal, "look", lambda _, left=left: next(left))
         assert wal.look_beside_a_writer("x") == found

@@ -8,6 +8,7 @@ Source: https://www.sqlite.org/fileformat2.html, section 4.
 
 import os
 import struct
+import time
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -17,15 +18,20 @@ _HEAD, _FRAME_HEAD = struct.Struct(">8I"), struct.Struct(">6I")
 _MAGIC = 0x377F0682  # and one more where the checksums are of big-endian words
 _U32 = 0xFFFFFFFF
 _LOOKS = 3
+PAUSE_S = 0.1  # only where a log is not whole
 
 
 @frozen
 class Look:
-    """What was found: where the log breaks (a frame's number), and the texts, empty where there is nothing to say."""
+    """What was found: where the log breaks (a frame's number), and the texts, empty where there is nothing to say.
+
+    `head` is the log's, which is another one whenever the log begins anew.
+    """
 
     at: int = 0
     lost: str = ""
     doubt: str = ""
+    head: bytes = b""
 
 
 _WHOLE = Look()
@@ -41,13 +47,14 @@ def look(path: str) -> Look:
 
 
 def look_beside_a_writer(path: str) -> Look:
-    """The same where somebody may be writing: what was half written at one look is whole, or gone, at the next."""
+    """The same where somebody may be writing: what was half written at one look is whole, or gone, a little later."""
     found = look(path)
     for _ in range(_LOOKS):
         if not found.at:
             return found
+        time.sleep(PAUSE_S)  # nobody tells when a writer has gone on
         before, found = found, look(path)
-        if found.at == before.at:
+        if (found.at, found.head) == (before.at, before.head):
             return found
     return _WHOLE
 
@@ -59,7 +66,7 @@ def _look(file: BinaryIO) -> Look:
     magic, _, page_bytes, _, *salts, sum_1, sum_2 = _HEAD.unpack(head)
     if (magic | 1) != _MAGIC | 1 or _add(magic, head[:24], (0, 0)) != (sum_1, sum_2):
         return (
-            Look(1, lost="its head is damaged, so all commits in it are lost")
+            Look(1, lost="its head is damaged, so all commits in it are lost", head=head)
             if os.fstat(file.fileno()).st_size > _HEAD.size
             else _WHOLE
         )
@@ -67,12 +74,14 @@ def _look(file: BinaryIO) -> Look:
     after = list(_frames_after(file, whole, page_bytes, salts))
     commits = sum(size > 0 for size in after)
     if commits > 1:
-        return Look(whole + 1, lost=f"damaged at frame {whole + 1}, so the last {commits} commits in it are lost")
+        lost = f"damaged at frame {whole + 1}, so the last {commits} commits in it are lost"
+        return Look(whole + 1, lost=lost, head=head)
     if after:
         return Look(
             whole + 1,
             doubt=f"the last commit, at frame {whole + 1}, is not whole: a crash tore it, and then nobody was told of"
             " it; or it is damaged, and what it said is lost",
+            head=head,
         )
     return _WHOLE
 
