@@ -177,6 +177,8 @@ class _Daemon:
         self._built.report((), self._scheduler.ledger.head)  # the names of those that are there already
         self._scheduler.start()
         while True:
+            if self._signaled:
+                self._scheduler.stop()  # before the turn, which recalls what may still start
             due_us = self._turn()
             if self._is_over():
                 return 0
@@ -190,7 +192,6 @@ class _Daemon:
 
     def _is_over(self) -> bool:
         if self._signaled:
-            self._scheduler.stop()
             return self._scheduler.is_stopped
         if self._options.exit_when_idle and self._scheduler.is_idle and not self._edited:
             for line in self._scheduler.left_over():

@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 from jqsched.adapters.store.reader import StoreReader
-from tests.e2e.conftest import Daemon, until
+from tests.e2e.conftest import NO_SCAN, Daemon, until
 
 TEN = ["submit", "validate", "depend", "priority", "alloc", "start", "finish", "release", "free", "clean"]
 
@@ -125,8 +125,8 @@ def test_a_running_job_outlives_the_scheduler_and_is_adopted(daemon: Daemon) -> 
 
 
 def test_sigterm_leaves_running_jobs_alone(daemon: Daemon) -> None:
-    """A clean stop starts nothing more, ends with 0, and the job goes on."""
-    daemon.start("--max-running", "1")
+    """A clean stop starts nothing more, ends with 0 at once (no scan is waited for), and the job goes on."""
+    daemon.start("--max-running", "1", patch=NO_SCAN)
     go = daemon.elsewhere / "go"
     daemon.drop("a.json", {"name": "a", "script": f"while ! test -e {go}; do sleep 0.02; done"})
     daemon.drop("b.json", {"name": "b", "command": ["true"]})

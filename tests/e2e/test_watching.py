@@ -2,18 +2,8 @@
 
 import json
 
-from tests.e2e.conftest import Daemon, until
+from tests.e2e.conftest import NO_SCAN, Daemon, until
 
-NO_SCAN = """
-from jqsched.wiring import daemon as module
-real, scans = module._Daemon._scan, []
-def once(self, now_us):
-    scans.append(now_us)
-    if len(scans) == 1:
-        real(self, now_us)
-    self._next_scan_us = now_us + 10**12
-module._Daemon._scan = once
-"""
 NO_WATCHER = """
 from jqsched.adapters import watcher
 watcher.FolderWatcher.start = watcher.FolderWatcher.ensure = lambda self: False
