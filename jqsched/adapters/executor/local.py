@@ -57,14 +57,14 @@ class LocalExecutor:
         self._acknowledged: list[tuple[int, int]] = []  # wait for company: nobody waits for them
         self._child = 0  # the executor process, where it is ours to reap
         self._former: list[int] = []  # those before it, until they are reaped
-        self._met = self._no_room_told = False
+        self._met = False
 
     # ---- connecting -----------------------------------------------------------------------------------------------
 
     def recover(self, attempts: Sequence[Attempt], deliver: Callable[[Sequence[News]], None]) -> Recovery:
         """Connect to the living executor or start a new one, and say what became of these attempts. Blocks."""
         self.close()
-        self._deliver, self._no_room_told = deliver, False
+        self._deliver = deliver
         deadline_s = time.monotonic() + _PATIENCE_S
         asked = [[a.id, a.attempt, a.pid, a.start_ticks, a.boot_id, a.cores, a.userid] for a in attempts]
         hello: Message = ["hello", wire.VERSION, asked]
@@ -84,9 +84,11 @@ class LocalExecutor:
         """Find an executor that answers: one may be ending just now, or have died since the last look."""
         no_room: PortError | None = None
         while time.monotonic() < deadline_s:
-            no_room = None if self._lives(spool_fd) else self._spawn(deadline_s)
+            told, no_room = no_room, None if self._lives(spool_fd) else self._spawn(deadline_s)
             if no_room is not None:
-                self._wait_for_room(no_room)
+                if told is None:
+                    self._log(f"{no_room}: trying again")
+                time.sleep(_AGAIN_S)  # nothing tells when there is room
                 continue
             sock = self._connect(spool_fd)
             if sock is None:
@@ -181,13 +183,6 @@ class LocalExecutor:
         finally:
             os.close(child_fd)
         return pid, ready_fd
-
-    def _wait_for_room(self, error: PortError) -> None:
-        """Wait a little before an executor is started again; why is said once."""
-        if not self._no_room_told:
-            self._no_room_told = True
-            self._log(f"{error}: trying again")
-        time.sleep(_AGAIN_S)  # nothing tells when there is room
 
     def _ended_unwanted(self) -> bool:
         """After an executor did not get ready: say whether that is the end, or another one was faster."""
@@ -337,14 +332,11 @@ def _start(order: Start) -> Message:
     ]
 
 
-_NONE = type(None)
-_INT, _INT_OR_NONE, _TEXT_OR_NONE = (int,), (int, _NONE), (str, _NONE)
-_NEWS: Mapping[str, tuple[Callable[..., News], tuple[tuple[type, ...], ...]]] = {
-    "started": (Started, (_INT,) * 4),
-    # whether it had expired, which is the last, was told before
-    "finished": (lambda *fields: Finished(*fields[:6]), (_INT, _INT, _INT_OR_NONE, _TEXT_OR_NONE, _INT, _INT, (bool,))),
-    "withdrawn": (Withdrawn, (_INT,) * 2),
-    "expired": (Expired, (_INT,) * 2),
+_NEWS: Mapping[str, Callable[..., News]] = {
+    "started": Started,
+    "finished": lambda *fields: Finished(*fields[:6]),  # whether it had expired, which is the last, was told before
+    "withdrawn": Withdrawn,
+    "expired": Expired,
 }
 
 
@@ -353,10 +345,9 @@ def _news(message: Message) -> News:
     kind, *fields = message
     if kind not in _NEWS:
         raise ValueError(f"what is {show(kind)}?")
-    make, types = _NEWS[kind]
-    if len(fields) != len(types) or not all(type(field) in known for field, known in zip(fields, types, strict=True)):
+    if not wire.has_fields(kind, fields):
         raise ValueError(f"{kind} has not its fields")
-    return make(*fields)
+    return _NEWS[kind](*fields)
 
 
 def _await_answer(link: Link, deadline_s: float) -> Message | None:

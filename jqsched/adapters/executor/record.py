@@ -9,14 +9,11 @@ import fcntl
 import json
 import os
 
-from jqsched.adapters.executor.wire import LOCK, STATE, Key
+from jqsched.adapters.executor.wire import LOCK, STATE, Key, has_fields
 
 # A finished attempt as it goes over the wire and into the file: id, attempt, status (None: unknowable), error, pid,
 # start_ticks, expired.
 Ended = tuple[int, int, int | None, str | None, int, int, bool]
-_NONE = type(None)
-
-_TYPES = ((int,), (int,), (int, _NONE), (str, _NONE), (int,), (int,), (bool,))
 _ENDED = b"ended\n"
 _OPEN = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -89,6 +86,6 @@ class Record:
 
 def _ended(fields: list[object]) -> Ended:
     """Take a status from the file. Raises ValueError for what is none."""
-    if len(fields) != len(_TYPES) or not all(type(field) in types for field, types in zip(fields, _TYPES, strict=True)):
+    if not has_fields("finished", fields):
         raise ValueError("what should be a status is none")
     return (*fields,)  # type: ignore[return-value]  # the types were just looked at

@@ -41,6 +41,15 @@ else:
     Message = list
 Key = tuple[int, int]  # id and attempt
 
+_INT, _NONE = (int,), type(None)
+# The types of the fields of news. What is said of a finished attempt is what the state file keeps of it, too.
+FIELDS = {
+    "started": (_INT,) * 4,
+    "finished": (_INT, _INT, (int, _NONE), (str, _NONE), _INT, _INT, (bool,)),
+    "withdrawn": (_INT,) * 2,
+    "expired": (_INT,) * 2,
+}
+
 _CHUNK_BYTES = 1 << 16
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
@@ -117,6 +126,12 @@ class Link:
         """Let go. Closing cannot fail in a way that matters: nothing is promised to be delivered."""
         with contextlib.suppress(OSError):
             self.sock.close()
+
+
+def has_fields(kind: str, fields: "Message") -> bool:
+    """Whether these are the fields of news of this kind."""
+    wanted = FIELDS[kind]
+    return len(fields) == len(wanted) and all(type(field) in types for field, types in zip(fields, wanted, strict=True))
 
 
 def _messages(line: bytes) -> list[Message]:
