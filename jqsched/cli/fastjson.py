@@ -12,6 +12,7 @@ from functools import cache
 from json.encoder import encode_basestring_ascii as quoted
 
 from jqsched.adapters.store.codec import EventRow, decode_json
+from jqsched.core.event import LAST_EVENTS
 from jqsched.core.job import UNSET_PRIORITY, Job, Result, State
 from jqsched.core.view import cores_text, job_info, returncode, runtime_us
 
@@ -57,7 +58,7 @@ def writer(username: Callable[[int], str], now_us: int, hostname: str) -> Line:
     return line
 
 
-_NOT_PLAIN = frozenset({"submit", "alloc", "clean", "invalidate"})  # told with more, or what ends that
+_NOT_PLAIN = frozenset({"submit", "alloc", *LAST_EVENTS})  # told with more, or what ends that
 
 
 def event_line(row: EventRow) -> str:

@@ -21,14 +21,13 @@ from jqsched.cli.fastjson import event_line
 from jqsched.cli.follow import moments
 from jqsched.cli.place import Place, hostname, known_job, reading
 from jqsched.client.outputs import NotReadable, open_output
-from jqsched.core.event import Event
+from jqsched.core.event import LAST_EVENTS, Event
 from jqsched.core.job import Job, Spec, State, output_paths
 from jqsched.core.view import event_entry
 
 PORTION = 2000  # events read at once
 LOG_POLL_S = 0.2
 _COPY_BYTES = 1 << 18
-LAST_EVENTS = ("clean", "invalidate")
 
 Write = Callable[[StoreReader, int, Event], str]
 

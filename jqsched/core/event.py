@@ -24,6 +24,7 @@ from jqsched.core.job import (
 from jqsched.core.json import Json, JsonObject
 
 NO_CONTEXT: JsonObject = {}
+LAST_EVENTS = ("clean", "invalidate")  # of a job's log: one of them ends it
 
 
 @frozen

@@ -148,14 +148,20 @@ INFO_KEYS = tuple(job_info(_SAMPLE, username="", now_us=0, reasons=()))
 # ---- events -------------------------------------------------------------------------------------------------------
 
 
-def event_entry(seq: int, event: Event, spec: Spec | None = None, hostname: str = _HERE) -> dict[str, Json]:
-    """Show one event as RFC 18 does, with `jobid` and `seq`; `jobspec` on submit, without the environment.
-
-    `spec` is the job's: with it an `alloc` gets `R`. Source: RFC 18; flux.md section 6.
-    """
+def log_entry(event: Event) -> dict[str, Json]:
+    """Show one event as an entry of its job's log; an empty context is left out. Source: RFC 18."""
     entry: dict[str, Json] = {"timestamp": event.t_us / 1_000_000, "name": event.name}
     if event.context:
         entry["context"] = dict(event.context)
+    return entry
+
+
+def event_entry(seq: int, event: Event, spec: Spec | None = None, hostname: str = _HERE) -> dict[str, Json]:
+    """Show one event as its log does, with `jobid` and `seq`; `jobspec` on submit, without the environment.
+
+    `spec` is the job's: with it an `alloc` gets `R`. Source: RFC 18; flux.md section 6.
+    """
+    entry = log_entry(event)
     entry["jobid"], entry["seq"] = event.jobid, seq
     if event.name == "submit" and event.spec is not None:
         entry["jobspec"] = dict(redact(to_jobspec(event.spec)))

@@ -12,15 +12,14 @@ from os import uname
 from jqsched.client.local import PAUSE, Call, Pause
 from jqsched.client.services import payload as reading
 from jqsched.client.services.output import output_log
-from jqsched.core.event import Event
+from jqsched.core.event import LAST_EVENTS, Event
 from jqsched.core.job import Job, Spec
 from jqsched.core.jobspec import redact, to_jobspec
 from jqsched.core.json import Json
-from jqsched.core.view import resource_set
+from jqsched.core.view import log_entry, resource_set
 from jqsched.future import Payload
 
 MAIN, EXEC, OUTPUT = "eventlog", "guest.exec.eventlog", "guest.output"
-LAST_EVENTS = ("clean", "invalidate")
 JSON_DECODE = 1  # FLUX_JOB_LOOKUP_JSON_DECODE
 
 Entry = dict[str, Json]
@@ -89,7 +88,7 @@ def _resources(call: Call, job: Job) -> Entry:
 def _log(call: Call, job: Job, path: str, *, follow: bool = True) -> Iterator[Entry | Pause]:
     events = _events(call, job.id, follow=follow)
     if path == MAIN:
-        return (event if isinstance(event, Pause) else rfc18(event) for event in events)
+        return (event if isinstance(event, Pause) else log_entry(event) for event in events)
     if path == EXEC:
         return exec_log(events, job)
     if path == OUTPUT:
@@ -113,14 +112,6 @@ def _events(call: Call, id_: int, *, follow: bool) -> Iterator[Event | Pause]:
         if not follow:
             return
         yield PAUSE
-
-
-def rfc18(event: Event) -> Entry:
-    """Write an event as an entry of its job's log."""
-    entry: Entry = {"timestamp": event.t_us / 1_000_000, "name": event.name}
-    if event.context:
-        entry["context"] = dict(event.context)
-    return entry
 
 
 def exec_log(events: Iterator[Event | Pause], job: Job) -> Iterator[Entry | Pause]:

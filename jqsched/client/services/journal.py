@@ -17,6 +17,7 @@ from jqsched.adapters.store.codec import Recorded, spec_from_json
 from jqsched.adapters.store.reader import Choice, StoreReader
 from jqsched.client.local import PAUSE, Call, Pause
 from jqsched.client.services import payload as reading
+from jqsched.core.event import LAST_EVENTS
 from jqsched.core.job import Spec
 from jqsched.core.jobspec import redact, to_jobspec
 from jqsched.core.json import Json
@@ -27,7 +28,6 @@ PORTION = 1000  # events read at once
 JOBS_PORTION = 200  # active jobs whose history is read at once
 TOGETHER = 64  # events in one answer
 SPECS_MAX = 10_000  # specs remembered; that of any other job is looked up
-LAST_EVENTS = ("clean", "invalidate")
 TOLD = {"alloc", *LAST_EVENTS}
 
 

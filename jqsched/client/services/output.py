@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from jqsched.client.local import Pause
 from jqsched.client.outputs import NotReadable, open_output
-from jqsched.core.event import Event
+from jqsched.core.event import LAST_EVENTS, Event
 from jqsched.core.job import Job, output_paths
 from jqsched.core.json import Json
 
@@ -19,7 +19,6 @@ Entry = dict[str, Json]
 
 CHUNK_BYTES = 1 << 16
 POLL_S = 0.2  # nobody rings when a job writes
-_LAST_EVENTS = ("clean", "invalidate")
 
 
 def output_log(events: Iterator[Event | Pause], job: Job, folder: str) -> Iterator[Entry | Pause]:
@@ -41,7 +40,7 @@ def output_log(events: Iterator[Event | Pause], job: Job, folder: str) -> Iterat
         elif event.name == "start" and not started:
             started = True
             yield _header(event.t_us / 1_000_000, job.spec.tasks)
-        elif event.name in _LAST_EVENTS and started:
+        elif event.name in LAST_EVENTS and started:
             yield from _new_data(files, to_the_end=True)
             for file in files:
                 context: Entry = {"stream": file.stream, "rank": "0", "eof": True}
