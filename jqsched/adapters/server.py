@@ -15,12 +15,11 @@ import stat
 import struct
 from collections.abc import Callable
 from contextlib import suppress
-from math import isfinite
-from typing import NoReturn, TypeAlias, cast
+from typing import TypeAlias, cast
 
 from attrs import define, field
 
-from jqsched.core.jobspec.values import show
+from jqsched.core.jobspec.values import finite
 from jqsched.core.json import Json, JsonObject
 
 FILE_NAME = "jqsched.sock"
@@ -348,21 +347,10 @@ class _Malformed(ValueError):
         self.matchtag = matchtag
 
 
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not isfinite(number):  # 1e400: no answer could say it again
-        _no_number(show(text))
-    return number
-
-
 def _parse(line: bytes) -> tuple[str, int, JsonObject, bool]:
     """Read a request line: topic, matchtag, payload, streaming."""
     try:
-        entries: object = json.loads(line.decode(), parse_float=_finite, parse_constant=_no_number)
+        entries: object = json.loads(line.decode(), parse_float=finite, parse_constant=finite)
         if b"\\ud" in line.lower():  # an escape may make half a character, which no file and no database takes
             json.dumps(entries, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:

@@ -13,11 +13,10 @@ import stat
 from collections.abc import Callable, Iterable
 from importlib.machinery import ModuleSpec
 from importlib.metadata import entry_points
-from math import isfinite
 from types import MappingProxyType, ModuleType
 from typing import TypeVar
 
-from jqsched.core.jobspec.values import show
+from jqsched.core.jobspec.values import finite, show
 from jqsched.core.json import Json
 from jqsched.jobtap.plugin import Plugin, failure
 
@@ -160,7 +159,7 @@ def read_conf(pairs: Iterable[str]) -> dict[str, Json]:
 def _conf_value(key: str, text: str) -> Json:
     """Read a value: of what looks like JSON, only what can go over the socket and to a plugin."""
     try:
-        value: Json = json.loads(text, parse_float=_finite, parse_constant=_finite)
+        value: Json = json.loads(text, parse_float=finite, parse_constant=finite)
         if not _is_deep(value, CONF_DEPTH_MAX):
             return value
     except RecursionError:
@@ -168,13 +167,6 @@ def _conf_value(key: str, text: str) -> Json:
     except ValueError:
         return text
     raise ValueError(f"{show(key)}: nested more than {CONF_DEPTH_MAX} deep")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not isfinite(number):
-        raise ValueError(f"{text} is no JSON number")
-    return number
 
 
 def _is_deep(value: Json, most: int) -> bool:

@@ -80,6 +80,17 @@ def integer(low: int, high: int, what: str = "") -> Callable[[object], int]:
     return read
 
 
+def finite(text: str) -> float:
+    """Read a number of a JSON text, for `json.loads(…, parse_float=…, parse_constant=…)`: 1e400 is none, nor is NaN.
+
+    Raises: ValueError.
+    """
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{show(text)} is no JSON number")
+    return value
+
+
 def number(value: object) -> float:
     """Read a finite number."""
     if type(value) is int:
