@@ -64,7 +64,7 @@ with Handle(sys.argv[1]) as handle:
         for ask in (job_list_inactive, job_list):
             ask(handle, max_entries=10).get_jobs()
             due_s += 60 / float(sys.argv[2])
-            time.sleep(max(0.0, due_s - time.monotonic()))
+            time.sleep(max(0.0, due_s - time.monotonic()))  # so many a minute, and not more
 """
 # Waits for the event of each job that it is told, and prints when it had it.
 WAITER = """
@@ -184,7 +184,7 @@ def wait(options: argparse.Namespace) -> list[Row]:
                 id_ = job.submit(handle, {"command": ["true"]}, urgency=0)
                 waiter.stdin.write(f"{id_}\n")
                 waiter.stdin.flush()
-                time.sleep(0.03)  # it waits by then
+                time.sleep(0.03)  # it waits by then, and nothing tells that it does
                 job.set_urgency(handle, id_, 0)
                 answered_s = time.perf_counter()
                 took_ms.append((float(said(waiter)) - answered_s) * 1000)

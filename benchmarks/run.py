@@ -54,7 +54,7 @@ class Bench:
         while not self.serves():
             if self.process.poll() is not None:
                 raise SystemExit((self.folder / "log").read_text())
-            time.sleep(0.002)
+            time.sleep(0.002)  # a client cannot wait for a socket that is not there yet
         return time.perf_counter() - begin
 
     def serves(self) -> bool:
@@ -218,7 +218,7 @@ def latency(options: argparse.Namespace) -> list[Row]:
             it.wait(number + 1)
             stamp = int((it.spool / "output" / f"{number + 1}.log").read_text())
             took_ms.append((stamp - begin) / 1e6)
-            time.sleep(0.02)
+            time.sleep(0.02)  # the scheduler is idle again: that is what is measured
         took_ms = sorted(took_ms[3:])
     shown = f"{took_ms[100]:.2f} / {took_ms[198]:.2f} ms"
     return [("drop to start, idle, p50 / p99 of 200", shown, "4 / 10 ms", "3 / 7 ms")]
@@ -235,7 +235,7 @@ def burst(options: argparse.Namespace) -> list[Row]:
         it.process.send_signal(signal.SIGCONT)
         reader = StoreReader(str(it.spool))
         while sum(reader.counts().values()) < 10_000:
-            time.sleep(0.005)
+            time.sleep(0.005)  # a look costs the scheduler its cores, too
         accepted_s = time.time_ns() / 1e9 - begin_us / 1e6
         started_s = (it.first("start") - begin_us) / 1e6
         reader.close()
@@ -277,7 +277,7 @@ def queued(options: argparse.Namespace) -> list[Row]:
         it.drop(100_000)
         reader = StoreReader(str(it.spool))
         while sum(reader.counts().values()) < 100_000 + SLOTS:
-            time.sleep(0.1)
+            time.sleep(0.1)  # as above
         rss_mb = it.rss_mb()
         begin = time.perf_counter()
         command = [sys.executable, "-m", "jqsched", "jobs", "--spool", str(it.spool), "--json"]
@@ -293,7 +293,7 @@ def queued(options: argparse.Namespace) -> list[Row]:
         it.start()
         first_us = 0
         while not first_us:
-            time.sleep(0.002)
+            time.sleep(0.002)  # the store is looked at, for no client is to be served before the first start
             starts = [event.t_us for _, event in reader.journal(since_us=last_us) if event.name == "start"]
             first_us = min(starts, default=0)
         restart_s = (first_us - begin_us) / 1e6
@@ -322,9 +322,9 @@ def idle(options: argparse.Namespace) -> list[Row]:
         it.start()
         it.drop(5)
         it.wait(5)
-        time.sleep(1)
+        time.sleep(1)  # what the jobs woke up has gone to sleep
         before, cpu_before, seconds = _switches(it), it.cpu_s(), 20
-        time.sleep(seconds)
+        time.sleep(seconds)  # the time that is measured
         wakeups, cpu_ms = (_switches(it) - before) / seconds, (it.cpu_s() - cpu_before) * 1000 / seconds
     return [("idle: wake-ups a second (a scan every 5 s)", f"{wakeups:.2f}; {cpu_ms:.2f} ms CPU/s", "the scan's", "")]
 

@@ -20,7 +20,7 @@ def open_output(path: str, userid: int) -> int:
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
         why = "is no regular file: its content is wherever it went"
-    elif os.geteuid() == 0 != userid and found.st_uid != userid:
+    elif os.geteuid() == 0 and userid not in (0, found.st_uid):
         why = f"belongs to user {found.st_uid}, but it is the output of a job of user {userid}"
     else:
         return descriptor

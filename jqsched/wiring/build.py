@@ -136,7 +136,8 @@ class Built:
         job = find(ledger.head, id_)
         if job is None:
             return None
-        owner = job.userid if os.geteuid() == 0 != job.userid else None
+        # Another user's, where there can be one: nobody but root runs jobs, and owns files, of others.
+        owner = job.userid if os.geteuid() == 0 and job.userid != 0 else None
         return Known(job.spec.name, ledger.file_text(id_) or self.store.file(id_), owner)
 
     def _observe(self, events: Sequence[Event], queue: Queue) -> None:

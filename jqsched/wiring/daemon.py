@@ -298,8 +298,9 @@ class _Daemon:
         number = self._bells.add(request, self._scheduler.ledger.visible.get().seq)
         request.on_close = lambda: self._bells.remove(number)
 
-    def _ring_followers(self, events: Sequence[Event], queue: Queue) -> None:  # noqa: ARG002 - without events, too:
-        self._bells.ring(queue.seq)  # that it is drained, or has other rules, is worth a look
+    def _ring_followers(self, _: Sequence[Event], queue: Queue) -> None:
+        """Ring after each commit, one without events too: that it is drained, or has other rules, is worth a look."""
+        self._bells.ring(queue.seq)
 
     def _status(self) -> dict[str, Json]:
         limits = limits_of(self._built.config)
