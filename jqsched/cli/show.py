@@ -15,8 +15,8 @@ from jqsched.cli.jobs import reasons_from
 from jqsched.cli.place import Place, hostname, known_job, reading, scheduler_status, username
 from jqsched.core.event import Event
 from jqsched.core.job import Job, State, output_paths
-from jqsched.core.jobspec import redact, to_jobspec
-from jqsched.core.json import Json, JsonObject
+from jqsched.core.jobspec import shown_jobspec, to_jobspec
+from jqsched.core.json import Json
 from jqsched.core.view import event_entry, job_info, returncode, runtime_us
 
 JOB_SCHEMA, STATUS_SCHEMA = "jqsched.job/1", "jqsched.status/1"
@@ -56,13 +56,12 @@ def document(
     output, error = output_paths(spec, job.id, f"{where.root}/output")
     now_us = time.time_ns() // 1000
     entries = [event_entry(seq, event, spec, here) for seq, event in log]
-    jobspec: JsonObject = to_jobspec(spec)
     return {
         "schema": JOB_SCHEMA,
         "job": job_info(job, username=username(job.userid), now_us=now_us, reasons=why, hostname=here),
         "output": output,
         "error": error,
-        "jobspec": dict(redact(jobspec) if redacted else jobspec),
+        "jobspec": shown_jobspec(spec) if redacted else dict(to_jobspec(spec)),
         "events": [*entries],
     }
 

@@ -15,7 +15,7 @@ from jqsched.core.event import Event
 from jqsched.core.filters import Rules
 from jqsched.core.idmap import id_map
 from jqsched.core.job import UNSET_PRIORITY, Job, Result, Spec, State
-from jqsched.core.jobspec import redact, to_jobspec
+from jqsched.core.jobspec import shown_jobspec
 from jqsched.core.json import Json
 from jqsched.core.order import Key
 from jqsched.core.queue import Queue, is_ready, rank_key, stand_of
@@ -164,7 +164,7 @@ def event_entry(seq: int, event: Event, spec: Spec | None = None, hostname: str 
     entry = log_entry(event)
     entry["jobid"], entry["seq"] = event.jobid, seq
     if event.name == "submit" and event.spec is not None:
-        entry["jobspec"] = dict(redact(to_jobspec(event.spec)))
+        entry["jobspec"] = shown_jobspec(event.spec)
     elif event.name == "alloc" and spec is not None:
         entry["R"] = resource_set(spec, event.t_us, hostname)
     return entry

@@ -18,7 +18,7 @@ from jqsched.core import queue as queues
 from jqsched.core import stages
 from jqsched.core.event import Event, advance
 from jqsched.core.job import Job, Spec, State, is_ours, unsupported
-from jqsched.core.jobspec import dependency_object, redact, to_jobspec, updated
+from jqsched.core.jobspec import dependency_object, shown_jobspec, updated
 from jqsched.core.json import Json, JsonObject
 from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue, find
@@ -317,7 +317,7 @@ class Taps:
     def validate_update(self, id_: int, spec: Spec) -> None:
         """Pass a jobspec as it would be through `job.validate`. Raises OSError EINVAL."""
         tap = self._taps[id_]
-        jobspec: dict[str, Json] = dict(redact(to_jobspec(spec)))
+        jobspec = shown_jobspec(spec)
         args, called_well = self._call(tap, "job.validate", {"jobspec": jobspec})
         if not called_well:
             raise failure(errno.EINVAL, str(args.out.get("errmsg") or "rejected by job-manager plugin"))
@@ -409,7 +409,7 @@ def arguments(tap: Tap) -> dict[str, Json]:
     """What every callback is told of its job. Source: flux.md section 8.2."""
     job = tap.job
     if tap.shown is None or tap.shown[0] is not job.spec:
-        tap.shown = (job.spec, dict(redact(to_jobspec(job.spec))))
+        tap.shown = (job.spec, shown_jobspec(job.spec))
     given: dict[str, Json] = {
         "jobspec": tap.shown[1],
         "id": job.id,

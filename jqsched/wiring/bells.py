@@ -63,6 +63,7 @@ class Bells:
             return
         now_us = self._clock.monotonic_us()
         apart_us = min(APART_US * len(self._bells) ** 2, ROUND_US // len(self._bells))
+        self._quiet_us = min(self._quiet_us, now_us + AT_ONCE * apart_us)  # who left had a part in it
         for number in list(self._waiting):
             bell = self._bells.get(number)
             if bell is None or bell.unread_bytes:

@@ -3,6 +3,7 @@
 import errno
 import json
 import math
+import sqlite3
 
 import pytest
 
@@ -108,6 +109,34 @@ def test_jobspec_and_resources_come_with_their_events(spool: SpoolMaker, handle:
     assert "SECRET" not in json.dumps(events["submit"].jobspec)
     assert events["alloc"].R["execution"]["R_lite"] == [{"rank": "0", "children": {"core": "0-1"}}]
     assert {name for name, event in events.items() if event.jobspec or event.R} == {"submit", "alloc"}
+
+
+def test_each_event_has_a_context_of_its_own(spool: SpoolMaker, handle: Handle):
+    """Also one that is read but once, and what is inside it: who changes his event changes no other."""
+    for _ in range(2):
+        spool.add(*COMPLETED)
+    for event in all_events(handle):
+        for value in event.context.values():
+            if isinstance(value, dict):
+                value.clear()
+        event.context["mine"] = True
+    again = all_events(handle)
+    assert not any("mine" in event.context for event in again)
+    assert all(event.context["annotations"]["sched"] for event in again if event.name == "alloc")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["context = '{' WHERE name = 'finish'", "spec = '{' WHERE name = 'submit'", "spec = '{\"x\":1}' WHERE seq = 1"],
+)
+def test_what_nobody_wrote_is_an_error_in_one_line(spool: SpoolMaker, handle: Handle, damage: str):
+    spool.add(*COMPLETED)
+    with sqlite3.connect(spool.root / "jqsched.db") as connection:
+        connection.execute(f"UPDATE events SET {damage}")  # noqa: S608 - of the cases above
+    with pytest.raises(OSError, match=r"jqsched.db: damaged \(.*") as raised:
+        all_events(handle)
+    assert raised.value.errno == errno.EIO
+    assert "\n" not in str(raised.value)
 
 
 def test_events_of_a_job_that_follow_each_other_come_together_and_are_numbered(

@@ -30,7 +30,7 @@ from jqsched.core.filters import BadRule, Rule, in_order, kept_rules, read_rule,
 from jqsched.core.filters.doubts import doubtful_fields
 from jqsched.core.filters.expression import BadExpression, expression_of, read_expression
 from jqsched.core.job import Draft, Job, JobException, Reason, Spec, State, output_paths
-from jqsched.core.jobspec import JobspecError, from_jobspec, redact, to_jobspec, updated
+from jqsched.core.jobspec import JobspecError, from_jobspec, shown_jobspec, to_jobspec, updated
 from jqsched.core.policy import Limits
 from jqsched.core.queue import EMPTY, check, live
 from jqsched.core.view import event_entry, job_info, resource_set
@@ -140,7 +140,7 @@ def _is_shown(job: Job) -> None:
     json.dumps(job_info(job, username="me", now_us=NOW_US, reasons=()), allow_nan=False)
     info = JobInfo(job_attributes(job, ATTRIBUTES))
     assert isinstance(str(info.contextual_info), str)
-    json.dumps([redact(to_jobspec(job.spec)), resource_set(job.spec, NOW_US)], allow_nan=False)
+    json.dumps([shown_jobspec(job.spec), resource_set(job.spec, NOW_US)], allow_nan=False)
     gates_of(_rules(), job)
 
 

@@ -97,3 +97,17 @@ def test_who_is_gone_is_not_rung_for(bells: Bells) -> None:
     bells.remove(bells.add(gone, 1))
     bells.ring(2)
     assert gone.heard == [1]
+
+
+def test_who_leaves_takes_his_part_of_the_waiting_with_him(bells: Bells, clock: FakeClock) -> None:
+    """The turns of many are far apart; one who is left alone does not wait for theirs."""
+    numbers = [bells.add(Follower(), 1) for _ in range(9)]
+    (left,) = follow(bells, 1)
+    for seq in range(2, 100):
+        bells.ring(seq)
+        clock.advance(ROUND_US // 1000)
+    for number in numbers:
+        bells.remove(number)
+    bells.ring(100)
+    assert ring_out(bells, clock) <= APART_US
+    assert left.heard[-1] == 100

@@ -6,6 +6,7 @@ here and nowhere else; to change it is a new format version.
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, cast
 from zlib import crc32
 
@@ -34,11 +35,11 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "jobs": JOB_COLUMNS,
 }  # of each table, the key first; the column `crc` comes after them
 
-Recorded = tuple[int, int, dict[str, Json], str | None]
 EventRow = tuple[int, int, int, str, str | None, str | None]
 Row = tuple[Any, ...]  # a row of SQLite: what it holds is known by the column, not by the type
 
 _SPEC_DEFAULTS = {field.name: field.default for field in fields(Spec)}
+_SHORT = 200  # characters of a context that may be remembered
 _STATES = {state.value: state for state in State}
 _JOINED = tuple("\0".join(["%s"] * width) for width in range(len(JOB_COLUMNS) + 1))
 
@@ -126,13 +127,17 @@ def event_from_row(row: Row) -> tuple[int, Event]:
     return seq, Event(jobid, t_us, name, parsed, spec_from_json(spec) if spec else None)
 
 
-def entry_from_row(row: Row) -> Recorded:
-    """Read an event as it is shown: its seq, its job, its entry (RFC 18), and its spec as text, where it has one."""
-    seq, jobid, t_us, name, context, spec = row
-    entry: dict[str, Json] = {"timestamp": t_us / 1_000_000, "name": name}
-    if context:
-        entry["context"] = decode_json(context)
-    return seq, jobid, entry, spec
+def context_from_json(text: str) -> dict[str, Json]:
+    """Read a context, a dict of the caller's own. Cost: 0.1 us where it was read before, for few are different."""
+    flat = _flat_context(text) if len(text) <= _SHORT else None
+    return flat.copy() if flat is not None else cast(dict[str, Json], decode_json(text))
+
+
+@lru_cache(1024)
+def _flat_context(text: str) -> dict[str, Json] | None:
+    """Read a context once; None where it holds others, which a copy would share."""
+    context = cast(dict[str, Json], decode_json(text))
+    return None if any(isinstance(value, dict | list) for value in context.values()) else context
 
 
 def job_to_row(job: Job, spec: str | None = None) -> Row:

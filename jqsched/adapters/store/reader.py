@@ -226,16 +226,11 @@ class StoreReader:
         with damage_refused("read the store", self.path):  # no generators: there are many readers of much
             return self._connection.execute(sql, arguments).fetchall()
 
-    def stretch(self, after_seq: int, last_seq: int, choice: Choice, most: int) -> list[codec.Recorded]:
-        """The chosen events after one seq and up to another, in order, at most so many (negative: all); read whole.
-
-        Shape: as they are shown, for whoever follows reads many: seq, job id, entry, and the spec's text or None.
-        """
+    def stretch(self, after_seq: int, last_seq: int, choice: Choice, most: int) -> list[codec.EventRow]:
+        """The chosen events after one seq and up to another, in order, at most so many (negative: all), as rows."""
         clauses, values = choice.sql()
         sql = f"{SELECT_EVENTS} WHERE seq > ? AND seq <= ?{clauses} ORDER BY seq LIMIT ?"
-        rows = self._whole(sql, (after_seq, last_seq, *values, most))
-        with damage_refused("read the store", self.path):
-            return list(map(codec.entry_from_row, rows))
+        return self._whole(sql, (after_seq, last_seq, *values, most))
 
     def active_at(self, seq: int) -> list[int]:
         """The jobs that were active when this was the last event, whatever became of them since; by id."""

@@ -14,7 +14,7 @@ from jqsched.client.services import payload as reading
 from jqsched.client.services.output import output_log
 from jqsched.core.event import LAST_EVENTS, Event
 from jqsched.core.job import Job, Spec
-from jqsched.core.jobspec import redact, to_jobspec
+from jqsched.core.jobspec import shown_jobspec
 from jqsched.core.json import Json
 from jqsched.core.view import log_entry, resource_set
 from jqsched.future import Payload
@@ -52,7 +52,7 @@ def lookup(call: Call) -> Iterator[Payload | Pause]:
     answer: Payload = {"id": job.id}
     for key in keys:
         if key in ("jobspec", "R"):
-            document = dict(redact(to_jobspec(job.spec))) if key == "jobspec" else _resources(call, job)
+            document = shown_jobspec(job.spec) if key == "jobspec" else _resources(call, job)
             answer[key] = document if decode else _encode(document)
         else:
             entries = (entry for entry in _log(call, job, key, follow=False) if not isinstance(entry, Pause))

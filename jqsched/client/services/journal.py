@@ -13,18 +13,19 @@ from typing import cast
 
 from attrs import frozen
 
-from jqsched.adapters.store.codec import Recorded, spec_from_json
+from jqsched.adapters.store.codec import EventRow, context_from_json, spec_from_json
 from jqsched.adapters.store.reader import Choice, StoreReader
+from jqsched.adapters.store.schema import damage_refused
 from jqsched.client.local import PAUSE, Call, Pause
 from jqsched.client.services import payload as reading
 from jqsched.core.event import LAST_EVENTS
 from jqsched.core.job import Spec
-from jqsched.core.jobspec import redact, to_jobspec
+from jqsched.core.jobspec import shown_jobspec
 from jqsched.core.json import Json
 from jqsched.core.view import resource_set
 from jqsched.future import Payload
 
-PORTION = 1000  # events read at once
+PORTION = 200  # events read at once: as many as stay in a processor's cache
 JOBS_PORTION = 200  # active jobs whose history is read at once
 TOGETHER = 64  # events in one answer
 SPECS_MAX = 10_000  # specs remembered; that of any other job is looked up
@@ -38,11 +39,11 @@ class _Wanted:
     since_s: float
     choice: Choice
 
-    def of(self, found: Iterator[Recorded]) -> Iterator[Recorded]:
+    def of(self, found: Iterator[EventRow]) -> Iterator[EventRow]:
         """Those that happened after the time that is wanted: compared as the seconds that the reader was given."""
         if self.since_s <= 0:
             return found
-        return (recorded for recorded in found if _time_s(recorded) > self.since_s)
+        return (row for row in found if _time_s(row) > self.since_s)
 
 
 def events_journal(call: Call) -> Iterator[Payload | Pause]:
@@ -89,11 +90,11 @@ def _wanted(payload: Payload) -> _Wanted:
 # ---- which --------------------------------------------------------------------------------------------------------
 
 
-def _time_s(recorded: Recorded) -> float:
-    return cast(float, recorded[2]["timestamp"])
+def _time_s(row: EventRow) -> float:
+    return row[2] / 1_000_000
 
 
-def _stretch(reader: Callable[[], StoreReader], after: int, last: int, choice: Choice) -> Iterator[Recorded]:
+def _stretch(reader: Callable[[], StoreReader], after: int, last: int, choice: Choice) -> Iterator[EventRow]:
     """The chosen events after one seq and up to another, read in portions."""
     while after < last:
         portion = reader().stretch(after, last, choice, PORTION)
@@ -101,13 +102,13 @@ def _stretch(reader: Callable[[], StoreReader], after: int, last: int, choice: C
         after = portion[-1][0] if len(portion) == PORTION else last
 
 
-def _active_history(reader: Callable[[], StoreReader], last: int, choice: Choice) -> Iterator[Recorded]:
+def _active_history(reader: Callable[[], StoreReader], last: int, choice: Choice) -> Iterator[EventRow]:
     """The events so far of each job that was active at that seq."""
     ids = reader().active_at(last)
     for begin in range(0, len(ids), JOBS_PORTION):
         some = [id_ for id_ in ids[begin : begin + JOBS_PORTION] if choice.ids is None or id_ in choice.ids]
         found = reader().stretch(0, last, choice.of(some), -1) if some else []
-        yield from sorted(found, key=lambda recorded: (recorded[1], recorded[0]))
+        yield from sorted(found, key=lambda row: (row[1], row[0]))
 
 
 def _seq_at(reader: StoreReader, time_s: float) -> int:
@@ -138,36 +139,44 @@ class _Shown:
         self._reader, self._host = reader, uname().nodename
         self._specs: dict[int, Spec] = {}
 
-    def __call__(self, found: Iterable[Recorded]) -> Iterator[Payload]:
+    def __call__(self, found: Iterable[EventRow]) -> Iterator[Payload]:
+        with damage_refused("read the store", self._reader().path):
+            yield from self._answers(found)
+
+    def _answers(self, found: Iterable[EventRow]) -> Iterator[Payload]:
         entries: list[Json] = []
         answer: Payload = {}
         last_id = last_seq = -1
-        for seq, id_, entry, spec in found:
+        for seq, id_, t_us, name, context, spec in found:
             if id_ != last_id or seq != last_seq + 1 or len(entries) == TOGETHER:
                 if entries:
+                    answer["seq"] = last_seq
                     yield answer
                 last_id, entries = id_, []
-                answer = {"id": last_id, "events": entries, "seq": seq}
+                answer = {"id": id_, "events": entries}
+            entry: dict[str, Json] = {"timestamp": t_us / 1_000_000, "name": name}
+            if context:
+                entry["context"] = context_from_json(context)
             entries.append(entry)
-            answer["seq"] = last_seq = seq
-            if spec is not None or entry["name"] in TOLD:
-                self._tell(answer, id_, entry, spec)
+            last_seq = seq
+            if spec or name in TOLD:
+                self._tell(answer, id_, t_us, name, spec)
         if entries:
+            answer["seq"] = last_seq
             yield answer
 
-    def _tell(self, answer: Payload, id_: int, entry: dict[str, Json], text: str | None) -> None:
-        name = entry["name"]
-        if text is not None:
+    def _tell(self, answer: Payload, id_: int, t_us: int, name: str, text: str | None) -> None:
+        if text:
             spec = spec_from_json(text)
             if len(self._specs) >= SPECS_MAX:  # the ends of jobs may not be among what was chosen
                 del self._specs[next(iter(self._specs))]
             self._specs[id_] = spec
             if name == "submit":
-                answer["jobspec"] = dict(redact(to_jobspec(spec)))
+                answer["jobspec"] = shown_jobspec(spec)
         elif name == "alloc":
             known = self._spec(id_)
             if known is not None:
-                answer["R"] = resource_set(known, round(cast(float, entry["timestamp"]) * 1_000_000), self._host)
+                answer["R"] = resource_set(known, t_us, self._host)
         elif name in LAST_EVENTS:
             self._specs.pop(id_, None)
 

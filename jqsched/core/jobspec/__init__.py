@@ -8,7 +8,7 @@ from jqsched.core.jobspec.document import (
     dependency_object,
     from_jobspec,
     reason_list,
-    redact,
+    shown_jobspec,
     to_jobspec,
     updated,
 )
@@ -20,7 +20,7 @@ __all__ = [
     "dependency_object",
     "from_jobspec",
     "reason_list",
-    "redact",
+    "shown_jobspec",
     "to_jobspec",
     "updated",
 ]

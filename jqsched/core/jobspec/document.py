@@ -37,12 +37,29 @@ def to_jobspec(spec: Spec) -> JsonObject:
 
     Units: duration in seconds, 0 = none, as Flux writes it. Cost: a few microseconds.
     """
-    if spec.jobspec is not None:
-        return spec.jobspec
+    return spec.jobspec if spec.jobspec is not None else _made_of(spec, {"environment": dict(spec.env)})
+
+
+def shown_jobspec(spec: Spec) -> dict[str, Json]:
+    """Write the jobspec of a spec as others are shown it: without the environment, in which secrets are."""
+    return _without_environment(spec.jobspec) if spec.jobspec is not None else _made_of(spec, {})
+
+
+def _without_environment(jobspec: JsonObject) -> dict[str, Json]:
+    """The same without that; the rest is shared, not copied."""
+    attributes = jobspec.get("attributes")
+    system = attributes.get("system") if isinstance(attributes, Mapping) else None
+    if not isinstance(attributes, Mapping) or not isinstance(system, Mapping) or "environment" not in system:
+        return dict(jobspec)
+    shown = {key: value for key, value in system.items() if key != "environment"}
+    return {**jobspec, "attributes": {**attributes, "system": shown}}
+
+
+def _made_of(spec: Spec, environment: JsonObject) -> dict[str, Json]:
     system: dict[str, Json] = {
         "duration": spec.time_limit_us / 1_000_000 if spec.time_limit_us is not None else 0,
         "cwd": spec.cwd,
-        "environment": dict(spec.env),
+        **environment,
         "job": {"name": spec.name},
     }
     if spec.dependencies:
@@ -97,16 +114,6 @@ def _ours(spec: Spec) -> dict[str, Json]:
 def reason_list(reason: Reason) -> Json:
     """Write a reason as `[source, text]`, with the nanoseconds where it has a time of its own."""
     return [reason.source, reason.text] if reason.t_ns is None else [reason.source, reason.text, reason.t_ns]
-
-
-def redact(jobspec: JsonObject) -> JsonObject:
-    """Leave out the environment, in which secrets are; the rest is shared, not copied."""
-    attributes = jobspec.get("attributes")
-    system = attributes.get("system") if isinstance(attributes, Mapping) else None
-    if not isinstance(attributes, Mapping) or not isinstance(system, Mapping) or "environment" not in system:
-        return jobspec
-    shown = {key: value for key, value in system.items() if key != "environment"}
-    return {**jobspec, "attributes": {**attributes, "system": shown}}
 
 
 # ---- reading ------------------------------------------------------------------------------------------------------
