@@ -11,7 +11,7 @@ from jqsched.core.json import JsonObject
 from jqsched.ports import Clock
 
 APART_US = 600  # between two rings where one follows; it grows with the square of how many do
-ROUND_US = 600_000
+ROUND_US = 200_000
 AT_ONCE = 16
 
 
@@ -37,6 +37,7 @@ class Bells:
         self._waiting: dict[int, None] = {}  # who is to be told something, in the order of their turns
         self._numbers = 0
         self._quiet_us = 0  # from then on it counts as if nothing had been rung
+        self._apart_us = 0  # as it was for as many as followed when something happened: who leaves slows nobody down
 
     def add(self, bell: Bell, seq: int) -> int:
         """Somebody follows: he is told at once how far there is something to read. Returns his number."""
@@ -54,6 +55,9 @@ class Bells:
         """There is something to read up to a seq."""
         self._seq = seq
         self._waiting |= dict.fromkeys(self._bells)  # who waits already keeps his place
+        if self._bells:
+            self._apart_us = min(APART_US * len(self._bells) ** 2, ROUND_US // len(self._bells))
+            self._quiet_us = min(self._quiet_us, self._clock.monotonic_us() + AT_ONCE * self._apart_us)
         self.ring_due()
 
     def ring_due(self) -> None:
@@ -62,16 +66,14 @@ class Bells:
         if not self._waiting:
             return
         now_us = self._clock.monotonic_us()
-        apart_us = min(APART_US * len(self._bells) ** 2, ROUND_US // len(self._bells))
-        self._quiet_us = min(self._quiet_us, now_us + AT_ONCE * apart_us)  # who left had a part in it
         for number in list(self._waiting):
             bell = self._bells.get(number)
             if bell is None or bell.unread_bytes:
                 continue
-            turn_us = self._quiet_us - (AT_ONCE - 1) * apart_us
+            turn_us = self._quiet_us - (AT_ONCE - 1) * self._apart_us
             if turn_us > now_us:
                 self.due_us = turn_us
                 return
-            self._quiet_us = max(self._quiet_us, now_us) + apart_us
+            self._quiet_us = max(self._quiet_us, now_us) + self._apart_us
             del self._waiting[number]
             bell.stream({"seq": self._seq})

@@ -111,3 +111,20 @@ def test_who_leaves_takes_his_part_of_the_waiting_with_him(bells: Bells, clock: 
     bells.ring(100)
     assert ring_out(bells, clock) <= APART_US
     assert left.heard[-1] == 100
+
+
+def test_who_is_told_and_leaves_slows_nobody_down(bells: Bells, clock: FakeClock) -> None:
+    """Readers that wait for the same end are told of it one after the other, and leave."""
+    numbers = {bells.add(follower, 1): follower for follower in [Follower() for _ in range(100)]}
+    followers = list(numbers.values())
+    for seq in range(2, 5):
+        bells.ring(seq)
+    begin_us = clock.monotonic_us()
+    while bells.due_us is not None:
+        clock.advance(max(0, bells.due_us - clock.monotonic_us()))
+        bells.ring_due()
+        for number in [number for number, follower in numbers.items() if follower.heard[-1] == 4]:
+            bells.remove(number)
+            del numbers[number]
+    assert [follower.heard[-1] for follower in followers] == [4] * 100
+    assert clock.monotonic_us() - begin_us <= ROUND_US
