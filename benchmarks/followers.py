@@ -28,9 +28,9 @@ LISTS_A_MINUTE = 1000
 WAITS = 200
 MEMORY_JOBS, PORTION = (1000, 5000), 500
 
-# Prints `ready` when the history is read, and at the end the longest time that the first or the last event of a job took,
-# the longest of those that happened more than two seconds after the last submission, and its own CPU since. It looks at
-# every event, but not at the time of each: that would be a fifth of what is measured.
+# Prints `ready` when the history is read, and at the end the longest time that the first or the last event of a job
+# took, the longest of those that happened more than two seconds after the last submission, and its own CPU since. It
+# looks at every event, but not at the time of each: that would be a fifth of what is measured.
 FOLLOWER = """
 import sys, time
 from jqsched import Handle

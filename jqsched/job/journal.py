@@ -289,20 +289,14 @@ class JournalConsumer(JournalConsumerBase[JournalEvent]):
         if not self._is_ours:
             more = self.process_response(response)
             return [self.create_event(entry, **more, seq=seq) for seq, entry in numbered]
-        jobid, events = _job_id(response["id"]), []  # type: ignore[arg-type]  # as below
-        for seq, entry in numbered:  # what create_event does, at half of the cost: there are many
-            event = _blank(JournalEvent)
-            event.update(entry)
-            if "context" not in event:
-                event["context"] = {}
-            event.jobid, event.jobspec, event.R, event.seq = jobid, None, None, seq
-            events.append(event)
+        events = _made(_job_id(response["id"]), numbered)  # type: ignore[arg-type]  # as below
         if len(response) > 3:  # it has more than an id, a seq and events
+            more = self.process_response(response)
             for event in events:
                 if event["name"] == "submit":
-                    event.jobspec = response.get("jobspec")
+                    event.jobspec = more["jobspec"]
                 elif event["name"] == "alloc":
-                    event.R = response.get("R")
+                    event.R = more["R"]
         return events
 
     def create_event(
@@ -323,6 +317,19 @@ class JournalConsumer(JournalConsumerBase[JournalEvent]):
 
 
 _blank = JournalEvent.__new__
+
+
+def _made(jobid: JobID, numbered: Iterable[tuple[int, Mapping[str, Json]]]) -> list[JournalEvent]:
+    """Make the events of a job as `create_event` does, but for what comes beside them, at half of the cost."""
+    events = []
+    for seq, entry in numbered:
+        event = _blank(JournalEvent)
+        event.update(entry)
+        if "context" not in event:
+            event["context"] = {}
+        event.jobid, event.jobspec, event.R, event.seq = jobid, None, None, seq
+        events.append(event)
+    return events
 
 
 def _entries(response: Payload) -> Sequence[Mapping[str, Json]]:

@@ -9,7 +9,6 @@ Source: flux.md section 6.
 
 from collections.abc import Callable, Iterable, Iterator
 from os import uname
-from typing import cast
 
 from attrs import frozen
 
