@@ -50,7 +50,7 @@ PIP_COMPILE: list[str | Path] = [
 ]
 SWEEP: list[str | Path] = [PYTHON, "-m", "pytest", "-n", "auto", "-m", "sweep", "--timeout", "7200"]
 COMMANDS: dict[str, Steps] = {
-    "test": [[PYTHON, "-m", "pytest", "-n", "auto"]],
+    "test": [[PYTHON, "-m", "pytest", "-n", "auto", "--dist", "worksteal"]],
     "lint": [[BIN / "ruff", "format", "--check", "."], [BIN / "ruff", "check", "."]],
     "types": [[PYTHON, "-m", "mypy"]],
     "layers": [[BIN / "lint-imports"]],

@@ -550,18 +550,21 @@ INVARIANTS = (
 )
 
 
-def walk(walks: int, steps: int) -> Counter[tuple[str, str]]:
+WALKS, STEPS = 200, 80
+
+
+def walk() -> Counter[tuple[str, str]]:
     """Take the same rules at random, the same each time: nothing is minimised, but it gets further in less time.
 
     Every other walk has filter rules and rate limits: in a crowd that they hold back, less happens to each job.
     Returns which (state, event) were reached, and how often.
     """
     QueueMachine.reached.clear()
-    for seed in range(walks):
+    for seed in range(WALKS):
         random = Random(seed)
         machine = QueueMachine()
         machine.begin(max_running=random.randint(1, 3), cores=random.randint(3, 4), ahead=random.randint(0, 2))
-        for _ in range(steps):
+        for _ in range(STEPS):
             stride(machine, random, limited=seed % 2 == 1)
             for holds in INVARIANTS:
                 holds(machine)

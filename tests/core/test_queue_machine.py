@@ -21,9 +21,9 @@ NEVER_BETWEEN_STEPS = {
 }
 
 
-def test_the_machine_reaches_every_transition():
-    """Every row of the table of events, in every state that it allows, was taken in this fixed search."""
-    reached = walk(150, 100)
+def test_the_fixed_search_passes_and_reaches_every_transition():
+    """Every row of the table of events, in every state that it allows, was taken. With planted bugs it fails."""
+    reached = walk()
     table = {(state.name, name) for name, (states, _) in TRANSITIONS.items() for state in State if state in states}
     assert table - NEVER_BETWEEN_STEPS == set(reached) - {("none", "submit")}
     assert sum(reached.values()) > 10_000
