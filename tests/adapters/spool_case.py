@@ -126,3 +126,16 @@ def failing(monkeypatch, name: str, code: int, *, on: int = 1, times: int = 1) -
 def make_folder(path: Path) -> None:
     path.mkdir()
     (path / "x.json").write_text(GOOD)
+
+
+def takes_labels(folder: Path) -> bool:
+    """Whether files there may have attributes; an old tmpfs has none."""
+    probe = folder / ".probe"
+    probe.touch()
+    try:
+        os.setxattr(probe, "user.probe", b"")
+    except OSError:
+        return False
+    finally:
+        probe.unlink()
+    return True

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from jqsched.adapters.spool.folder import Folder
+from jqsched.core.jobspec import values
 from jqsched.ports import Harvest, PortError
-from tests.adapters.spool_case import AS_ROOT, GOOD, between, failing, leftovers, make_folder
+from tests.adapters.spool_case import AS_ROOT, GOOD, between, failing, leftovers, make_folder, takes_labels
 
 # ---- what is set aside ----------------------------------------------------------------------------------------------
 
@@ -307,7 +308,7 @@ def test_a_crash_at_any_step_is_made_good_at_start(case, monkeypatch, operation,
             raise Killed
         return real(self, *args, **more)
 
-    case.drop(f"a{suffix}", GOOD if suffix == ".json" else 'command = ["true"]')
+    case.drop(f"build it{suffix}", '{"script": "make"}' if suffix == ".json" else 'script = "make"')
     case.later()
     monkeypatch.setattr(Folder, operation, die)
     with suppress(Killed):
@@ -316,6 +317,40 @@ def test_a_crash_at_any_step_is_made_good_at_start(case, monkeypatch, operation,
     case.restart()
     found = [*leftovers(case).taken]
     found += case.intake(max([1, *(taken.id + 1 for taken in found)])).taken
-    assert [taken.draft.spec.command for taken in found] == [("true",)]
+    assert [taken.draft.spec.command[-1] for taken in found] == ["make"]
+    assert found[0].draft.spec.name == "build_it" or not takes_labels(case.root)
     assert case.files("jobs") == [f"{found[0].id}.json"]
     assert case.dropped() == []
+
+
+@pytest.mark.parametrize("text", [GOOD, '{"script": "make", "name": "mine"}'])
+def test_a_file_that_names_its_job_is_not_labelled(case, text):
+    case.drop("a.json", text)
+    case.intake()
+    assert os.listxattr(case.root / "jobs" / "1.json") == []
+
+
+def test_where_a_file_system_takes_no_label_the_name_is_lost_and_nothing_else(case, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    monkeypatch.setattr(os, "setxattr", refuse)
+    case.drop("build.json", '{"script": "make"}')
+    assert [taken.draft.spec.name for taken in case.intake().taken] == ["build"]
+    case.restart()
+    assert [taken.draft.spec.name for taken in leftovers(case).taken] == ["sh"]
+
+
+def test_a_label_is_but_a_name(case):
+    """Anybody may give one to his file."""
+    if not takes_labels(case.root):
+        pytest.skip("files have no attributes here")
+    for id_, text in ((1, '{"script": "make"}'), (2, "[]")):
+        path = case.root / "jobs" / f"{id_}.json"
+        path.write_text(text)
+        os.setxattr(path, "user.jqsched.name", b"/../../etc/x y\n\xff\0" * 100)
+    harvest = leftovers(case)
+    (taken,) = harvest.taken
+    assert values.is_name(taken.draft.spec.name)
+    assert [name for name, _ in harvest.refused] == ["2.json"]
+    assert case.files("rejected") == ["2.json", "2.json.reason"]

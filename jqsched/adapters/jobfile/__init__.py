@@ -4,7 +4,7 @@ Rule: reading never raises and never guesses: a `Draft`, or a `BadFile` with all
 """
 
 from jqsched.adapters.jobfile.document import BadFile, bad, read_document
-from jqsched.adapters.jobfile.job import as_json, read_job
+from jqsched.adapters.jobfile.job import as_json, is_named_by_file, read_job
 from jqsched.adapters.jobfile.strict import Strict
 from jqsched.adapters.jobfile.trusted import (
     Content,
@@ -28,6 +28,7 @@ __all__ = [
     "bad",
     "distrust",
     "distrust_drop",
+    "is_named_by_file",
     "open_to_others",
     "other_owner",
     "read_document",

@@ -108,6 +108,11 @@ def _draft(short: _Short, default_cwd: str, name: str, stem: str) -> Draft:
     return Draft(spec, short.urgency, short.priority)
 
 
+def is_named_by_file(job: Draft, stem: str) -> bool:
+    """Whether a job may have its name from that of its file, and from nowhere else."""
+    return job.spec.command[:2] == (_SHELL, "-c") and job.spec.name == values.name_from(stem)
+
+
 @frozen
 class _Wishes:
     """What a file in the long form may say beside the jobspec, which has no place for it."""

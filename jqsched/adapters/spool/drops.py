@@ -12,7 +12,17 @@ from itertools import islice
 
 from attrs import frozen
 
-from jqsched.adapters.jobfile import BadFile, Content, Distrust, Refusal, as_json, distrust, other_owner, read_job
+from jqsched.adapters.jobfile import (
+    BadFile,
+    Content,
+    Distrust,
+    Refusal,
+    as_json,
+    distrust,
+    is_named_by_file,
+    other_owner,
+    read_job,
+)
 from jqsched.adapters.spool.folder import Folder, escaped, is_same, signature
 from jqsched.adapters.spool.quiet import Quiet
 from jqsched.adapters.spool.rejects import Rejects
@@ -36,13 +46,14 @@ def is_job_name(name: str) -> bool:
 class Drop:
     """A dropped file: its present name, the one under which it was dropped, and whether it is in `jobs/` already.
 
-    `id` is the one that it has, 0 when it is to get the next.
+    `id` is the one that it has, 0 when it is to get the next. `label` is what a leftover was called, where it is known.
     """
 
     entry: str
     name: str
     arrived: bool = False
     id: int = 0
+    label: str = ""
 
     @property
     def key(self) -> str:
@@ -51,8 +62,8 @@ class Drop:
 
     @property
     def stem(self) -> str:
-        """What it was called, as far as that is known: a leftover only has its id's name."""
-        return "" if self.arrived and self.entry == self.name else self.name[:-5]
+        """What it was called, as far as that is known: a leftover has its id's name, and maybe a label."""
+        return self.label if self.arrived and self.entry == self.name else self.name[:-5]
 
 
 class Drops:
@@ -238,8 +249,9 @@ class Drops:
     ) -> Taken | tuple[str, str] | None:
         """Move a good file to `jobs/`, and make sure that what arrived there is what was read."""
         suffix = drop.entry[-5:]
+        label = drop.stem if is_named_by_file(job, drop.stem) else ""
         try:
-            id_ = drop.id or self._move(drop, suffix)
+            id_ = drop.id or self._move(drop, suffix, label)
         except OSError as wrong:
             if wrong.errno == errno.ENOENT and not self._folder(drop).has(drop.entry):
                 return None
@@ -255,7 +267,7 @@ class Drops:
                 self._rung = True
                 return None
             if suffix == ".toml":
-                found = self._convert(id_, text, other_owner(content.stat))
+                found = self._convert(id_, text, other_owner(content.stat), label)
         except OSError as wrong:
             if wrong.errno == errno.ENOENT and not self._jobs.has(entry):
                 return None  # its owner took it away again
@@ -265,7 +277,9 @@ class Drops:
         seen(id_, signature(found))
         return Taken(id_, drop.name, job, text, other_owner(content.stat))
 
-    def _move(self, drop: Drop, suffix: str) -> int:
+    def _move(self, drop: Drop, suffix: str, label: str) -> int:
+        if label:  # before a crash can part it from its name
+            self._folder(drop).label(drop.entry, label)
         while True:
             id_ = self._next_id
             self._next_id += 1
@@ -280,12 +294,14 @@ class Drops:
                 raise
             return id_
 
-    def _convert(self, id_: int, text: str, owner: int | None) -> os.stat_result:
+    def _convert(self, id_: int, text: str, owner: int | None, label: str) -> os.stat_result:
         """Write `jobs/ID.json` beside `jobs/ID.toml`, and remove the latter: it has had our own name since the move.
 
         It is its owner's as well: after a crash that is all that tells whose job it is.
         """
         self._jobs.write(f".new-{id_}", text.encode(), owner)
+        if label:
+            self._jobs.label(f".new-{id_}", label)
         self._jobs.move(f".new-{id_}", self._jobs, f"{id_}.json")
         self._jobs.unlink(f"{id_}.toml")
         return self._jobs.stat(f"{id_}.json")

@@ -13,6 +13,7 @@ from contextlib import suppress
 from jqsched.adapters.jobfile import Content, Distrust, Refusal, distrust, read_trusted
 
 _RENAME_NOREPLACE = 1
+_LABEL = "user.jqsched.name"
 _libc = ctypes.CDLL(None, use_errno=True)
 _renameat2: Callable[[int, bytes, int, bytes, int], int] | None = getattr(_libc, "renameat2", None)  # musl has none
 
@@ -81,6 +82,17 @@ class Folder:
         except OSError as wrong:
             raise self._at(name, wrong) from None
         self.dirty = to.dirty = True
+
+    def label(self, name: str, text: str) -> None:
+        """Note with a file what it was called, in an attribute; where there are none, or it is read-only, it is not."""
+        with suppress(OSError):
+            os.setxattr(f"/proc/self/fd/{self.fd}/{name}", _LABEL, os.fsencode(text), follow_symlinks=False)
+
+    def labelled(self, name: str) -> str:
+        """What was noted with a file; "" for nothing. Whose file it is may have written it."""
+        with suppress(OSError):
+            return os.fsdecode(os.getxattr(f"/proc/self/fd/{self.fd}/{name}", _LABEL, follow_symlinks=False))
+        return ""
 
     def replace(self, name: str, new: str) -> None:
         """Rename inside this folder over whatever is there."""
