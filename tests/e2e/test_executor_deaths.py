@@ -99,7 +99,10 @@ def test_an_executor_may_die_at_every_call(tmp_path: Path, story: Story, executo
     died = 0
     for name, most in sorted(calls.items()):
         for nth in range(1, most + 1):
-            folder = tmp_path / f"{name}-{nth}"
-            folder.mkdir()
-            died += _die(folder, story, Meant(executor, name, nth, both=both))
-    assert died > 0.8 * sum(calls.values()), "timing may spare a call at the end, and no more"
+            for again in range(3):  # timing may spare a call
+                folder = tmp_path / f"{name}-{nth}-{again}"
+                folder.mkdir()
+                if _die(folder, story, Meant(executor, name, nth, both=both)):
+                    died += 1
+                    break
+    assert died > 0.8 * sum(calls.values()), "timing may spare a call at the end each time, and no more"
