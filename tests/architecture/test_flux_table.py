@@ -354,7 +354,7 @@ DOCTORED = [
     (there, "= flux.constants.FLUX_JOB_STATE_RUN`", "= flux.constants.FLUX_JOB_STATE_RUNNING`"),
     (there, "JobList.STATES['sched']`", "JobList.STATES['run']`"),
     (there, "| property | `JournalConsumer", "| property | `JobList.jobs` | `jqsched.job.list.JobList.jobs` |"),
-    (pinned, "test_list.py::test_users`", "test_list.py::test_user`"),
+    (pinned, "test_list_queries.py::test_users`", "test_list_queries.py::test_user`"),
     (pinned, "tests/client/test_event.py::", "tests/client/test_events.py::"),
 ]
 

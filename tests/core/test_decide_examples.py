@@ -8,7 +8,7 @@ from jqsched.core import queue as queues
 from jqsched.core.job import OnInterrupt, Result, State
 from jqsched.core.step import AlreadyStarted, Changed, Dequeued, Refused, Stop, UnknownJob
 from jqsched.core.view import returncode
-from tests.core.desk import USERID, Desk, a_file, after
+from tests.core.desk import USERID, a_file, after
 
 SUBMIT = ("submit", {"userid": USERID, "urgency": 16, "flags": 0, "version": 1})
 ALLOC = ("alloc", {"annotations": {"sched": {"resource_summary": "1 core"}}})
@@ -21,11 +21,6 @@ UNKNOWN = 99
 
 def raised(kind: str, severity: int, note: str = "") -> tuple[str, dict]:
     return ("exception", {"type": kind, "severity": severity, "note": note, "userid": USERID})
-
-
-@pytest.fixture
-def desk() -> Desk:
-    return Desk()
 
 
 def test_a_plain_job_has_exactly_ten_events(desk):

@@ -1,0 +1,41 @@
+"""What tests of the store share: a store that is opened, left behind, or changed behind everybody's back."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from jqsched.adapters.store import codec
+from jqsched.adapters.store.schema import store_path
+from jqsched.adapters.store.writer import SqliteStore
+from jqsched.ports import Batch
+from jqsched.testing.contracts.store import Heard
+
+
+def open_store(folder: Path, *, used_before: bool = False) -> SqliteStore:
+    return SqliteStore(str(folder), lambda: None, used_before=used_before)
+
+
+def make(folder: Path, *batches: Batch) -> None:
+    """Leave a store with these batches behind."""
+    made, heard = open_store(folder), Heard()
+    made.start(heard)
+    for batch in batches:
+        made.submit(batch)
+    made.close()
+    assert heard.all == ([len(batches)] if batches else [])
+
+
+def sql(folder: Path, *statements: str) -> None:
+    """Change a store behind everybody's back."""
+    with closing(sqlite3.connect(store_path(folder), isolation_level=None)) as connection:
+        for statement in statements:
+            changed = connection.execute(statement).rowcount
+            assert changed != 0, f"nothing was changed by {statement}"
+
+
+def sum_up(folder: Path) -> None:
+    """Make the checksums right again: what stands in the store is then what a scheduler wrote, wrong as it may be."""
+    with closing(sqlite3.connect(store_path(folder), isolation_level=None)) as connection:
+        connection.create_function("checksum", -1, lambda *row: codec.checksum(row))
+        for table, columns in codec.COLUMNS.items():
+            connection.execute(f"UPDATE {table} SET crc = checksum({','.join(columns)})")
