@@ -107,7 +107,7 @@ class JournalConsumerBase(Generic[_EventT]):
         self.full, self.since, self.include_sentinel, self.deliver_end = full, since, include_sentinel, deliver_end
         self.rpc: RPC | None = None
         self._ready: deque[_EventT] = deque()
-        self._given: _EventT | None = None
+        self._given: _EventT | None = None  # the last one
         self._is_over = False
         self._call: Callable[[_EventT | None], object] | None = None
 
