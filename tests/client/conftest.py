@@ -8,7 +8,6 @@ import pytest
 
 from jqsched import Handle
 from tests.cli.conftest import FakeScheduler, SpoolMaker
-from tests.client import ten_jobs
 from tests.e2e.conftest import Daemon
 
 
@@ -19,12 +18,6 @@ def spool(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
     (tmp_path / "spool").mkdir(mode=0o700)
     yield SpoolMaker(tmp_path / "spool", capsys)
     gc.enable()
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> SpoolMaker:
-    """A spool of ten jobs, for copies of it."""
-    return ten_jobs.write(tmp_path_factory.mktemp("written"))
 
 
 @pytest.fixture

@@ -12,14 +12,7 @@ from jqsched.core.attributes import ALL, ATTRIBUTES
 from jqsched.core.job import Dependency
 from jqsched.job import JobID, JobListIdRPC, JobListRPC, get_job, job_list, job_list_id
 from tests.cli.conftest import COMPLETED, ENDED, QUEUED, STARTED, T0_US, FakeScheduler, SpoolMaker
-from tests.client.ten_jobs import IN_ORDER, copied, ids
-
-
-@pytest.fixture
-def spool(tmp_path: Path, written: SpoolMaker) -> SpoolMaker:
-    """In place of an empty one: all handles are on it."""
-    return copied(written, tmp_path / "spool")
-
+from tests.client.lists.ten_jobs import IN_ORDER, ids
 
 # ---- in which form ------------------------------------------------------------------------------------------------
 

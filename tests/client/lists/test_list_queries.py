@@ -2,7 +2,6 @@
 
 import os
 import pwd
-from pathlib import Path
 
 import pytest
 
@@ -10,13 +9,7 @@ from jqsched import Handle
 from jqsched.constants import FLUX_USERID_UNKNOWN
 from jqsched.job import JobID, JobInfo, JobList, JobListIdsFuture, JobListRPC
 from tests.cli.conftest import ENDED, SpoolMaker
-from tests.client.ten_jobs import IN_ORDER, copied, ids
-
-
-@pytest.fixture
-def spool(tmp_path: Path, written: SpoolMaker) -> SpoolMaker:
-    """In place of an empty one: all handles are on it."""
-    return copied(written, tmp_path / "spool")
+from tests.client.lists.ten_jobs import IN_ORDER, ids
 
 
 @pytest.mark.parametrize(

@@ -17,15 +17,8 @@ from jqsched.constants import (
 )
 from jqsched.job import JobList, get_job, job_list, job_list_id, job_list_inactive
 from tests.cli.conftest import QUEUED, T0_US, SpoolMaker
-from tests.client.ten_jobs import EVERYBODY, IN_ORDER, copied, everybody_s, ids
+from tests.client.lists.ten_jobs import EVERYBODY, IN_ORDER, everybody_s, ids
 from tests.e2e.conftest import Daemon
-
-
-@pytest.fixture
-def spool(tmp_path: Path, written: SpoolMaker) -> SpoolMaker:
-    """In place of an empty one: all handles are on it."""
-    return copied(written, tmp_path / "spool")
-
 
 # ---- which, and in what order -------------------------------------------------------------------------------------
 

@@ -1,21 +1,11 @@
 """`jqsched.job.list`: what is wrong with a request is said as Flux says it."""
 
 import errno
-from pathlib import Path
 
 import pytest
 
 from jqsched import Handle
 from jqsched.job import get_job, job_list, job_list_id
-from tests.cli.conftest import SpoolMaker
-from tests.client.ten_jobs import copied
-
-
-@pytest.fixture
-def spool(tmp_path: Path, written: SpoolMaker) -> SpoolMaker:
-    """In place of an empty one: all handles are on it."""
-    return copied(written, tmp_path / "spool")
-
 
 GOOD = {"max_entries": 5, "attrs": ["all"]}
 BAD = [
