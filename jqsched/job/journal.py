@@ -57,9 +57,7 @@ class JournalEvent(JournalEventBase):
         *,
         seq: int = 0,
     ) -> None:
-        dict.__init__(self, json.loads(event) if isinstance(event, str) else event)  # as its base does: there are many
-        if "context" not in self:
-            self["context"] = {}
+        super().__init__(event)
         self.jobid = jobid if isinstance(jobid, JobID) else JobID(jobid)
         self.jobspec, self.R, self.seq = jobspec, R, seq
 
@@ -157,8 +155,7 @@ class JournalConsumerBase(Generic[_EventT]):
                 return None
             self.rpc.wait_for(timeout)
             self._take(self.rpc)
-        event = self._given = self._ready.popleft()
-        return event
+        return self._next()
 
     def set_callback(
         self,
@@ -181,8 +178,7 @@ class JournalConsumerBase(Generic[_EventT]):
             self._take(rpc)
             while self._ready:
                 assert self._call is not None
-                self._given = self._ready.popleft()
-                self._call(self._given)
+                self._call(self._next())
             if self._is_over or rpc is not self.rpc or not rpc.is_ready():
                 break
         if self._is_over and self.deliver_end and self._call is not None:
@@ -200,6 +196,10 @@ class JournalConsumerBase(Generic[_EventT]):
         rpc.reset()
         self._ready.extend(self._events(response))
 
+    def _next(self) -> _EventT:
+        event = self._given = self._ready.popleft()
+        return event
+
     def _events(self, response: Payload) -> Sequence[_EventT]:
         """Make the events of a response; one without events marks the end of the history."""
         if not response["events"]:
@@ -215,8 +215,7 @@ class JournalConsumerBase(Generic[_EventT]):
         async for response in self.rpc:
             self._ready.extend(self._events(response))
             while self._ready:
-                self._given = self._ready.popleft()
-                yield self._given
+                yield self._next()
 
 
 class JournalConsumer(JournalConsumerBase[JournalEvent]):
