@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import IO
 
 from jqsched.adapters.store.codec import EventRow, event_from_row
-from jqsched.adapters.store.reader import StoreReader
+from jqsched.adapters.store.reader import Choice, StoreReader
 from jqsched.adapters.store.schema import damage_refused
 from jqsched.cli import formats
 from jqsched.cli.failure import NOT_NOW, OK, Failure, tell
@@ -66,7 +66,8 @@ def journal(where: Place, *, since_us: int, since_seq: int, follow: bool, as_jso
 
 def _portions(where: Place, last: int, since_us: int) -> Iterator[tuple[StoreReader, list[EventRow]]]:
     with reading(where) as reader:
-        while rows := reader.portion(last, since_us, PORTION):
+        newest, choice = reader.last_seq(), Choice(since_us=since_us)
+        while rows := reader.stretch(last, newest, choice, PORTION):
             yield reader, rows
             last = rows[-1][0]
 

@@ -123,7 +123,7 @@ def event_to_row(seq: int, event: Event) -> EventRow:
 def event_from_row(row: Row) -> tuple[int, Event]:
     """Read an event and its seq back."""
     seq, jobid, t_us, name, context, spec = row
-    parsed: Mapping[str, Any] = decode_json(context) if context else NO_CONTEXT
+    parsed = context_from_json(context) if context else NO_CONTEXT
     return seq, Event(jobid, t_us, name, parsed, spec_from_json(spec) if spec else None)
 
 

@@ -32,12 +32,13 @@ from jqsched.ports import RULES
 
 @frozen
 class Choice:
-    """Which events of the journal are wanted; None: of all jobs, of all names, all events."""
+    """Which events of the journal are wanted; None: of all jobs, of all names, all events. `since_us`: only later ones."""
 
     ids: Sequence[int] | None = None
     names: Sequence[str] | None = None
     allow: Sequence[str] | None = None
     deny: Sequence[str] = ()
+    since_us: int = 0
 
     def of(self, ids: Sequence[int]) -> "Choice":
         """The same of these jobs."""
@@ -54,7 +55,11 @@ class Choice:
             clauses += f" AND name IN ({_marks(self.allow)})"
         if self.deny:
             clauses += f" AND name NOT IN ({_marks(self.deny)})"
-        return clauses, [*values, *(self.names or ()), *(self.allow or ()), *self.deny]
+        values += [*(self.names or ()), *(self.allow or ()), *self.deny]
+        if self.since_us:
+            clauses += " AND t_us > ?"
+            values.append(self.since_us)
+        return clauses, values
 
 
 def _numbers(ids: Iterable[int]) -> str:
@@ -215,22 +220,14 @@ class StoreReader:
         sql = f"{SELECT_EVENTS} WHERE seq > ? AND t_us > ? ORDER BY seq"
         return self._events(sql, (after_seq, since_us))
 
-    def portion(self, after_seq: int, since_us: int, most: int) -> list[codec.EventRow]:
-        """The next events of all jobs, after a seq and a time, as rows, for who writes them out; read whole."""
-        sql = f"{SELECT_EVENTS} WHERE seq > ? AND t_us > ? ORDER BY seq LIMIT ?"
-        return self._whole(sql, (after_seq, since_us, most))
-
-    def _whole(self, sql: str, arguments: Sequence[object]) -> list[codec.EventRow]:
-        if self.is_empty:
-            return []
-        with damage_refused("read the store", self.path):  # no generators: there are many readers of much
-            return self._connection.execute(sql, arguments).fetchall()
-
     def stretch(self, after_seq: int, last_seq: int, choice: Choice, most: int) -> list[codec.EventRow]:
         """The chosen events after one seq and up to another, in order, at most so many (negative: all), as rows."""
+        if self.is_empty:
+            return []
         clauses, values = choice.sql()
         sql = f"{SELECT_EVENTS} WHERE seq > ? AND seq <= ?{clauses} ORDER BY seq LIMIT ?"
-        return self._whole(sql, (after_seq, last_seq, *values, most))
+        with damage_refused("read the store", self.path):  # no generators: there are many readers of much
+            return self._connection.execute(sql, (after_seq, last_seq, *values, most)).fetchall()
 
     def active_at(self, seq: int) -> list[int]:
         """The jobs that were active when this was the last event, whatever became of them since; by id."""
