@@ -41,11 +41,11 @@ def take_leftovers(
                 strange.append(name)
             elif new.get(id_) != f"{id_}.toml":  # beside its TOML, the JSON may be half converted
                 new[id_] = name
-    found = [Drop(name, name, True, id_, jobs.labelled(name)) for id_, name in sorted(new.items())]
+    found = [Drop(name, name, arrived=True, id=id_, label=jobs.labelled(name)) for id_, name in sorted(new.items())]
     for drop in found:
         if drop.entry.endswith(".toml"):
             jobs.unlink(f"{drop.id}.json", missing_ok=True)
-    found += [Drop(name, name, True, 0, jobs.labelled(name)) for name in sorted(strange)]
+    found += [Drop(name, name, arrived=True, label=jobs.labelled(name)) for name in sorted(strange)]
     return drops.take_back(found, next_id, edits.seen)
 
 
