@@ -11,6 +11,7 @@ import signal
 import socket
 import stat
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -408,11 +409,13 @@ def _left(daemon: Daemon) -> int:
 
 
 def _known(daemon: Daemon) -> int:
-    reader = StoreReader(str(daemon.spool))
-    try:
+    with closing(StoreReader(str(daemon.spool))) as reader:
         return len([*reader.active(), *reader.finished()])
-    finally:
-        reader.close()
+
+
+def _live(daemon: Daemon) -> int:
+    with closing(StoreReader(str(daemon.spool))) as reader:
+        return len([*reader.active()])
 
 
 def _many(daemon: Daemon, files: int, most_kilobytes: int) -> None:
@@ -428,9 +431,10 @@ def _many(daemon: Daemon, files: int, most_kilobytes: int) -> None:
     until(lambda: daemon.request("status")["warnings"], "the queue to be full")
     assert "queue_max = 500" in str(daemon.request("status")["warnings"])
     until(lambda: daemon.request("status")["running"] == 0, "the last job to end")
-    # its end made room for one more file, which is known a moment before it is gone
-    until(lambda: _known(daemon) + _left(daemon) == files, "each file to be either a job or waiting")
-    assert _left(daemon) >= files - 2000
+    until(lambda: _live(daemon) == 500, "the room that its end made to be filled")  # nothing moves any more
+    left = _left(daemon)
+    assert _known(daemon) + left == files
+    assert left >= files - 2000
     assert daemon.process is not None
     peak = next(line for line in Path(f"/proc/{daemon.process.pid}/status").read_text().splitlines() if "VmHWM" in line)
     assert int(peak.split()[1]) < most_kilobytes
