@@ -1,6 +1,7 @@
 """What tests of the store share: a store that is opened, left behind, or changed behind everybody's back."""
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -8,7 +9,9 @@ from jqsched.adapters.store import codec
 from jqsched.adapters.store.schema import store_path
 from jqsched.adapters.store.writer import SqliteStore
 from jqsched.ports import Batch
-from jqsched.testing.contracts.store import Heard
+from jqsched.testing.contracts.store import Author, Heard
+
+PAGE_BYTES = 4096
 
 
 def open_store(folder: Path, *, used_before: bool = False) -> SqliteStore:
@@ -39,3 +42,14 @@ def sum_up(folder: Path) -> None:
         connection.create_function("checksum", -1, lambda *row: codec.checksum(row))
         for table, columns in codec.COLUMNS.items():
             connection.execute(f"UPDATE {table} SET crc = checksum({','.join(columns)})")
+
+
+def overwrite(folder: Path, pages: int, content: Callable[[int], bytes]) -> None:
+    """Fill a store with jobs, and write over all of it behind its first pages."""
+    author = Author()
+    make(folder, *(author.job(id_, "alloc") for id_ in range(1, 100)))
+    path = Path(store_path(folder))
+    kept, size = PAGE_BYTES * pages, path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(kept)
+        file.write(content(size - kept))

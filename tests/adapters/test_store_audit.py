@@ -10,11 +10,10 @@ from hypothesis import given
 from jqsched.adapters.store import codec
 from jqsched.adapters.store.audit import audit, rebuild
 from jqsched.adapters.store.reader import StoreReader
-from jqsched.adapters.store.schema import store_path
 from jqsched.core.queue import same
 from jqsched.testing.contracts.store import Author, Heard
 from jqsched.testing.strategies import histories
-from tests.adapters.store_case import make, open_store, sql, sum_up
+from tests.adapters.store_case import make, open_store, overwrite, sql, sum_up
 
 
 @pytest.fixture
@@ -100,13 +99,7 @@ def test_a_job_whose_events_do_not_fold_keeps_its_row(spoiled: Path):
 
 def test_damaged_pages_are_found(tmp_path: Path):
     """The audit reports what SQLite says, and does not fall over it."""
-    author = Author()
-    make(tmp_path, *(author.job(id_, "alloc") for id_ in range(1, 100)))
-    path = Path(store_path(tmp_path))
-    size = path.stat().st_size
-    with path.open("r+b") as file:
-        file.seek(4096 * 2)
-        file.write(bytes(size - 4096 * 2))
+    overwrite(tmp_path, 2, bytes)
     assert audit(str(tmp_path)) != []
 
 

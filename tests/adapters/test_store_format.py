@@ -16,7 +16,7 @@ from jqsched.adapters.store.schema import FORMAT_VERSION, StoreRefused, store_pa
 from jqsched.core.queue import same
 from jqsched.ports import Attempt, Batch, PortError
 from jqsched.testing.contracts.store import Author, Heard
-from tests.adapters.store_case import make, open_store, sql
+from tests.adapters.store_case import make, open_store, overwrite, sql
 
 
 def refused(folder: Path, *, used_before: bool = False) -> str:
@@ -83,13 +83,7 @@ def test_a_truncated_store_is_refused(tmp_path: Path, left: float):
 
 def test_damage_inside_is_refused_when_it_is_met(tmp_path: Path):
     """Pages overwritten with random bytes behind a good first one: no traceback, no empty queue."""
-    author = Author()
-    make(tmp_path, *(author.job(id_, "alloc") for id_ in range(1, 100)))
-    path = Path(store_path(tmp_path))
-    size = path.stat().st_size
-    with path.open("r+b") as file:
-        file.seek(4096)
-        file.write(random.Random(2).randbytes(size - 4096))
+    overwrite(tmp_path, 1, random.Random(2).randbytes)
     assert "jqsched check-spool" in refused(tmp_path)
 
 

@@ -21,7 +21,8 @@ from jqsched.core.job import Job
 
 PATIENCE_S = 30.0
 # Started like the command, after PATCH: how a test takes a part of the real daemon away.
-# For `Daemon.start(patch=…)`: after the first scan there is none, so what nobody rings for never comes.
+LAUNCH = "import sys\n{patch}\nfrom jqsched.cli.main import main\nsys.exit(main())"
+# A PATCH: after the first scan there is none, so what nobody rings for never comes.
 NO_SCAN = """
 from jqsched.wiring import daemon as module
 real, scans = module._Daemon._scan, []
@@ -32,7 +33,6 @@ def once(self, now_us):
     self._next_scan_us = now_us + 10**12
 module._Daemon._scan = once
 """
-LAUNCH = "import sys\n{patch}\nfrom jqsched.cli.main import main\nsys.exit(main())"
 
 
 def until(condition: Callable[[], object], what: str = "it") -> None:
