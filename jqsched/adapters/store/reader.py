@@ -32,7 +32,7 @@ from jqsched.ports import RULES
 
 @frozen
 class Choice:
-    """Which events of the journal are wanted; None: of all jobs, of all names, all events. `since_us`: only later ones."""
+    """Which events of the journal are wanted; None: of all jobs, of all names, all. `since_us`: only later ones."""
 
     ids: Sequence[int] | None = None
     names: Sequence[str] | None = None
