@@ -7,7 +7,7 @@ Source: Flux's module of the same name; flux.md section 7.
 import errno
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from typing import Any
 
 from jqsched.constants import FLUX_RPC_STREAMING, MAIN_EVENTS
 from jqsched.core.json import Json
@@ -40,17 +40,20 @@ class EventLogEvent(dict[str, Any]):
     @property
     def name(self) -> str:
         """What happened. Source: RFC 21."""
-        return cast(str, self["name"])
+        name: str = self["name"]
+        return name
 
     @property
     def timestamp(self) -> float:
         """When, in seconds since the epoch."""
-        return cast(float, self["timestamp"])
+        timestamp: float = self["timestamp"]
+        return timestamp
 
     @property
     def context(self) -> dict[str, Any]:
         """What belongs to it."""
-        return cast(dict[str, Any], self["context"])
+        context: dict[str, Any] = self["context"]
+        return context
 
 
 class JobException(Exception):

@@ -21,7 +21,8 @@ from jqsched.rpc import RPC, Asked
 
 __all__ = ["SENTINEL_EVENT", "JournalConsumer", "JournalConsumerBase", "JournalEvent", "JournalEventBase"]
 
-_AT_ONCE = 256  # events given to a callback before others have their turn
+_AT_ONCE = 500  # events given to a callback, or a few more, before others have their turn
+_BREATHER = 64  # events given to an `async for` before the loop's other tasks have their turn
 
 
 class JournalEventBase(EventLogEvent):
@@ -155,7 +156,8 @@ class JournalConsumerBase(Generic[_EventT]):
                 return None
             self.rpc.wait_for(timeout)
             self._take(self.rpc)
-        return self._next()
+        event = self._given = self._ready.popleft()  # as `_next` does, which costs here
+        return event
 
     def set_callback(
         self,
@@ -174,11 +176,13 @@ class JournalConsumerBase(Generic[_EventT]):
 
     def _answered(self, rpc: RPC) -> None:
         """Give what is there to the callback, whichever it is by then; the reactor calls again for the rest."""
-        for _ in range(_AT_ONCE):
+        given = 0
+        while given < _AT_ONCE:
             self._take(rpc)
             while self._ready:
                 assert self._call is not None
                 self._call(self._next())
+                given += 1
             if self._is_over or rpc is not self.rpc or not rpc.is_ready():
                 break
         if self._is_over and self.deliver_end and self._call is not None:
@@ -212,10 +216,14 @@ class JournalConsumerBase(Generic[_EventT]):
         if self.rpc is None:
             self.start()
         assert self.rpc is not None
+        from asyncio import sleep  # noqa: PLC0415 - who does not use asyncio need not load it
+
         async for response in self.rpc:
             self._ready.extend(self._events(response))
             while self._ready:
                 yield self._next()
+                if len(self._ready) % _BREATHER == 0:
+                    await sleep(0)
 
 
 class JournalConsumer(JournalConsumerBase[JournalEvent]):
@@ -267,7 +275,7 @@ class JournalConsumer(JournalConsumerBase[JournalEvent]):
     @property
     def request_payload(self) -> dict[str, Json]:
         """What is asked for."""
-        return {"full": self.full, "since": self.since, **self._chosen}
+        return {"full": self.full, "since": self.since, "columns": self._is_ours, **self._chosen}
 
     def process_response(self, resp: Payload) -> dict[str, Any]:
         """Read what a response says of its events: job id, and jobspec and R where they come with it."""
@@ -278,25 +286,16 @@ class JournalConsumer(JournalConsumerBase[JournalEvent]):
         }
 
     def _events(self, response: Payload) -> Sequence[JournalEvent]:
-        """Make the events of a response, whose seq is that of its last one; there are no gaps in it."""
+        """Make the events of a response: in columns, or of one job, without gaps up to the one whose seq it has."""
+        if "seqs" in response:
+            return _made(response)
         last = cast(int, response.get("seq", 0))
         entries = _entries(response)
         if not entries:
             self._in_order, self._since_seq = True, last
             return super()._events(response)
-        numbered = enumerate(entries, last - len(entries) + 1)
-        if not self._is_ours:
-            more = self.process_response(response)
-            return [self.create_event(entry, **more, seq=seq) for seq, entry in numbered]
-        events = _made(_job_id(response["id"]), numbered)  # type: ignore[arg-type]  # as below
-        if len(response) > 3:  # it has more than an id, a seq and events
-            more = self.process_response(response)
-            for event in events:
-                if event["name"] == "submit":
-                    event.jobspec = more["jobspec"]
-                elif event["name"] == "alloc":
-                    event.R = more["R"]
-        return events
+        more = self.process_response(response)
+        return [self.create_event(entry, **more, seq=seq) for seq, entry in enumerate(entries, last - len(entries) + 1)]
 
     def create_event(
         self,
@@ -318,16 +317,17 @@ class JournalConsumer(JournalConsumerBase[JournalEvent]):
 _blank = JournalEvent.__new__
 
 
-def _made(jobid: JobID, numbered: Iterable[tuple[int, Mapping[str, Json]]]) -> list[JournalEvent]:
-    """Make the events of a job as `create_event` does, but for what comes beside them, at half of the cost."""
+def _made(columns: Mapping[str, Any]) -> list[JournalEvent]:
+    """Make events of columns as `create_event` does, each without calling it: at half of the cost."""
     events = []
-    for seq, entry in numbered:
+    of_each = (columns[key] for key in ("seqs", "ids", "timestamps", "names", "contexts"))
+    for seq, id_, timestamp, name, context in zip(*of_each, strict=True):
         event = _blank(JournalEvent)
-        event.update(entry)
-        if "context" not in event:
-            event["context"] = {}
-        event.jobid, event.jobspec, event.R, event.seq = jobid, None, None, seq
+        event["timestamp"], event["name"], event["context"] = timestamp, name, context
+        event.jobid, event.jobspec, event.R, event.seq = _job_id(id_), None, None, seq
         events.append(event)
+    for index, told in columns["told"]:
+        events[index].jobspec, events[index].R = told.get("jobspec"), told.get("R")
     return events
 
 

@@ -86,8 +86,23 @@ def test_jobspec_and_resources_come_with_their_events(spool: SpoolMaker, handle:
     assert {name for name, event in events.items() if event.jobspec or event.R} == {"submit", "alloc"}
 
 
-def test_events_are_what_the_methods_for_subclasses_make(spool: SpoolMaker, handle: Handle):
-    """Those of the class itself are made in a shorter way."""
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {},
+        {"full": False},
+        {"since_seq": 9},
+        {"ids": [1, 3]},
+        {"events": ["submit", "alloc", "clean"]},
+        {"events": ["alloc"]},
+        {"include_sentinel": True},
+    ],
+)
+def test_events_are_what_the_methods_for_subclasses_make(
+    spool: SpoolMaker, handle: Handle, monkeypatch: pytest.MonkeyPatch, choice: dict
+):
+    """Those of the class itself come in columns and are made in a shorter way."""
+    monkeypatch.setattr(service, "PORTION", 4)
 
     class Long(JournalConsumer):
         def create_event(self, *args, **kwargs) -> JournalEvent:
@@ -95,12 +110,33 @@ def test_events_are_what_the_methods_for_subclasses_make(spool: SpoolMaker, hand
 
     for facts in (COMPLETED, CANCELED, STARTED):
         spool.add(*facts, cores=2)
-    short, long = all_events(handle), drained(Long(handle).start())
-    assert short == long
+    short, long = all_events(handle, **choice), drained(Long(handle, **choice).start())
+    assert short == long != []
     for key in ("jobid", "jobspec", "R", "seq"):
         assert [getattr(event, key) for event in short] == [getattr(event, key) for event in long]
     assert {type(event) for event in short} == {JournalEvent}
     assert {type(event.jobid) for event in short} == {type(event.jobid) for event in long}
+
+
+def test_columns_have_many_events_of_any_jobs_in_one_answer(spool: SpoolMaker, handle: Handle):
+    """What a row of each column tells belongs together; an answer is JSON, as any other is."""
+    one, other = spool.add(*QUEUED, cores=2), spool.add()
+    spool.add("alloc", id_=one.id)
+    payload = {"full": True, "columns": True, "deny": {"validate": 1}}
+    stream = handle.rpc("job-manager.events-journal", payload, flags=FLUX_RPC_STREAMING)
+    answer = json.loads(stream.get_str())
+    assert [*zip(answer["ids"], answer["seqs"], answer["names"], strict=True)] == [
+        *((one.id, 1, "submit"), (one.id, 3, "depend"), (one.id, 4, "priority")),
+        *((other.id, 5, "submit"), (one.id, 6, "alloc")),
+    ]
+    assert answer["contexts"][1:3] == [{}, {"priority": 16}]
+    assert sorted(answer["timestamps"]) == answer["timestamps"]
+    (index, submitted), (index_other, _), (index_alloc, allocated) = answer["told"]
+    assert (index, index_other, index_alloc) == (0, 3, 4)
+    assert submitted["jobspec"]["tasks"][0]["command"] == ["sleep", "1"]
+    assert allocated["R"]["execution"]["R_lite"] == [{"rank": "0", "children": {"core": "0-1"}}]
+    stream.reset()
+    assert stream.get() == {"id": -1, "events": [], "seq": 6}
 
 
 def test_each_event_has_a_context_of_its_own(spool: SpoolMaker, handle: Handle):
@@ -135,12 +171,12 @@ def test_events_of_a_job_that_follow_each_other_come_together_and_are_numbered(
     spool: SpoolMaker, handle: Handle, monkeypatch: pytest.MonkeyPatch
 ):
     """One answer has one job, no gap in its seqs, and a bound; what is left out by a filter is such a gap."""
-    monkeypatch.setattr(service, "TOGETHER", 6)
+    monkeypatch.setattr(service, "PORTION", 6)
     one, other, another = spool.add(*COMPLETED), spool.add(*QUEUED), spool.add()
     stream = handle.rpc("job-manager.events-journal", {"full": True}, flags=FLUX_RPC_STREAMING)
-    answers = [stream.reset() or stream.get() for _ in range(5)]
+    answers = [stream.reset() or stream.get() for _ in range(6)]
     assert [(answer["id"], len(answer["events"]), answer["seq"]) for answer in answers] == [
-        *((one.id, 6, 6), (one.id, 4, 10), (other.id, 4, 14), (another.id, 1, 15), (-1, 0, 15)),
+        *((one.id, 6, 6), (one.id, 4, 10), (other.id, 2, 12), (other.id, 2, 14), (another.id, 1, 15), (-1, 0, 15)),
     ]
     assert [event.seq for event in all_events(handle)] == [*range(1, 16)]
     assert [event.seq for event in all_events(handle, events=["submit", "depend", "priority"])] == [
@@ -161,7 +197,10 @@ def test_resources_are_told_to_who_did_not_see_the_submission(spool: SpoolMaker,
     assert event.R["execution"]["R_lite"][0]["children"] == {"core": "0-1"}
 
 
-def test_resources_are_told_of_many_jobs_at_once(spool: SpoolMaker, handle: Handle, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("columns", [False, True])
+def test_resources_are_told_of_many_jobs_at_once(
+    spool: SpoolMaker, handle: Handle, monkeypatch: pytest.MonkeyPatch, columns: bool
+):
     """More than are remembered; and what is remembered has a bound, whatever is chosen."""
     monkeypatch.setattr(service, "SPECS_MAX", 2)
     for cores in range(1, 6):
@@ -170,9 +209,9 @@ def test_resources_are_told_of_many_jobs_at_once(spool: SpoolMaker, handle: Hand
         spool.add("alloc", id_=id_)
     given = [event.R["execution"]["R_lite"][0]["children"]["core"] for event in all_events(handle) if event.R]
     assert given == ["0", "0-1", "0-2", "0-3", "0-4"]
-    shown = service._Shown(handle._records.reader)
-    assert len(list(shown(handle._records.reader().stretch(0, 100, service.EVERYTHING, -1)))) == 10
-    assert len(shown._specs) == 2
+    answers = service._Answers(handle._records.reader, columns)
+    assert list(answers.of([handle._records.reader().stretch(0, 100, service.EVERYTHING, -1)]))
+    assert len(answers._specs) == 2
 
 
 def test_a_spool_in_which_nothing_happened_has_an_empty_journal(handle: Handle):

@@ -5,8 +5,9 @@ here and nowhere else; to change it is a new format version.
 """
 
 import json
-from collections.abc import Mapping
-from functools import lru_cache
+import marshal
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
 from typing import Any, cast
 from zlib import crc32
 
@@ -101,7 +102,7 @@ def spec_from_json(text: str) -> Spec:
     document = cast(dict[str, Any], decode_json(text))
     document["command"] = tuple(document["command"])
     if len(document) == 3:
-        return Spec(**document)
+        return Spec(document["command"], document["name"], document["cwd"])
     if "env" in document:
         document["env"] = tuple(document["env"].items())
     if "on_interrupt" in document:
@@ -129,15 +130,15 @@ def event_from_row(row: Row) -> tuple[int, Event]:
 
 def context_from_json(text: str) -> dict[str, Json]:
     """Read a context, a dict of the caller's own. Cost: 0.1 us where it was read before, for few are different."""
-    flat = _flat_context(text) if len(text) <= _SHORT else None
-    return flat.copy() if flat is not None else cast(dict[str, Json], decode_json(text))
+    return _copies(text)() if len(text) <= _SHORT else cast(dict[str, Json], decode_json(text))
 
 
 @lru_cache(1024)
-def _flat_context(text: str) -> dict[str, Json] | None:
-    """Read a context once; None where it holds others, which a copy would share."""
+def _copies(text: str) -> Callable[[], dict[str, Json]]:
+    """Read a context once: what makes copies of it that share nothing."""
     context = cast(dict[str, Json], decode_json(text))
-    return None if any(isinstance(value, dict | list) for value in context.values()) else context
+    nested = any(isinstance(value, dict | list) for value in context.values())
+    return partial(marshal.loads, marshal.dumps(context)) if nested else context.copy
 
 
 def job_to_row(job: Job, spec: str | None = None) -> Row:
