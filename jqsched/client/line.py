@@ -11,7 +11,7 @@ from collections.abc import Callable
 from jqsched.client.connection import Payload, connect
 from jqsched.client.reactor import Reactor
 
-_READ_BYTES = 1 << 18
+_READ_BYTES = 1 << 16  # more would be memory of its own from the kernel, each time
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 

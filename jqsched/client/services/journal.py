@@ -144,8 +144,8 @@ class _Answers:
 
     def of(self, portions: Iterable[Portion]) -> Iterator[Payload]:
         """The answers that tell of these events; none tells of two portions."""
-        for portion in filter(None, portions):
-            with damage_refused("read the store", self._reader().path):
+        with damage_refused("read the store", self._reader().path):
+            for portion in filter(None, portions):
                 yield from self._written(portion)
 
     def _job_by_job(self, found: Portion) -> Iterator[Payload]:
