@@ -319,12 +319,13 @@ _blank = JournalEvent.__new__
 
 def _made(columns: Mapping[str, Any]) -> list[JournalEvent]:
     """Make events of columns as `create_event` does, each without calling it: at half of the cost."""
+    ids, seqs = map(_job_id, columns["ids"]), columns["seqs"]
+    entries = zip(ids, seqs, columns["timestamps"], columns["names"], columns["contexts"], strict=True)
     events = []
-    of_each = (columns[key] for key in ("seqs", "ids", "timestamps", "names", "contexts"))
-    for seq, id_, timestamp, name, context in zip(*of_each, strict=True):
+    for jobid, seq, timestamp, name, context in entries:
         event = _blank(JournalEvent)
         event["timestamp"], event["name"], event["context"] = timestamp, name, context
-        event.jobid, event.jobspec, event.R, event.seq = _job_id(id_), None, None, seq
+        event.jobid, event.jobspec, event.R, event.seq = jobid, None, None, seq
         events.append(event)
     for index, told in columns["told"]:
         events[index].jobspec, events[index].R = told.get("jobspec"), told.get("R")

@@ -25,7 +25,7 @@ from jqsched.core.json import Json
 from jqsched.core.view import resource_set
 from jqsched.future import Payload
 
-PORTION = 100  # events read at once: as many as stay in a cache, and end before the garbage collector looks for them
+PORTION = 128  # events read at once: as many as stay in a cache, and end before the garbage collector looks for them
 JOBS_PORTION = 200  # active jobs whose history is read at once
 SPECS_MAX = 10_000  # specs remembered; that of any other job is looked up
 TOLD = frozenset({"submit", "jobspec-update", "alloc", *LAST_EVENTS})
@@ -37,13 +37,8 @@ Portion: TypeAlias = list[EventRow]
 class _Wanted:
     full: bool
     since_seq: int
-    since_s: float
     choice: Choice
     columns: bool
-
-    def of(self, found: Portion) -> Portion:
-        """Those that happened after the time that is wanted: compared as the seconds that the reader was given."""
-        return found if self.since_s <= 0 else [row for row in found if _time_s(row) > self.since_s]
 
 
 def events_journal(call: Call) -> Iterator[Payload | Pause]:
@@ -59,16 +54,16 @@ def events_journal(call: Call) -> Iterator[Payload | Pause]:
     reader, answers = call.records.reader, _Answers(call.records.reader, wanted.columns)
     last = reader().last_seq()
     if wanted.full:
-        start = max(wanted.since_seq, _seq_at(reader(), wanted.since_s))
+        start = max(wanted.since_seq, _seq_at(reader(), wanted.choice.since_us))
         history = _stretch(reader, start, last, wanted.choice)
     else:
         history = _active_history(reader, last, wanted.choice)
-    yield from answers.of(map(wanted.of, history))
+    yield from answers.of(history)
     last = max(last, wanted.since_seq)
     yield {"id": -1, "events": [], "seq": last}
     while True:
         now = reader().last_seq()
-        yield from answers.of(map(wanted.of, _stretch(reader, last, now, wanted.choice)))
+        yield from answers.of(_stretch(reader, last, now, wanted.choice))
         last = max(last, now)
         yield PAUSE
 
@@ -78,21 +73,17 @@ def _wanted(payload: Payload) -> _Wanted:
     deny = reading.optional(payload, "deny", reading.names, None)
     ids = reading.optional(payload, "ids", reading.many(reading.job_id), None)
     names = reading.optional(payload, "names", reading.many(reading.text), None)
+    since_s = reading.optional(payload, "since", reading.number, 0.0)
     since_seq = reading.optional(payload, "since_seq", reading.integer, None)
     return _Wanted(
         full=reading.optional(payload, "full", reading.boolean, False) or since_seq is not None,
         since_seq=since_seq or 0,
-        since_s=reading.optional(payload, "since", reading.number, 0.0),
-        choice=Choice(ids=ids, names=names, allow=allow, deny=deny or ()),
+        choice=Choice(ids=ids, names=names, allow=allow, deny=deny or (), since_us=reading.last_us(since_s)),
         columns=reading.optional(payload, "columns", reading.boolean, False),
     )
 
 
 # ---- which --------------------------------------------------------------------------------------------------------
-
-
-def _time_s(row: EventRow) -> float:
-    return row[2] / 1_000_000
 
 
 def _stretch(reader: Callable[[], StoreReader], after: int, last: int, choice: Choice) -> Iterator[Portion]:
@@ -113,15 +104,15 @@ def _active_history(reader: Callable[[], StoreReader], last: int, choice: Choice
         yield from (found[begin : begin + PORTION] for begin in range(0, len(found), PORTION))
 
 
-def _seq_at(reader: StoreReader, time_s: float) -> int:
+def _seq_at(reader: StoreReader, time_us: int) -> int:
     """A seq up to which nothing is after a time, or not long before: times increase with the seqs. O(log n)."""
-    if time_s <= 0:
+    if not time_us:
         return 0
     low, high = 0, reader.last_seq()
     while low < high:
         middle = (low + high) // 2
         found = reader.stretch(middle, high, EVERYTHING, 1)
-        if found and _time_s(found[0]) <= time_s:
+        if found and found[0][2] <= time_us:
             low = found[0][0]
         else:
             high = middle

@@ -7,7 +7,7 @@ judged by the core, what is found is found by the store. Source: flux.md section
 import errno
 import os
 from collections.abc import Iterator
-from math import floor, isnan
+from math import isnan
 
 from jqsched.client.local import PAUSE, Call, Pause
 from jqsched.client.services import payload as reading
@@ -18,7 +18,6 @@ from jqsched.core.json import Json
 from jqsched.core.view import ACTIVE
 from jqsched.future import Payload
 
-_SINCE_MAX_S = 2.0**42  # no job ends after that
 _STATES = ACTIVE | State.INACTIVE
 
 
@@ -82,17 +81,10 @@ def _most(payload: Payload) -> int:
 
 
 def _since_us(payload: Payload) -> int:
-    """Read `since` as the last microsecond that is not after it."""
     since_s = reading.optional(payload, "since", reading.number, 0.0)
     if since_s < 0 or isnan(since_s):
         raise reading.protocol_error("invalid payload: since < 0.0 not allowed")
-    since_s = min(since_s, _SINCE_MAX_S)
-    since_us = floor(since_s * 1_000_000)
-    while since_us / 1_000_000 > since_s:
-        since_us -= 1
-    while (since_us + 1) / 1_000_000 <= since_s:
-        since_us += 1
-    return since_us
+    return reading.last_us(since_s)
 
 
 def _attributes(payload: Payload) -> Attributes:

@@ -6,6 +6,7 @@ Rule: EPROTO for what has not the right form, as Flux answers. Source: RFC 6; fl
 import errno
 import os
 from collections.abc import Callable
+from math import floor
 from typing import TypeVar
 
 from jqsched.client.local import Call
@@ -16,6 +17,7 @@ T = TypeVar("T")
 D = TypeVar("D")
 
 _INTEGER_MAX = 2**63
+_TIME_MAX_S = 2.0**42  # nothing happens after that
 
 
 def protocol_error(text: str | None = None) -> OSError:
@@ -53,6 +55,17 @@ def number(key: str, value: Json) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise protocol_error(f"invalid payload: {key} must be a number")
     return float(value)
+
+
+def last_us(time_s: float) -> int:
+    """The last microsecond that is not after a time, both as seconds since the epoch are told: rounded."""
+    time_s = max(0.0, min(time_s, _TIME_MAX_S))
+    time_us = floor(time_s * 1_000_000)
+    while time_us / 1_000_000 > time_s:
+        time_us -= 1
+    while (time_us + 1) / 1_000_000 <= time_s:
+        time_us += 1
+    return time_us
 
 
 def boolean(key: str, value: Json) -> bool:
