@@ -13,6 +13,14 @@ from jqsched.job.journal import SENTINEL_EVENT, JournalConsumer, JournalEvent
 from tests.cli.conftest import CANCELED, COMPLETED, ENDED, QUEUED, STARTED, SpoolMaker
 from tests.client.journal_lines import all_events, drained, lines, of
 
+
+class Long(JournalConsumer):
+    """One that makes its events by itself, so that they come job by job."""
+
+    def create_event(self, *args, **kwargs) -> JournalEvent:
+        return super().create_event(*args, **kwargs)
+
+
 # --- an event ----------------------------------------------------------------------------------------------------
 
 
@@ -103,11 +111,6 @@ def test_events_are_what_the_methods_for_subclasses_make(
 ):
     """Those of the class itself come in columns and are made in a shorter way."""
     monkeypatch.setattr(service, "PORTION", 4)
-
-    class Long(JournalConsumer):
-        def create_event(self, *args, **kwargs) -> JournalEvent:
-            return super().create_event(*args, **kwargs)
-
     for facts in (COMPLETED, CANCELED, STARTED):
         spool.add(*facts, cores=2)
     short, long = all_events(handle, **choice), drained(Long(handle, **choice).start())
@@ -116,6 +119,17 @@ def test_events_are_what_the_methods_for_subclasses_make(
         assert [getattr(event, key) for event in short] == [getattr(event, key) for event in long]
     assert {type(event) for event in short} == {JournalEvent}
     assert {type(event.jobid) for event in short} == {type(event.jobid) for event in long}
+
+
+@pytest.mark.parametrize("columns", [False, True])
+def test_resources_are_those_of_each_attempt(spool: SpoolMaker, handle: Handle, columns: bool):
+    """Also where both stand in one portion, without another job's event between."""
+    again = ("release", "free", ("requeue", {"attempt": 2}), *QUEUED[2:], *STARTED[3:])
+    spool.add(*STARTED, *again)
+    consumer = (JournalConsumer if columns else Long)(handle).start()
+    allocs = [event for event in drained(consumer) if event.name == "alloc"]
+    assert len(allocs) == 2
+    assert [event.R["execution"]["starttime"] for event in allocs] == [event.timestamp for event in allocs]
 
 
 def test_columns_have_many_events_of_any_jobs_in_one_answer(spool: SpoolMaker, handle: Handle):

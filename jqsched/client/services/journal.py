@@ -144,7 +144,8 @@ class _Answers:
         answer: Payload = {}
         last_id = last_seq = -1
         for seq, id_, t_us, name, context, spec in found:
-            if id_ != last_id or seq != last_seq + 1:
+            told = self._told(id_, t_us, name, spec) if name in TOLD else {}
+            if id_ != last_id or seq != last_seq + 1 or ("R" in told and "R" in answer):  # it began again meanwhile
                 if entries:
                     yield answer
                 last_id, entries = id_, []
@@ -154,23 +155,22 @@ class _Answers:
                 entry["context"] = context_from_json(context)
             entries.append(entry)
             answer["seq"] = last_seq = seq
-            if name in TOLD:
-                answer |= self._told(id_, t_us, name, spec)
+            answer |= told
         yield answer
 
     def _columns(self, found: Portion) -> Iterator[Payload]:
         seqs, ids, times_us, names, contexts, specs = map(list, zip(*found, strict=True))
-        told: list[Json] = []
+        all_told: list[Json] = []
         for index, name in enumerate(names):
-            if name in TOLD and (more := self._told(ids[index], times_us[index], name, specs[index])):
-                told.append([index, more])
+            if name in TOLD and (told := self._told(ids[index], times_us[index], name, specs[index])):
+                all_told.append([index, told])
         yield {
             "seqs": seqs,
             "ids": ids,
             "timestamps": [t_us / 1_000_000 for t_us in times_us],
             "names": names,
             "contexts": [context_from_json(context) if context else {} for context in contexts],
-            "told": told,
+            "told": all_told,
         }
 
     def _told(self, id_: int, t_us: int, name: str, text: str | None) -> Payload:
