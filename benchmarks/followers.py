@@ -25,6 +25,7 @@ from run import Measure, Row, bench, tabulate
 from jqsched import Handle, job
 
 LISTS_A_MINUTE = 1000
+LOAD_PAIRS = 5  # for each pair that is asked for: these take two seconds, and scatter from 0.6 to 1.1
 WAITS = 200
 MEMORY_JOBS, PORTION = (1000, 5000), 500
 
@@ -137,8 +138,8 @@ def rate(options: argparse.Namespace, jobs: int, followers: int, lists: int, **s
     return Run(jobs / took_s, max(late_s), max(late_after_s), sum(used_s), cpu_s)
 
 
-def _compared(options: argparse.Namespace, what: str, one: Callable[[bool], Run]) -> list[Row]:
-    pairs = [(one(False), one(True)) for _ in range(options.pairs)]
+def _compared(count: int, what: str, one: Callable[[bool], Run]) -> list[Row]:
+    pairs = [(one(False), one(True)) for _ in range(count)]
     ratio = statistics.median(beside.rate / alone.rate for alone, beside in pairs)
     rates = ", ".join(f"{alone.rate:.0f} → {beside.rate:.0f}" for alone, beside in pairs)
     followers_s, cpu_s = (
@@ -163,7 +164,8 @@ def load(options: argparse.Namespace) -> list[Row]:
     def one(beside: bool) -> Run:
         return rate(options, options.jobs, 10 if beside else 0, LISTS_A_MINUTE if beside else 0)
 
-    return _compared(options, f"{options.jobs} x true, 10 followers, {LISTS_A_MINUTE} lists a minute", one)
+    what = f"{options.jobs} x true, 10 followers, {LISTS_A_MINUTE} lists a minute"
+    return _compared(options.pairs * LOAD_PAIRS, what, one)
 
 
 def crowd(options: argparse.Namespace) -> list[Row]:
@@ -172,7 +174,7 @@ def crowd(options: argparse.Namespace) -> list[Row]:
     def one(beside: bool) -> Run:
         return rate(options, options.short_jobs, options.crowd if beside else 0, 0, command=["/bin/sleep", "0.02"])
 
-    return _compared(options, f"{options.short_jobs} jobs of 20 ms, {options.crowd} followers", one)
+    return _compared(options.pairs, f"{options.short_jobs} jobs of 20 ms, {options.crowd} followers", one)
 
 
 # ---- how soon -----------------------------------------------------------------------------------------------------
@@ -249,7 +251,7 @@ if __name__ == "__main__":
     tabulate(
         __doc__,
         MEASURES,
-        ("--pairs", int, 3, "runs without and with readers"),
+        ("--pairs", int, 3, "runs without and with readers; five times as many of the short ones"),
         ("--jobs", int, 2000, "jobs of `load`"),
         ("--short-jobs", int, 5000, "jobs of `crowd`"),
         ("--crowd", int, 100, "followers of `crowd`"),
