@@ -26,7 +26,7 @@ from jqsched.core.job import Job, Spec, State, output_paths
 from jqsched.core.view import event_entry
 
 PORTION = 2000  # events read at once
-LOG_POLL_S = 0.2
+LOG_POLL_S = 0.2  # the job writes straight to its file, and tells nobody
 _COPY_BYTES = 1 << 18
 
 Write = Callable[[StoreReader, int, Event], str]

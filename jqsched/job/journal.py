@@ -22,7 +22,7 @@ from jqsched.rpc import RPC, Asked
 __all__ = ["SENTINEL_EVENT", "JournalConsumer", "JournalConsumerBase", "JournalEvent", "JournalEventBase"]
 
 _AT_ONCE = 500  # events given to a callback, or a few more, before others have their turn
-_BREATHER = 64  # events given to an `async for` before the loop's other tasks have their turn
+_BREATHER = 32  # events of one answer given to an `async for` before the loop's other tasks have their turn
 
 
 class JournalEventBase(EventLogEvent):
@@ -213,16 +213,16 @@ class JournalConsumerBase(Generic[_EventT]):
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         """Each event in asyncio, from `start` on; stopped when it is left before its end."""
+        from asyncio import sleep  # noqa: PLC0415 - who does not use asyncio need not load it
+
         if self.rpc is None:
             self.start()
         assert self.rpc is not None
-        from asyncio import sleep  # noqa: PLC0415 - who does not use asyncio need not load it
-
         async for response in self.rpc:
             self._ready.extend(self._events(response))
             while self._ready:
                 yield self._next()
-                if len(self._ready) % _BREATHER == 0:
+                if self._ready and len(self._ready) % _BREATHER == 0:  # between two answers the future sees to it
                     await sleep(0)
 
 
