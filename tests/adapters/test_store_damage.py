@@ -7,6 +7,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from random import Random
 
 import pytest
 from attrs import evolve
@@ -268,6 +269,40 @@ def test_an_older_log_behind_the_new_one_is_no_damage(killed: Path):
         heard.wait_for_batch(store.submit(author.job(COMMITS + 1, "priority")))
         assert log_of(killed).stat().st_size == size
         assert wal.look(store_path(killed)) == wal.Look()
+
+
+def test_frames_that_are_summed_up_at_once_are_judged_as_one_after_the_other(
+    killed: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Whatever is wrong with a log, and however its frames are portioned, the finding is the same.
+
+    Seen to fail: with 64 pairs of words before a sum was cut off, whole frames were found broken.
+    """
+    log, at_once = log_of(killed), wal._are_whole
+    content, random, findings, right = log.read_bytes(), Random(SEED), set[str](), list[int]()
+    spoiled = [content, _flipped(content, 40), *(content[: random.randrange(len(content))] for _ in range(10))]
+    spoiled += [_flipped(content, random.randrange(8 * len(content))) for _ in range(40)]
+
+    def spy(portion: memoryview, frames: int, magic: int, sums: wal.Sums, salts: list[int]) -> bool:
+        is_right = at_once(portion, frames, magic, sums, salts)
+        right.append(frames if is_right else 0)
+        return is_right
+
+    for data in spoiled:
+        log.write_bytes(data)
+        monkeypatch.setattr(wal, "_are_whole", lambda *_: False)
+        found = wal.look(store_path(killed))
+        findings.add(found.lost[:8] or found.doubt[:15])
+        monkeypatch.setattr(wal, "_are_whole", spy)
+        for portion in (1, 3, 256):
+            monkeypatch.setattr(wal, "AT_ONCE", portion)
+            assert wal.look(store_path(killed)) == found
+    assert findings == {"", "its head", "damaged ", "the last commit"}
+    assert max(right) > 3
+
+
+def _flipped(data: bytes, bit: int) -> bytes:
+    return b"%s%c%s" % (data[: bit // 8], data[bit // 8] ^ 1 << bit % 8, data[bit // 8 + 1 :])
 
 
 def test_the_log_of_a_busy_writer_is_no_damage(tmp_path: Path):
