@@ -7,6 +7,8 @@ behind a slow reader. Source: flux_future_create(3), and the class of the same n
 import errno
 import os
 from collections.abc import AsyncIterator, Callable, Generator, Iterable
+from contextlib import AbstractContextManager
+from time import monotonic
 from typing import Any, Protocol, Self, TypeAlias
 
 from jqsched.core.json import Json
@@ -14,6 +16,7 @@ from jqsched.core.json import Json
 Payload: TypeAlias = dict[str, Json]
 Answer: TypeAlias = Payload | OSError  # an error is the last one; a stream ends with ENODATA
 
+_NEVER = float("inf")
 _BREATHER = 8  # answers given to an `async for` before the loop's other tasks have their turn
 
 
@@ -29,6 +32,17 @@ class Channel(Protocol):
 
 class Driver(Protocol):
     """What waits for futures and calls back: the reactor of a handle."""
+
+    @property
+    def lock(self) -> AbstractContextManager[object]:
+        """What to hold while an answer is taken: threads share a handle. Raises OSError EBADF in a child process."""
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this process is a child of the one that made the handle."""
+
+    def call_later(self, delay_s: float, call: Callable[[], None]) -> None:
+        """Call it once after a time."""
 
     def watch(self, key: object, is_ready: Callable[[], bool], fire: Callable[[], None]) -> None:
         """Call `fire` whenever it is ready, until it is forgotten."""
@@ -73,6 +87,8 @@ class Future:
         self._is_over = self._end_seen = False
         self._resets = 0
         self._call: Callable[[], object] | None = None
+        self._is_called = False
+        self._timeout_s, self._until = -1.0, _NEVER
 
     def _parts(self) -> tuple[Channel, Owner, bool]:
         return self._channel, self._owner, self._streaming
@@ -103,14 +119,25 @@ class Future:
         if not self._is_over:
             self._answer = None
             self._resets += 1
+            self._wind_up()
 
     def _look(self) -> bool:
         """Take the next answer from the channel if there is one."""
         if self._answer is None:
-            self._answer = self._channel.poll()
+            with self._owner.reactor.lock:
+                if self._answer is None:
+                    self._answer = self._channel.poll()
             if self._answer is None:
-                return False
+                return self._is_late()
             self._is_over = not self._streaming or isinstance(self._answer, OSError)
+        return True
+
+    def _is_late(self) -> bool:
+        """Whether the time of `then` is over: that is the answer, but not the last one."""
+        if monotonic() < self._until:
+            return False
+        self._until = _NEVER
+        self._answer = TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
         return True
 
     def error_string(self) -> str | None:
@@ -119,29 +146,51 @@ class Future:
 
     # -- being called
 
-    def then(self, callback: Callable[..., object], *args: object, **kwargs: object) -> Self:
+    def then(self, callback: Callable[..., object], *args: object, timeout: float = -1.0, **kwargs: object) -> Self:
         """Have `callback(future, *args, **kwargs)` called by the reactor when it is ready.
 
-        A callback that resets the future is called again with the next answer. Of two callbacks the later one counts.
+        A callback that resets the future is called again with the next answer. Where no answer comes within `timeout`
+        seconds (negative: any), it is called too, and `get` raises TimeoutError; with `reset` one waits as long again.
+        Raises: ValueError for a callback that is None; OSError EEXIST where one waits already.
         """
+        if callback is None:
+            raise ValueError("Callback cannot be None")
+        if self._call is not None and not self._is_called:
+            raise OSError(errno.EEXIST, "then callback already exists for this future")
         self._call = lambda: callback(self, *args, **kwargs)
+        self._timeout_s = timeout
+        self._wind_up()
         self._owner.reactor.watch(self, self._look, self._fire)
         return self
+
+    def _wind_up(self) -> None:
+        """Begin to count the time that a callback gives it."""
+        self._until = _NEVER
+        if self._timeout_s >= 0 and self._call is not None:
+            self._until = monotonic() + self._timeout_s
+            self._owner.reactor.call_later(self._timeout_s, lambda: None)
 
     def _fire(self) -> None:
         call, resets = self._call, self._resets
         assert call is not None
+        self._is_called = True  # it may be given another one now
         try:
             call()
         finally:
+            self._is_called = False
             wants_more = self._resets != resets and not self._end_seen
-            if self._call is call and not wants_more:  # it was given no other callback, either
+            if self._call is call and not wants_more:
+                self._call = None
                 self._owner.reactor.forget(self)
 
     def cancel(self, stop: bool = False) -> None:
         """End a stream: what has happened so far still comes, then ENODATA; with `stop`, no callback any more."""
-        self._channel.cancel()
+        if self._owner.reactor.is_inherited:
+            return
+        with self._owner.reactor.lock:
+            self._channel.cancel()
         if stop:
+            self._call = None
             self._owner.reactor.forget(self)
 
     def get_flux(self) -> Any:
@@ -223,6 +272,8 @@ class WaitAllFuture(Future):
         self._answer, self._streaming, self._resets = None, False, 0
         self._is_over = self._end_seen = False
         self._channel, self._call = _Children(self.children), None
+        self._is_called = False
+        self._timeout_s, self._until = -1.0, _NEVER
         for child in children or ():
             self.push(child)
 

@@ -325,7 +325,7 @@ def drain(spool: Spool = None, store: Store = None) -> int:
     from jqsched.cli import control
     from jqsched.cli.place import place
 
-    return control.simple(place(spool, store), "drain", "drained: no more jobs are started (`jqsched resume`)")
+    return control.stop_starts(place(spool, store))
 
 
 @app.command()
@@ -334,7 +334,7 @@ def resume(spool: Spool = None, store: Store = None) -> int:
     from jqsched.cli import control
     from jqsched.cli.place import place
 
-    return control.simple(place(spool, store), "resume", "jobs are started again")
+    return control.resume(place(spool, store))
 
 
 # ---- trying out ---------------------------------------------------------------------------------------------------

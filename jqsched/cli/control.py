@@ -260,11 +260,19 @@ def _outcome(answer: dict[str, Json]) -> str:
     return str(answer.get("outcome", ""))
 
 
-def simple(where: Place, topic: str, told: str) -> int:
-    """Ask for something that is about no job."""
+def stop_starts(where: Place) -> int:
+    """Have no more jobs started."""
     with control(where) as asked:
-        ask(asked, topic, {}, topic)
-    tell(told)
+        ask(asked, "stop-starts", {}, "drain")
+    tell("drained: no more jobs are started (`jqsched resume`)")
+    return OK
+
+
+def resume(where: Place) -> int:
+    """Have jobs started again."""
+    with control(where) as asked:
+        ask(asked, "resume", {}, "resume")
+    tell("jobs are started again")
     return OK
 
 

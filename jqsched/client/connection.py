@@ -35,15 +35,18 @@ class Connection:
     """
 
     def __init__(self, root: str, *, timeout_s: float | None = None) -> None:
-        self._root, self._timeout_s = root, timeout_s
+        self._root, self._timeout_s, self._pid = root, timeout_s, os.getpid()
         self._socket = connect(root)
         self._received = bytearray()
         self._matchtags = count(1)
         self._kept: dict[int, list[Payload]] = {}
 
     def close(self) -> None:
-        """Close it; open streams end at the scheduler's side."""
-        self._socket.close()
+        """Close it; open streams end at the scheduler's side. A child lets go of its parent's, and touches nothing."""
+        if os.getpid() == self._pid:
+            self._socket.close()
+        else:
+            self._socket.detach()
 
     def __enter__(self) -> Self:
         return self
@@ -81,12 +84,16 @@ class Connection:
     def _forget(self, matchtag: int) -> None:
         """Nobody listens to a stream any more: what still comes of it is thrown away, and the scheduler is told."""
         del self._kept[matchtag]
+        if os.getpid() != self._pid:
+            return  # the stream is the parent's
         with suppress(OSError):  # a connection that is closed tells it as well
             self._socket.sendall(json.dumps({"topic": "disconnect", "matchtag": matchtag}).encode() + b"\n")
 
     # -- lines
 
     def _send(self, topic: str, payload: JsonObject | None, *, streaming: bool = False) -> int:
+        if os.getpid() != self._pid:
+            raise OSError(errno.EBADF, f"the connection belongs to process {self._pid}, which made it", self._root)
         matchtag = next(self._matchtags)
         message: Payload = {"topic": topic, "matchtag": matchtag, "payload": dict(payload or {})}
         if streaming:

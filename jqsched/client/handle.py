@@ -6,7 +6,7 @@ cannot tell (ADR 8). Nothing is opened before it is needed, and reading needs no
 
 import errno
 import os
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from types import TracebackType
 from typing import Self
 
@@ -22,9 +22,16 @@ from jqsched.rpc import RPC, Given
 
 _NO_SPOOL = "no spool: name its directory, or set JQSCHED_SPOOL"
 
+# Handles that a child let go of. SQLite forbids to close a parent's connection, and so would the garbage collector;
+# descriptors may have other meanings in the child by then.
+_INHERITED: list["Handle"] = []
+
 
 class Handle:
-    """A spool's jobs and its scheduler, for one thread.
+    """A spool's jobs and its scheduler.
+
+    Threads may share it: each waits for futures of its own, and one of them runs the reactor. A child process makes
+    its own; in one, an inherited handle refuses requests with EBADF, and closing it changes nothing.
 
     `spool` is its directory, by default `JQSCHED_SPOOL`; `store` where the store is elsewhere (`JQSCHED_STORE`).
     Raises: FileNotFoundError where there is no such directory, NotADirectoryError.
@@ -53,13 +60,21 @@ class Handle:
         self._closed = False
 
     def close(self) -> None:
-        """Let go of the scheduler and the store; futures that wait will never be ready."""
-        if not self._closed:
-            self._closed = True
+        """Let go of the scheduler and the store; futures that wait will never be ready.
+
+        In a child of the process that made the handle, nothing that is the parent's is touched.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        if self.reactor.is_inherited:
+            _INHERITED.append(self)
+        with nullcontext() if self.reactor.is_inherited else self.reactor.lock:
             self._bell.close()
             self._wire.close()
-            self._records.close()
-            self.reactor.close()
+            if not self.reactor.is_inherited:
+                self._records.close()
+                self.reactor.close()
 
     def __del__(self) -> None:
         with suppress(Exception):  # whatever is left when the interpreter ends
@@ -88,12 +103,16 @@ class Handle:
 
     def ask(self, topic: str, payload: Payload | None, *, streaming: bool) -> Channel:
         """Send a request; the answers come by the channel. Whoever wants a future calls `rpc`."""
+        with self.reactor.lock:
+            return self._ask(topic, payload, streaming=streaming)
+
+    def _ask(self, topic: str, payload: Payload | None, *, streaming: bool) -> Channel:
         if self._closed:
             raise OSError(errno.EBADF, "the handle is closed")
         service = self._services.get(topic)
         if service is None:
             return self._wire.ask(topic, payload, streaming=streaming)
-        return LocalChannel(service(Call(payload, streaming, self._records)), self._bell, self.reactor)
+        return LocalChannel(service, Call(payload, streaming, self._records), self._bell, self.reactor)
 
     # -- the reactor
 

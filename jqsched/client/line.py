@@ -27,10 +27,13 @@ class Line:
         reactor.register(self._socket.fileno(), selectors.EVENT_READ, self._ready)
 
     def close(self) -> None:
-        """Close it; nobody is told."""
+        """Close it; nobody is told. In a child the parent's connection is let go of, and not touched."""
         if self._socket is not None:
-            self._reactor.unregister(self._socket.fileno())
-            self._socket.close()
+            if self._reactor.is_inherited:
+                self._socket.detach()
+            else:
+                self._reactor.unregister(self._socket.fileno())
+                self._socket.close()
             self._socket = None
 
     def send(self, message: Payload) -> bool:
@@ -48,6 +51,8 @@ class Line:
         self._end()
 
     def _ready(self, mask: int) -> None:
+        if self._socket is None:
+            return  # closed by another thread after this one had heard that there is something
         if mask & selectors.EVENT_WRITE and not self._flush():
             self.hear_out()
         elif mask & selectors.EVENT_READ:

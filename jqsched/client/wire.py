@@ -34,6 +34,10 @@ class Wire:
 
     def ask(self, topic: str, payload: Payload | None, *, streaming: bool) -> "WireChannel":
         """Send a request."""
+        with self._reactor.lock:
+            return self._ask(topic, payload, streaming=streaming)
+
+    def _ask(self, topic: str, payload: Payload | None, *, streaming: bool) -> "WireChannel":
         matchtag = next(self._matchtags)
         message: Payload = {"topic": topic, "matchtag": matchtag, "payload": payload or {}}
         if streaming:

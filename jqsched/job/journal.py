@@ -9,6 +9,7 @@ import json
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Generic, Self, TypeVar, cast
 
@@ -171,7 +172,8 @@ class JournalConsumerBase(Generic[_EventT]):
         """
         self._call = lambda event: event_cb(event, *args, **kwargs)
         if self.rpc is not None:
-            self.rpc.then(self._answered)
+            with suppress(FileExistsError):  # it calls `_answered` already
+                self.rpc.then(self._answered)
         return self
 
     def _answered(self, rpc: RPC) -> None:

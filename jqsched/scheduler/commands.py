@@ -42,8 +42,9 @@ class Commands:
             "job-manager.hold": self._hold,
             "job-manager.release": self._release,
             "job-manager.requeue": self._requeue,
-            "job-manager.drain": lambda payload, reply: self._drain(True, reply),
-            "job-manager.resume": lambda payload, reply: self._drain(False, reply),
+            "job-manager.drain": self._drain,
+            "job-manager.stop-starts": lambda payload, reply: self._allow_starts(False, reply),
+            "job-manager.resume": lambda payload, reply: self._allow_starts(True, reply),
             "job-manager.filter-add": self._filter_add,
             "job-manager.filter-replace": self._filter_replace,
             "job-manager.filter-remove": self._filter_remove,
@@ -180,9 +181,16 @@ class Commands:
 
     # -- the scheduler
 
-    def _drain(self, drained: bool, reply: Reply) -> None:
-        self._scheduler.set_drained(drained)
+    def _allow_starts(self, allowed: bool, reply: Reply) -> None:
+        """Stop all starts (the command `jqsched drain`), or allow them again."""
+        self._scheduler.set_drained(not allowed)
         self._reply_when_durable(reply, {})
+
+    def _drain(self, _: Payload, reply: Reply) -> None:
+        """Answer when no job is active, as Flux's topic of this name does; it stops nothing. Source: Flux's drain.c."""
+        ledger = self._scheduler.ledger
+        self._waiting.append((lambda: _has_none(ledger.head) and _has_none(ledger.visible.get()), reply))
+        self.look()
 
     def _purge(self, payload: Payload, reply: Reply) -> None:
         ids = _ids(payload)
@@ -360,3 +368,7 @@ def _ids(payload: Payload) -> list[int]:
     if not isinstance(value, list) or len(ids) < len(value):
         raise _BadPayload("invalid payload: ids must be an array of integers")
     return ids
+
+
+def _has_none(queue: Queue) -> bool:
+    return not (len(queue.enqueued) or len(queue.running) or len(queue.manipulated))

@@ -186,7 +186,7 @@ class World:
 
     def govern(self) -> None:
         """The owner drains, resumes, purges, or sets other limits or rules."""
-        match self._of(("drain", "resume", "resume", "purge", "limits", "limits", "rules", "rules", "rules")):
+        match self._of(("stop-starts", "resume", "resume", "purge", "limits", "limits", "rules", "rules", "rules")):
             case "limits":
                 limits = evolve(self._limits, max_running=self._choose(4), cores=CORES_MOST - self._choose(3))
                 self._say(f"limits: {limits.max_running} jobs, {limits.cores} cores")

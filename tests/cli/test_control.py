@@ -213,10 +213,10 @@ def test_each_of_several_jobs_is_answered_for(spool: SpoolMaker, scheduler: Fake
     assert [line.split(":")[1] for line in err.splitlines()] == [" job 1", " job 2", " job 3"]
 
 
-@pytest.mark.parametrize("topic", ["drain", "resume"])
+@pytest.mark.parametrize("topic", ["stop-starts", "resume"])
 def test_drain_and_resume(spool: SpoolMaker, scheduler: FakeScheduler, topic: str):
     scheduler.answers[topic] = {}
-    code, out, err = spool.run(topic)
+    code, out, err = spool.run("drain" if topic == "stop-starts" else topic)
     assert (code, out, scheduler.asked) == (0, "", [(topic, {})])
     assert "started" in err
 
@@ -234,7 +234,7 @@ def test_purge(spool: SpoolMaker, scheduler: FakeScheduler):
 
 def test_a_scheduler_that_does_not_answer_is_said(spool: SpoolMaker, scheduler: FakeScheduler, monkeypatch):
     monkeypatch.setattr(control, "ANSWER_TIMEOUT_S", 0.05)
-    scheduler.answers["drain"] = lambda request: None
+    scheduler.answers["stop-starts"] = lambda request: None
     code, _, err = spool.run("drain")
     assert code == 1
     assert "does not answer" in err

@@ -131,12 +131,46 @@ def test_a_callback_may_give_way_to_another(owner: Owner):
     assert seen == ["first", "second"]
 
 
-def test_the_later_of_two_callbacks_counts(owner: Owner):
+def test_a_future_has_one_callback_at_a_time(owner: Owner):
+    """As in Flux. None is no callback, whether there is one or not."""
     seen = []
-    future = Future(Answers({}), owner)
-    future.then(lambda _: seen.append("first")).then(lambda _: seen.append("second"))
+    future = Future(Answers({}), owner).then(lambda _: seen.append("first"))
+    for waits in (True, False):
+        with pytest.raises(ValueError, match="Callback cannot be None"):
+            future.then(None)
+        if waits:
+            with pytest.raises(FileExistsError, match="then callback already exists"):
+                future.then(lambda _: seen.append("second"))
+            owner.reactor.run()
+    future.then(lambda _: seen.append("third"))
     owner.reactor.run()
-    assert seen == ["second"]
+    assert seen == ["first", "third"]
+
+
+@pytest.mark.parametrize("timeout", [0, 0.001])
+def test_a_callback_is_called_when_its_time_is_over_and_may_wait_on(owner: Owner, timeout: float):
+    seen: list[object] = []
+    answers = Answers()
+
+    def callback(future: Future) -> None:
+        try:
+            seen.append(future.get())
+        except TimeoutError as late:
+            seen.append(late.errno)
+            if len(seen) == 2:
+                answers.answers.append({"n": 1})
+            future.reset()
+
+    Future(answers, owner).then(callback, timeout=timeout)
+    assert owner.reactor.run() == 0
+    assert seen == [errno.ETIMEDOUT, errno.ETIMEDOUT, {"n": 1}]
+
+
+def test_an_answer_in_time_is_no_timeout(owner: Owner):
+    seen = []
+    Future(Answers({"n": 1}), owner).then(lambda future: seen.append(future.get()), timeout=0)
+    owner.reactor.run()
+    assert seen == [{"n": 1}]
 
 
 def test_what_a_callback_raises_ends_the_reactor_and_that_callback(owner: Owner):

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,9 @@ from jqsched import Handle
 from jqsched.adapters import server
 from jqsched.client.connection import NoScheduler
 from jqsched.constants import FLUX_REACTOR_NOWAIT, FLUX_REACTOR_ONCE, FLUX_RPC_NORESPONSE, FLUX_RPC_STREAMING
-from tests.cli.conftest import COMPLETED, QUEUED, FakeScheduler, SpoolMaker
+from jqsched.job.event import event_watch
+from tests.cli.conftest import COMPLETED, QUEUED, FakeScheduler, SpoolMaker, fatal
+from tests.e2e.conftest import PATIENCE_S, Daemon
 
 # --- where -------------------------------------------------------------------------------------------------------
 
@@ -108,6 +111,140 @@ def test_importing_jqsched_imports_neither_asyncio_nor_the_command_line():
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.split() == []
     assert not hasattr(jqsched, "Absent")
+
+
+# --- children and threads ------------------------------------------------------------------------------------------
+
+PARENT = """
+import gc, os, signal, sys, warnings
+from jqsched import Handle, job
+from jqsched.client.connection import Connection
+handle = Handle()
+submit = lambda of: job.submit(of, {"command": ["true"]}, urgency=0)
+first = submit(handle)
+waiting = job.event_watch_async(handle, first)
+while waiting.is_ready():
+    waiting.get_event()
+generator = job.event_watch(handle, first)
+next(generator)
+connection = Connection(handle.spool)
+stream = connection.stream("job-manager.bell", {})
+next(stream)
+if (child := os.fork()) == 0:
+    CHILD
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+signal.alarm(20)
+second = submit(handle)
+job.cancel(handle, first)
+while waiting.get_event() is not None:
+    pass
+status = connection.request("job-manager.status")
+print(*[event.name for event in generator][-2:], next(stream)["seq"] > 0, "max_running" in status)
+stream.close()
+connection.close()
+"""
+
+CHILDREN = {
+    "opens its own": "handle = Handle(); submit(handle)",
+    "closes": "handle.close(); connection.close()",
+    "drops": "del handle, waiting, generator, stream; gc.collect()",
+    "ends": "connection.close(); sys.exit(0)",
+    "cancels": "waiting.cancel(stop=True); generator.close(); stream.close()",
+    "has other files under the same descriptors": "os.closerange(3, 100); new = [os.open('/', 0) for _ in range(90)]; "
+    "del handle, waiting, generator; gc.collect(); [os.fstat(descriptor) for descriptor in new]",
+    "forks again": "os.fork() or (handle.close(), os._exit(0)); os.wait(); handle.close()",
+}
+
+
+def test_what_a_child_does_with_its_parent_s_handle_the_parent_does_not_notice(daemon: Daemon):
+    daemon.start()
+    environment = os.environ | {"JQSCHED_SPOOL": str(daemon.spool)}
+    for what, child in CHILDREN.items():
+        parent = [sys.executable, "-W", "error", "-c", PARENT.replace("CHILD", child)]
+        ran = subprocess.run(parent, capture_output=True, text=True, timeout=PATIENCE_S, check=False, env=environment)
+        assert (ran.stdout.split(), ran.stderr) == (["exception", "clean", "True", "True"], ""), what
+
+
+def test_a_child_is_told_that_the_handle_is_its_parent_s(spool: SpoolMaker, handle: Handle, scheduler: FakeScheduler):
+    spool.add("validate")
+    watch = handle.rpc("job-info.eventlog-watch", {"id": 1}, flags=FLUX_RPC_STREAMING)
+    waiting = handle.rpc("job-manager.wait", {})
+    asks = {
+        "a request to the scheduler": lambda: handle.rpc("job-manager.status"),
+        "a request to the store": lambda: handle.rpc("job-list.list-attrs"),
+        "an answer that waits": lambda: (watch.get(), watch.reset(), watch.get()),
+        "an answer that will come": waiting.get,
+        "the reactor": handle.reactor_run,
+        "a callback": lambda: waiting.then(print),
+    }
+    for what, ask in asks.items():
+        child = os.fork()
+        if child == 0:
+            try:
+                ask()
+                os._exit(1)
+            except OSError as error:
+                os._exit(0 if error.errno == errno.EBADF and str(os.getppid()) in str(error) else 2)
+            except BaseException:  # nothing of pytest's goes on in the child
+                os._exit(3)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, what
+
+
+def in_threads(*calls) -> list[object]:
+    """Run these at once, each in a thread of its own; what they returned or raised."""
+    with ThreadPoolExecutor(len(calls)) as pool:
+        futures = [pool.submit(call) for call in calls]
+        return [future.exception(PATIENCE_S) or future.result() for future in futures]
+
+
+def test_threads_share_a_handle(spool: SpoolMaker, handle: Handle, scheduler: FakeScheduler):
+    """Some wait for ever or long while others ask and wait; each gets its own answers."""
+    id_ = spool.add("validate").id
+    scheduler.answers["cancel"] = {"outcome": "dequeued"}
+
+    def watch() -> list[str]:
+        return [event.name for event in event_watch(handle, id_)]
+
+    def ask() -> bool:
+        return all(handle.rpc("job-manager.cancel", {"id": 7}).get() == {"outcome": "dequeued"} for _ in range(50))
+
+    def end() -> None:
+        ask()
+        spool.add(fatal("cancel"), "clean", id_=id_)
+
+    *watched, asked, _ = in_threads(watch, watch, watch, ask, end)
+    assert watched == [["submit", "validate", "exception", "clean"]] * 3
+    assert asked is True
+
+
+def test_only_one_thread_runs_the_reactor(handle: Handle, scheduler: FakeScheduler):
+    seen: list[object] = []
+    handle.rpc("job-manager.wait", {}).then(lambda _: None)
+
+    def other(_: object) -> None:
+        seen.extend(in_threads(handle.reactor_run))
+        handle.reactor_stop()
+
+    handle.rpc("job-manager.status").then(other)
+    handle.reactor_run()
+    assert [type(error) for error in seen] == [RuntimeError]
+
+
+def test_a_thread_that_waits_is_told_that_the_handle_was_closed(handle: Handle, scheduler: FakeScheduler):
+    waiting = handle.rpc("job-manager.wait", {})
+    begun = threading.Event()
+
+    def wait() -> None:
+        begun.set()
+        waiting.get()
+
+    def close() -> None:
+        begun.wait(PATIENCE_S)
+        handle.close()
+
+    error, _ = in_threads(wait, close)
+    assert isinstance(error, OSError)
 
 
 # --- requests ----------------------------------------------------------------------------------------------------

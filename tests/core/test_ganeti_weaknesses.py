@@ -127,7 +127,7 @@ def test_a_start_of_which_nothing_is_heard_holds_up_nobody():
     world.add("b", "c")
     assert world.executor.running() == [(1, 1), (2, 1)]
     assert set(world.store.disk.jobs) == {1, 2, 3}
-    drained = world.ask("drain")
+    drained = world.ask("stop-starts")
     held = world.ask("submit", text='{"command": ["true"]}')
     world.settle()
     assert (drained, held) == ([{}], [{"id": 4}])
@@ -140,7 +140,7 @@ def test_a_stop_of_the_service_tells_the_scheduler_only(unit: Path):
     assert UNITS
 
 
-@pytest.mark.parametrize("topic", ["drain", "resume"])
+@pytest.mark.parametrize("topic", ["stop-starts", "resume"])
 def test_what_is_so_already_is_no_error(topic: str):
     """W19: drained twice, resumed twice or without a drain."""
     world = World()
@@ -148,7 +148,7 @@ def test_what_is_so_already_is_no_error(topic: str):
     second = world.ask(topic)
     world.settle()
     assert (first, second) == ([{}], [{}])
-    assert world.scheduler.drained == (topic == "drain")
+    assert world.scheduler.drained == (topic == "stop-starts")
 
 
 @pytest.mark.parametrize("text", ["0x2:x", " 2:x", "(2):x", "0o2:x", f"{2**64 + 2}:x"])

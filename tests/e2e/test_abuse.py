@@ -427,7 +427,7 @@ def _many(daemon: Daemon, files: int, most_kilobytes: int) -> None:
     found = sum(line.endswith(".json") for line in first.read_text().splitlines())
     assert found >= files - 500 - 1, "it had to wait until all were taken"
     until(daemon.serves, "the scheduler to serve")
-    daemon.request("drain")
+    daemon.request("stop-starts")
     until(lambda: daemon.request("status")["warnings"], "the queue to be full")
     assert "queue_max = 500" in str(daemon.request("status")["warnings"])
     until(lambda: daemon.request("status")["running"] == 0, "the last job to end")

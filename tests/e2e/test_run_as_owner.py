@@ -273,7 +273,7 @@ def test_a_finished_job_that_is_queued_anew_is_still_its_owners(daemon: Daemon) 
 
 def test_when_it_is_turned_off_again_new_files_are_refused_and_old_jobs_stay_their_owners(daemon: Daemon) -> None:
     daemon.start()
-    daemon.request("drain")
+    daemon.request("stop-starts")
     drop(daemon, "old", {"command": ["id", "-u"]})
     until(lambda: "old" in daemon.jobs())
     assert daemon.stop() == 0

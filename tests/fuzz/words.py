@@ -149,7 +149,19 @@ _FILTERS = (
 _TOPICS = tuple(
     b'"job-manager.' + topic + b'"'
     for topic in (
-        *(b"submit", b"cancel", b"urgency", b"priority", b"hold", b"release", b"requeue", b"drain", b"resume", b"wait"),
+        *(
+            b"submit",
+            b"cancel",
+            b"urgency",
+            b"priority",
+            b"hold",
+            b"release",
+            b"requeue",
+            b"drain",
+            b"stop-starts",
+            b"resume",
+            b"wait",
+        ),
         *(b"purge", b"raise", b"kill", b"update", b"jobtap", b"jobtap-query", b"jobtap-list", b"filter-add"),
         *(b"filter-replace", b"filter-remove", b"status"),
     )

@@ -217,7 +217,7 @@ def test_wait_by_ids_is_answered_when_all_are_durably_over(world: World) -> None
     answers = world.ask("wait", ids=[1, 2])
     world.end(1)
     assert answers == []
-    world.ask("drain")
+    world.ask("stop-starts")
     world.turn()
     world.executor.end(2)
     world.advance()
@@ -225,6 +225,23 @@ def test_wait_by_ids_is_answered_when_all_are_durably_over(world: World) -> None
     assert answers == []
     world.commit()
     assert answers == [{}]
+
+
+def test_drain_is_answered_when_no_job_is_active_and_stops_nothing(world: World) -> None:
+    """As in Flux, whose clients wait so for all. Jobs that come meanwhile are waited for, too, and run."""
+    assert world.ask("drain") == [{}], "there is none"
+    world.add("a")
+    answers = world.ask("drain")
+    world.add("b")
+    world.end(1)
+    assert (answers, world.executor.running()) == ([], [(2, 1)])
+    world.executor.end(2)
+    world.advance()
+    assert answers == [], "its end is decided, and not durable"
+    world.settle()
+    assert answers == [{}]
+    world.add("c")
+    assert world.executor.running() == [(3, 1)]
 
 
 def test_wait_for_what_is_over_is_answered_at_once(world: World) -> None:

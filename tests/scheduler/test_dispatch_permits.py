@@ -126,7 +126,7 @@ def test_an_end_is_acknowledged_when_it_is_durable(world: World) -> None:
 def test_drain_recalls_and_starts_nothing(world: World) -> None:
     """What runs runs on; a free slot stays free; resume starts what was recalled, in order."""
     world.add("a", "b", "c")
-    answers = world.ask("drain")
+    answers = world.ask("stop-starts")
     world.settle()
     assert given(answers) == {}
     assert world.executor.running() == [(1, 1)]
@@ -143,7 +143,7 @@ def test_drain_recalls_and_starts_nothing(world: World) -> None:
 
 def test_drained_is_durable(world: World) -> None:
     """A restart starts nothing either."""
-    world.ask("drain")
+    world.ask("stop-starts")
     world.settle()
     world.restart()
     world.add("a")

@@ -69,7 +69,7 @@ def test_a_file_that_is_no_job_is_set_aside_and_told(world: World) -> None:
     world.spool.files.drops["bad.json"] = "{"
     world.scheduler.intake.more = True
     world.settle()
-    world.ask("drain")
+    world.ask("stop-starts")
     world.settle()
     assert world.spool.syncs == synced + 1
 

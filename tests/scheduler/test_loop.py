@@ -347,7 +347,7 @@ def test_where_nobody_waits_commits_keep_their_distance(world: World) -> None:
     assert due_us == world.clock.monotonic_us() + COMMIT_SPACING_US
     assert len(world.store.batches) == batches
     world.ask("hold", id=99)
-    world.ask("drain")
+    world.ask("stop-starts")
     world.scheduler.turn()
     assert len(world.store.batches) == batches + 1
 

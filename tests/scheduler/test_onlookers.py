@@ -83,7 +83,7 @@ def tell(world: World, move: Move) -> object:
             if world.spool.files.jobs.get(at, "").startswith("{"):  # one that was requeued has no text in the fake
                 world.edit(at, urgency=how["urgency"])
         case "drained":
-            answers = world.ask("drain" if how["drained"] else "resume")
+            answers = world.ask("stop-starts" if how["drained"] else "resume")
         case _:
             answers = world.ask(what, id=at, **{key: value for key, value in how.items() if key != "back"})
     world.settle()

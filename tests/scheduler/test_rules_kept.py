@@ -187,7 +187,7 @@ def test_it_is_idle_when_all_that_is_left_is_stopped_by_rules(world: World) -> N
 
 def test_a_limited_job_that_may_start_is_work(world: World) -> None:
     """Before the first pass has looked at it, too."""
-    world.ask("drain")
+    world.ask("stop-starts")
     world.add("limited", reason=["rate-limit:1:x"])
     world.crash()
     world.store.disk.settings["drained"] = "0"

@@ -105,6 +105,8 @@ def _events(call: Call, id_: int, *, follow: bool) -> Iterator[Event | Pause]:
         if not portion and not reader.known([id_]):
             return  # purged meanwhile
         for seq, event in portion:
+            if not call.is_wanted(seq):
+                break
             last = seq
             yield event
             if event.name in LAST_EVENTS:

@@ -63,6 +63,8 @@ def events_journal(call: Call) -> Iterator[Payload | Pause]:
     yield {"id": -1, "events": [], "seq": last}
     while True:
         now = reader().last_seq()
+        if call.until_seq is not None:
+            now = min(now, call.until_seq)
         yield from answers.of(_stretch(reader, last, now, wanted.choice))
         last = max(last, now)
         yield PAUSE
