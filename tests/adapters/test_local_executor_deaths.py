@@ -122,6 +122,18 @@ def test_a_job_whose_pid_was_never_told_is_found_by_its_environment(rig: LocalRi
     assert finished(rig, 1)[0].status is None
 
 
+@pytest.mark.parametrize("how", ["exec env -i sleep 1000", "env -i sleep 1000 & exec env -i sleep 1000"])
+def test_a_job_whose_pid_was_never_told_is_found_without_its_environment(rig: LocalRig, how: str):
+    rig.executor.start([rig.script(1, how)])
+    begin = started(rig, 1)[0]
+    until(lambda: not marked(rig, 1))
+    rig.crash_executor()
+    found = rig.connect([Attempt(1, 1, 0, 0, boot_id())])
+    assert found.running == (begin,)
+    rig.executor.stop(1, 1)
+    assert finished(rig, 1)[0].status is None
+
+
 def test_adopted_tasks_end_together(rig: LocalRig):
     rig.executor.start([rig.order(1, "sleep", "1000", tasks=2)])
     begin = started(rig, 1)[0]

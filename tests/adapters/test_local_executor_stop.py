@@ -2,7 +2,11 @@
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from jqsched.testing.contracts.executor import finished, started
 from tests.adapters.executor_case import marked, pid_in, run
@@ -48,6 +52,70 @@ def test_stop_reaches_what_is_hardly_known_any_more(rig: LocalRig):
     assert finished(rig, 1)[0].status == 0
     assert not alive(seen)
     assert not alive(pid_in(rig.spool / "late"))
+
+
+@pytest.mark.parametrize(
+    "daemon",
+    [
+        "(setsid env -i sleep 1000 & echo $! > pid)",
+        "env -i setsid sh -c 'sleep 1000 & echo $! > pid'",
+        "env -i setsid sh -c 'exec 0<&- 1>&- 2>&-; (setsid sleep 1000 & echo $! > pid) &'",
+    ],
+)
+def test_stop_reaches_what_was_never_seen_and_left_session_parent_and_environment(rig: LocalRig, daemon: str):
+    """And what another attempt left behind in the same way is left alone."""
+    rig.executor.start(
+        [rig.script(1, f"{daemon}; sleep 1000"), rig.script(2, "env -i setsid sleep 1000 & echo $! > other")]
+    )
+    pid, other = pid_in(rig.spool / "pid"), pid_in(rig.spool / "other")
+    finished(rig, 2)
+    rig.executor.stop(1, 1)
+    finished(rig, 1)
+    assert not alive(pid)
+    assert alive(other)
+
+
+MARKS = """
+import os, resource, sys
+from jqsched.adapters.executor.mark import Marker
+spool, other = (os.open(path, os.O_RDONLY) for path in sys.argv[1:3])
+if sys.argv[3]:
+    resource.setrlimit(10, (0, int(sys.argv[3])))
+def child(marker):
+    pid = os.posix_spawn("/bin/sleep", ["sleep", "1000"], {})
+    try:
+        return marker.look(pid)
+    finally:
+        os.kill(pid, 9)
+outer = Marker(spool)
+outer.put((7, 3), ranked=True)
+print(child(outer))
+for folder in (spool, other):  # schedulers that this job runs, the second one in the first one
+    inner = Marker(folder)
+    inner.clear()
+    print(outer.look(os.getpid()))
+inner.put((2**60, 1), ranked=False)  # does not fit
+print(child(inner))
+inner.put((7, 4), ranked=False)
+print(child(inner), child(outer), outer.look(1))
+"""
+
+
+@pytest.mark.parametrize(
+    ("lowered", "printed"),
+    [
+        ("", ["((7, 3), True)", "None", "None", "None", "((7, 4), False) None None"]),
+        ("1024", ["None", "None", "None", "None", "None None None"]),
+    ],
+)
+def test_marks_of_a_scheduler_within_a_job_are_its_own(tmp_path: Path, lowered: str, printed: list[str]):
+    """And where somebody else has lowered the limit there are none."""
+    other = tmp_path / "other"
+    other.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", MARKS, tmp_path, other, lowered], stdout=subprocess.PIPE, text=True, check=True
+    )
+    assert done.stdout.splitlines() == printed
 
 
 def test_a_signal_goes_to_the_group(rig: LocalRig):

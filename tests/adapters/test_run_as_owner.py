@@ -19,6 +19,7 @@ import pytest
 from attrs import evolve
 
 from jqsched.adapters.executor import become, procfs
+from jqsched.adapters.executor.mark import Marker
 from jqsched.adapters.executor.run import Snapshot
 from jqsched.adapters.executor.wire import boot_id, open_spool
 from jqsched.adapters.spool import FileSpool, Known, SpoolRefused
@@ -385,7 +386,7 @@ def test_marks_that_another_user_forges_are_not_believed(rig: LocalRig):
     spool_fd = open_spool(str(rig.spool))
     try:
         until(lambda: procfs.mark(forged.pid) is not None)
-        snapshot = Snapshot(spool_fd, str(rig.spool))
+        snapshot = Snapshot(spool_fd, str(rig.spool), Marker(spool_fd))
         assert snapshot.mains((1, 1), 0, 0, None) == snapshot.mains((1, 1), 0, 0, OTHER) == []
         assert [process.pid for process in snapshot.mains((1, 1), 0, 0, NOBODY)] == [forged.pid]
     finally:
@@ -404,7 +405,7 @@ def test_a_path_that_another_user_says_is_not_followed(rig: LocalRig):
         for userid, followed in ((0, True), (NOBODY, False)):
             process = subprocess.Popen(["sleep", "1000"], env=env, user=userid, cwd="/", start_new_session=True)
             until(lambda process=process: procfs.mark(process.pid) is not None)
-            found = Snapshot(spool_fd, str(rig.spool)).mains((1, 1), 0, 0, userid)
+            found = Snapshot(spool_fd, str(rig.spool), Marker(spool_fd)).mains((1, 1), 0, 0, userid)
             process.kill()
             process.wait()
             assert bool(found) == followed
@@ -444,7 +445,7 @@ def test_until_it_is_what_it_is_to_be_its_user_cannot_look_into_the_child_and_no
 
     pid, fd = become.fork_as(NOBODY, begin, lambda failure: (7, str(failure)), ())
     try:
-        until(lambda: procfs._real_userid(pid) == NOBODY)
+        until(lambda: procfs.real_userid(pid) == NOBODY)
         for file in ("environ", "mem", "fd", "maps"):
             looked = subprocess.run(
                 ["/bin/ls" if file == "fd" else "/bin/cat", f"/proc/{pid}/{file}"],

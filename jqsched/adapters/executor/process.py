@@ -14,10 +14,11 @@ import signal
 import traceback
 from collections.abc import Callable
 
-from jqsched.adapters.executor import procfs
 from jqsched.adapters.executor.host import accept, child_signal_fd, complain, listen
+from jqsched.adapters.executor.mark import Marker
+from jqsched.adapters.executor.members import Members
 from jqsched.adapters.executor.record import Ended, Record
-from jqsched.adapters.executor.run import Run, Snapshot, now_us
+from jqsched.adapters.executor.run import Run, now_us
 from jqsched.adapters.executor.spawn import Launcher, NotNow, Order, StartFailed
 from jqsched.adapters.executor.wire import READY, SOCKET, VERSION, Key, Link, Message, boot_id, open_spool
 
@@ -34,7 +35,9 @@ class Executor:
     def __init__(self, spool: str) -> None:
         self.spool_fd = open_spool(spool)
         self._record = Record(self.spool_fd)
-        self._launcher = Launcher(spool, self.spool_fd)
+        marker = Marker(self.spool_fd)
+        marker.clear()
+        self._launcher = Launcher(spool, self.spool_fd, marker)
         self._boot_id = boot_id()
         self._link: Link | None = None
         self._begun = False  # a scheduler said hello, so orders may have come
@@ -45,13 +48,13 @@ class Executor:
         self._running: dict[Key, Run] = {}
         self._finished: dict[Key, Ended] = {(ended[0], ended[1]): ended for ended in self._record.load()}
         self._children: dict[int, Run] = {}  # by the pid of an unreaped main process
+        self._members = Members(self.spool_fd, spool, marker, self._children.keys())
         self._pidfds: dict[int, tuple[int, Run]] = {}  # of adopted main processes, with their pid
         self._cores_used = 0
         self._retry_us = self._retry_delay_us = 0
         self._wake_us = 0  # not later than the first `Run.wake_us`; 0: never
         self._news: list[Message | Run] = []  # in the order in which it happened; a Run: it started
         self._news_since_us = 0
-        self._snapshot: Snapshot | None = None
         self._epoll = select.epoll()
         self._child_fd = child_signal_fd()
         self._listener = listen(self.spool_fd)
@@ -67,7 +70,7 @@ class Executor:
         while not self._over():
             for fd, mask in self._epoll.poll(self._timeout_s()):
                 self._handle(fd, mask)
-            self._snapshot = None
+            self._members.look_anew()
             if self._wake_us:
                 self._tend_all(now_us())
             if self._waiting:
@@ -222,9 +225,7 @@ class Executor:
         """Look for an attempt whose executor died, and watch over it from now on."""
         if boot not in ("", self._boot_id):
             return False
-        if self._snapshot is None:
-            self._snapshot = Snapshot(self.spool_fd, self._launcher.spool)
-        watched = self._snapshot.watch(key, pid, start_ticks, userid)
+        watched = self._members.snapshot.watch(key, pid, start_ticks, userid)
         if not watched:
             return False
         run = Run.of_adopted(key, cores, list(watched.values()))
@@ -259,9 +260,7 @@ class Executor:
 
     def _signal(self, id_: int, attempt: int, signum: int) -> None:
         if run := self._running.get((id_, attempt)):
-            self._signal_groups(run, signum)
-            if run.adopted:
-                procfs.send((p for p in self._members(run) if p.pgrp in run.mains), signum)
+            self._members.signal_main(run, signum)
 
     def _relimit(self, id_: int, attempt: int, limit_us: int | None) -> None:
         if run := self._running.get((id_, attempt)):
@@ -396,40 +395,21 @@ class Executor:
         now = now_us()
         run.stopping, run.kill_us, run.pause_us = True, now + grace_us, _PAUSE_US
         if grace_us:
-            self._signal_all(run, signal.SIGTERM)
+            self._members.signal_all(run, signal.SIGTERM)
         run.wake_us = run.kill_us
         self._wake_by(run.wake_us)
 
     def _go_on_stopping(self, run: Run, now: int) -> None:
-        left = self._members(run)
+        left = self._members.of(run)
         if not run.mains and not left:
             self._finish(run)
             return
         run.wake_us = now + run.pause_us
         run.pause_us = min(run.pause_us * 2, _PAUSE_MOST_US)
         if now >= run.kill_us:
-            self._signal_all(run, signal.SIGKILL)
+            self._members.signal_all(run, signal.SIGKILL)
         else:
             run.wake_us = min(run.wake_us, run.kill_us)
-
-    def _signal_all(self, run: Run, signum: int) -> None:
-        members = self._members(run)  # first: what loses its parent by the signal may not be known by anything else
-        self._signal_groups(run, signum)
-        groups = set() if run.adopted else run.mains
-        procfs.send((process for process in members if process.pgrp not in groups), signum)
-
-    def _signal_groups(self, run: Run, signum: int) -> None:
-        """Signal whole groups at once, where nothing can slip through: those whose leader is a child of ours, which
-        keeps its number until it is reaped."""
-        if not run.adopted:
-            for pid in run.mains:
-                with contextlib.suppress(OSError):  # set-user-id: not ours to signal
-                    os.killpg(pid, signum)
-
-    def _members(self, run: Run) -> list[procfs.Process]:
-        if self._snapshot is None:
-            self._snapshot = Snapshot(self.spool_fd, self._launcher.spool)
-        return self._snapshot.members(run, set(self._children))
 
 
 def main(spool: str) -> None:

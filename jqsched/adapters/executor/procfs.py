@@ -84,10 +84,11 @@ def mark(pid: int) -> Mark | None:
     if not (id_.isdigit() and attempt.isdigit()):
         return None
     ranked = b"JQSCHED_TASK_RANK" in values
-    return Mark(values.get(b"JQSCHED_SPOOL", b""), int(id_), int(attempt), ranked, _real_userid(pid))
+    return Mark(values.get(b"JQSCHED_SPOOL", b""), int(id_), int(attempt), ranked, real_userid(pid))
 
 
-def _real_userid(pid: int) -> int:
+def real_userid(pid: int) -> int:
+    """Return the real user of a process; -1 when it is gone."""
     _, found, rest = _read(f"/proc/{pid}/status").partition(b"\nUid:")
     return int(rest.split(None, 1)[0]) if found else -1
 

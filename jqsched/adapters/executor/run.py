@@ -8,6 +8,7 @@ import os
 import time
 
 from jqsched.adapters.executor import procfs
+from jqsched.adapters.executor.mark import Marker
 from jqsched.adapters.executor.spawn import Order, StartFailed
 from jqsched.adapters.executor.wire import Key
 
@@ -81,9 +82,11 @@ class Run:
 
 
 class Snapshot:
-    """All processes of one moment, and which of them carry the marks of a job of this spool."""
+    """All processes of one moment, and which of them carry the marks of a job of this spool: in their limits, which
+    they do not lose, or in their environment."""
 
-    def __init__(self, spool_fd: int, spool: str) -> None:
+    def __init__(self, spool_fd: int, spool: str, marker: Marker) -> None:
+        self._marker = marker
         self._spool = os.fsencode(spool)
         self._here = os.fstat(spool_fd)
         self._is_spool: dict[bytes, bool] = {}
@@ -97,13 +100,19 @@ class Snapshot:
             new = procfs.newcomers(self.processes)
             for process in new:
                 self.processes[process.pid] = process
-                mark = procfs.mark(process.pid)
-                if mark and self._same(mark, self._here):
+                if mark := self._mark(process.pid):
                     self._marked.setdefault((mark.id, mark.attempt), []).append((process, mark))
             if not new:
                 break
 
-    def _same(self, mark: procfs.Mark, here: os.stat_result) -> bool:
+    def _mark(self, pid: int) -> procfs.Mark | None:
+        if found := self._marker.look(pid):
+            key, ranked = found
+            return procfs.Mark(self._spool, *key, ranked, procfs.real_userid(pid))
+        mark = procfs.mark(pid)
+        return mark if mark and self._is_here(mark) else None
+
+    def _is_here(self, mark: procfs.Mark) -> bool:
         """Say whether a mark is of this spool, whatever name that was started under; a path that another user says is
         not followed."""
         path = mark.spool
@@ -112,14 +121,14 @@ class Snapshot:
         if path not in self._is_spool:
             self._is_spool[path] = False
             with contextlib.suppress(OSError, ValueError):
-                self._is_spool[path] = os.path.samestat(os.stat(path), here)
+                self._is_spool[path] = os.path.samestat(os.stat(path), self._here)
         return self._is_spool[path]
 
     def mains(self, key: Key, pid: int, start_ticks: int, userid: int | None = None) -> list[procfs.Process]:
         """Return the main processes of an attempt whose executor died; none: it is gone.
 
         A main process leads its session. The recorded one is known by its start time, others (several tasks; a pid that
-        was never told) by their environment, if they are ours or of the user whose attempt it is: anybody can write
+        was never told) by their marks, if they are ours or of the user whose attempt it is: anybody can write
         such marks.
         """
         believed = (os.geteuid(), userid)

@@ -13,6 +13,7 @@ import stat
 from functools import partial
 
 from jqsched.adapters.executor import become, wire
+from jqsched.adapters.executor.mark import Marker
 from jqsched.adapters.executor.wire import Key
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -69,9 +70,9 @@ class StartFailed(Exception):
 class Launcher:
     """Starts orders for one spool, with the environment of the user whom they run as."""
 
-    def __init__(self, spool: str, spool_fd: int) -> None:
+    def __init__(self, spool: str, spool_fd: int, marker: Marker) -> None:
         self._base = _own_environment()
-        self.spool, self._spool_fd = spool, spool_fd
+        self.spool, self._spool_fd, self._marker = spool, spool_fd, marker
         self._complaints: dict[int, int] = {}  # by the pid of a task of another user: where it says why it failed
         self._host = os.uname().nodename
         # What this process ignores, itself or by inheritance (nohup), a job does not.
@@ -79,6 +80,7 @@ class Launcher:
 
     def launch(self, order: Order, pids: list[int]) -> None:
         """Start all tasks of the order and append their pids. Raises NotNow when none was, StartFailed at any."""
+        self._marker.put(order.key, ranked=order.tasks > 1)
         try:
             self._launch(order, pids)
         except StartFailed as failure:
