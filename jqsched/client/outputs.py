@@ -7,7 +7,8 @@ output goes is for him to say, and he may have put a link there to what only roo
 import os
 import stat
 
-_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_LOOK = os.O_PATH | os.O_CLOEXEC  # opens nothing: a device or a FIFO does not notice
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 
 class NotReadable(Exception):
@@ -15,14 +16,17 @@ class NotReadable(Exception):
 
 
 def open_output(path: str, userid: int) -> int:
-    """Open the output file of a job of this user: a descriptor. Raises: NotReadable; OSError, as ENOENT and ENXIO."""
-    descriptor = os.open(path, _FLAGS)
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode):
-        why = "is no regular file: its content is wherever it went"
-    elif os.geteuid() == 0 and userid not in (0, found.st_uid):
-        why = f"belongs to user {found.st_uid}, but it is the output of a job of user {userid}"
-    else:
-        return descriptor
-    os.close(descriptor)
-    raise NotReadable(f"{path}: {why}")
+    """Open the output file of a job of this user: a descriptor. Raises: NotReadable; OSError, as ENOENT."""
+    of_another = os.geteuid() == 0 and userid != 0
+    seen = os.open(path, _LOOK | (os.O_NOFOLLOW if of_another else 0))
+    try:
+        found = os.fstat(seen)
+        if stat.S_ISLNK(found.st_mode):
+            raise NotReadable(f"{path}: is a symbolic link, and was none when the job wrote there")
+        if not stat.S_ISREG(found.st_mode):
+            raise NotReadable(f"{path}: is no regular file: its content is wherever it went")
+        if of_another and found.st_uid != userid:
+            raise NotReadable(f"{path}: belongs to user {found.st_uid}, but it is the output of a job of user {userid}")
+        return os.open(f"/proc/self/fd/{seen}", _READ)  # this very file, whatever has its name by now
+    finally:
+        os.close(seen)

@@ -198,8 +198,14 @@ def test_output_is_a_link(rig: LocalRig):
     (rig.spool / "target").write_text("precious")
     (rig.spool / "link").symlink_to("target")
     status, text = refused(rig, output=f"{rig.spool}/link")
-    assert (status, text) == (126 << 8, f"{rig.spool}/link: {os.strerror(errno.ELOOP)}")
+    assert (status, text) == (126 << 8, f"{rig.spool}/link: is a symbolic link, which an output file must not be")
     assert (rig.spool / "target").read_text() == "precious"
+
+
+def test_output_is_behind_a_loop_of_links(rig: LocalRig):
+    (rig.spool / "loop").symlink_to("loop")
+    text = refused(rig, output=f"{rig.spool}/loop/file")[1]
+    assert text == f"{rig.spool}/loop/file: {os.strerror(errno.ELOOP)}"
 
 
 def test_output_is_a_folder_or_in_none(rig: LocalRig):

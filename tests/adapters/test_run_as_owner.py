@@ -3,9 +3,11 @@
 What happens "meanwhile" is put between two of the adapter's own steps. The whole is tested in `tests/e2e`.
 """
 
+import ctypes
 import fcntl
 import logging
 import os
+import resource
 import shutil
 import signal
 import stat
@@ -18,9 +20,9 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from jqsched.adapters.executor import become, procfs
+from jqsched.adapters.executor import attributes, become, procfs
 from jqsched.adapters.executor.mark import Marker
-from jqsched.adapters.executor.run import Snapshot
+from jqsched.adapters.executor.run import Run, Snapshot
 from jqsched.adapters.executor.wire import boot_id, open_spool
 from jqsched.adapters.spool import FileSpool, Known, SpoolRefused
 from jqsched.adapters.spool import folder as folders
@@ -32,6 +34,8 @@ from tests.ports.executor_contract import LocalRig, until
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become other users")
 GOOD = '{"name": "job", "command": ["true"]}'
 NOBODY, OTHER = 65534, 1  # 1: daemon
+LIBC = ctypes.CDLL(None, use_errno=True)
+ADD_KEY = {"x86_64": 248, "aarch64": 217}.get(os.uname().machine, -1)
 
 
 class Clock:
@@ -378,7 +382,7 @@ def test_it_is_adopted_and_stopped_by_the_next_executor(rig: LocalRig):
 
 
 def test_marks_that_another_user_forges_are_not_believed(rig: LocalRig):
-    """Else his process would pass for a job of somebody else that has ended, and that would be over only with it."""
+    """Else a job of another user would be over only with that process, and hold its slot until then."""
     env = {"JQSCHED_JOB_ID": "1", "JQSCHED_ATTEMPT": "1", "JQSCHED_SPOOL": str(rig.spool), "PATH": os.environ["PATH"]}
     forged = subprocess.Popen(
         ["sleep", "1000"], env=env, user=NOBODY, group=NOBODY, extra_groups=[], cwd="/", start_new_session=True
@@ -389,6 +393,8 @@ def test_marks_that_another_user_forges_are_not_believed(rig: LocalRig):
         snapshot = Snapshot(spool_fd, str(rig.spool), Marker(spool_fd))
         assert snapshot.mains((1, 1), 0, 0, None) == snapshot.mains((1, 1), 0, 0, OTHER) == []
         assert [process.pid for process in snapshot.mains((1, 1), 0, 0, NOBODY)] == [forged.pid]
+        for userid, members in ((None, []), (OTHER, []), (NOBODY, [forged.pid])):
+            assert [process.pid for process in snapshot.members(Run((1, 1), 1, 0, userid), set())] == members
     finally:
         os.close(spool_fd)
         forged.kill()
@@ -433,6 +439,88 @@ def test_whoever_could_go_back_does_not_begin(monkeypatch: pytest.MonkeyPatch):
     found = status(setuid=lambda _: None)
     assert found is not None
     assert "would still be root" in found[1]
+
+
+def _status_line(name: str) -> str:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(line.split(":\t", 1)[1] for line in lines if line.startswith(f"{name}:"))
+
+
+def _call(number: int, *arguments: object) -> int:
+    return int(LIBC.syscall(number, *arguments))
+
+
+def _add_key() -> None:
+    assert _call(attributes._KEYCTL, attributes._KEYCTL_JOIN_SESSION_KEYRING, b"of-root") > 0
+    assert LIBC.syscall(ADD_KEY, b"user", b"jqsched-test", b"secret", 6, -3) > 0
+
+
+# What root's scheduler may have of its own: how it is set, how it is read, and what a job of another user has.
+OF_ROOT: dict[str, tuple[Callable[[], object], Callable[[], object], object]] = {
+    "nice": (
+        lambda: os.setpriority(os.PRIO_PROCESS, 0, -5),
+        lambda: os.getpriority(os.PRIO_PROCESS, 0),
+        0,
+    ),
+    "oom_score_adj": (
+        lambda: Path("/proc/self/oom_score_adj").write_text("300"),
+        lambda: Path("/proc/self/oom_score_adj").read_text(),
+        "0\n",
+    ),
+    "scheduling": (
+        lambda: os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(3)),
+        lambda: (os.sched_getscheduler(0), os.sched_getparam(0).sched_priority),
+        (os.SCHED_OTHER, 0),
+    ),
+    "ionice": (
+        lambda: _call(attributes._IOPRIO_SET, 1, 0, 1 << 13 | 2),
+        lambda: _call(attributes._IOPRIO_SET + 1, 1, 0) >> 13 in (0, 2),  # none, or "best effort" as it follows nice
+        True,
+    ),
+    "securebits": (lambda: LIBC.prctl(28, 0b10000, 0, 0, 0), lambda: LIBC.prctl(27, 0, 0, 0, 0), 0),
+    "capabilities": (
+        lambda: LIBC.prctl(28, 0b100, 0, 0, 0),  # SECBIT_NO_SETUID_FIXUP: the change of user drops none
+        lambda: [_status_line(name) for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")],
+        ["0" * 16] * 4,
+    ),
+    "session keyring": (_add_key, lambda: _call(attributes._KEYCTL, 10, -3, b"user", b"jqsched-test", 0), -1),
+    "signals": (
+        lambda: (signal.signal(signal.SIGHUP, signal.SIG_IGN), signal.pthread_sigmask(signal.SIG_BLOCK, {1, 2})),
+        lambda: (int(_status_line("SigIgn"), 16) & 1, _status_line("SigBlk")),
+        (0, "0" * 16),
+    ),
+    "umask": (lambda: os.umask(0o777), lambda: os.umask(0), 0o022),
+    "resource limits, which stay": (
+        lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (100, 200)),
+        lambda: resource.getrlimit(resource.RLIMIT_NOFILE),
+        (100, 200),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OF_ROOT)
+def test_a_job_of_another_user_inherits_what_is_written_down(name: str, monkeypatch: pytest.MonkeyPatch):
+    """Seen to fail for each of these when it is not reset."""
+    spoil, read, wanted = OF_ROOT[name]
+    listening, speaking = os.pipe()
+    monkeypatch.setattr(become.os, "setsid", spoil)  # the first thing that the child does
+    pid, fd = become.fork_as(
+        NOBODY, lambda _: os.write(speaking, repr(read()).encode()), lambda failure: (7, str(failure)), (signal.SIGHUP,)
+    )
+    os.close(speaking)
+    os.waitpid(pid, 0)
+    with open(listening, encoding="ascii") as told:
+        assert (told.read(), become.complaint(fd)) == (repr(wanted), None)
+
+
+@pytest.mark.parametrize("name", ["oom_score_adj", "nice"])
+def test_what_a_container_does_not_let_us_reset_stays_where_it_is_no_advantage(name: str):
+    def refuse() -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    attributes._to_default(name, lambda: 7, refuse)
+    with pytest.raises(PermissionError, match=name):
+        attributes._to_default(name, lambda: -7, refuse)
 
 
 def test_until_it_is_what_it_is_to_be_its_user_cannot_look_into_the_child_and_nobody_waits_for_it():

@@ -6,7 +6,7 @@ import pwd
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -159,7 +159,7 @@ def test_output_is_opened_with_the_users_rights(daemon: Daemon, link: str, key: 
 
 @pytest.mark.parametrize("key", ["output", "error"])
 def test_what_its_user_put_in_its_outputs_place_is_not_shown(daemon: Daemon, key: str) -> None:
-    """A link to what only root may read, made when the job had ended; neither by `log` nor to a script."""
+    """Made when the job had ended: a link to what only root may read, a FIFO; neither by `log` nor to a script."""
     secret = daemon.elsewhere / "secret"
     secret.write_text("of root's\n")
     secret.chmod(0o600)
@@ -169,11 +169,17 @@ def test_what_its_user_put_in_its_outputs_place_is_not_shown(daemon: Daemon, key
     daemon.wait(1)
     arguments = ("log", "1", *(["--error"] if key == "error" else []))
     assert "owned\n" in daemon.command(*arguments).stdout
-    (there / "out").unlink()
-    (there / "out").symlink_to(secret)
-    shown = daemon.command(*arguments)
-    assert (shown.returncode, shown.stdout) == (NOT_NOW, "")
-    assert f"belongs to user 0, but it is the output of a job of user {NOBODY}" in shown.stderr
+    whats: dict[str, Callable[[Path], object]] = {
+        "is a symbolic link": lambda path: path.symlink_to(secret),
+        "is no regular file": os.mkfifo,  # which `log` must not wake a writer of
+        f"belongs to user 0, but it is the output of a job of user {NOBODY}": lambda path: os.link(secret, path),
+    }
+    for told, put in whats.items():
+        (there / "out").unlink()
+        put(there / "out")
+        shown = daemon.command(*arguments)
+        assert (shown.returncode, shown.stdout) == (NOT_NOW, "")
+        assert told in shown.stderr
     with Handle(daemon.spool) as handle:
         log = [entry["context"].get("data", "") for entry in event_watch(handle, 1, "guest.output")]
     assert "of root's\n" not in log

@@ -13,6 +13,8 @@ import pwd
 import signal
 from collections.abc import Callable, Iterable
 
+from jqsched.adapters.executor import attributes
+
 _UNDER_WAY = b"."
 _TEXT_BYTES_MAX = 4000  # less than PIPE_BUF: written at once, or not at all
 
@@ -51,7 +53,8 @@ def complaint(fd: int) -> tuple[int, str] | None:
 
 
 def become(user: pwd.struct_passwd) -> None:
-    """Become this user for good, with his groups and nothing of ours. Raises OSError where that did not work."""
+    """Become this user for good, with their groups and nothing of ours. Raises OSError where that did not work."""
+    attributes.reset()
     ids, group_ids = (user.pw_uid,) * 3, (user.pw_gid,) * 3
     groups = os.getgrouplist(user.pw_name, user.pw_gid)
     os.setgroups(groups)
@@ -61,6 +64,8 @@ def become(user: pwd.struct_passwd) -> None:
         raise PermissionError(f"cannot become the user {user.pw_name}")
     if user.pw_uid and _can_go_back():
         raise PermissionError(f"user {user.pw_name} would still be root")
+    if user.pw_uid:
+        attributes.drop()
 
 
 def _can_go_back() -> bool:

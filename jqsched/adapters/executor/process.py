@@ -228,7 +228,7 @@ class Executor:
         watched = self._members.snapshot.watch(key, pid, start_ticks, userid)
         if not watched:
             return False
-        run = Run.of_adopted(key, cores, list(watched.values()))
+        run = Run.of_adopted(key, cores, userid, list(watched.values()))
         for fd, main in watched.items():
             self._pidfds[fd] = (main.pid, run)
             self._epoll.register(fd, select.EPOLLIN)

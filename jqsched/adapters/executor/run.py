@@ -26,11 +26,12 @@ class Run:
 
     __slots__ = (
         "adopted", "cores", "error", "expired", "key", "kill_us", "known", "limit_us", "mains", "pause_us", "pid",
-        "pids", "start_ticks", "start_us", "status", "stopping", "wake_us",
+        "pids", "start_ticks", "start_us", "status", "stopping", "userid", "wake_us",
     )  # fmt: skip
 
-    def __init__(self, key: Key, cores: int, start_us: int, *, adopted: bool = False) -> None:
+    def __init__(self, key: Key, cores: int, start_us: int, userid: int | None, *, adopted: bool = False) -> None:
         self.key, self.cores, self.start_us, self.adopted = key, cores, start_us, adopted
+        self.userid = userid  # None: this process's own user
         self.mains: set[int] = set()  # pids that cannot be given out again: unreaped children, or seen by pidfd
         self.pids: tuple[int, ...] = ()  # all that ever were in mains
         self.pid = self.start_ticks = 0  # of the first task
@@ -45,16 +46,16 @@ class Run:
     @classmethod
     def of_order(cls, order: Order, pids: list[int]) -> "Run":
         """Make the run of an order whose processes were just started."""
-        run = cls(order.key, order.cores, now_us())
+        run = cls(order.key, order.cores, now_us(), order.userid)
         run.mains, run.pids = set(pids), tuple(pids)
         run.pid = pids[0]
         run.limit(order.limit_us)
         return run
 
     @classmethod
-    def of_adopted(cls, key: Key, cores: int, mains: list[procfs.Process]) -> "Run":
+    def of_adopted(cls, key: Key, cores: int, userid: int | None, mains: list[procfs.Process]) -> "Run":
         """Make the run of an attempt whose executor died: it goes on, and how it ends nobody can know."""
-        run = cls(key, cores, min(main.start_ticks for main in mains) * _TICK_US, adopted=True)
+        run = cls(key, cores, min(main.start_ticks for main in mains) * _TICK_US, userid, adopted=True)
         run.pids = tuple(main.pid for main in mains)
         run.mains = set(run.pids)
         run.pid, run.start_ticks = mains[0].identity
@@ -128,18 +129,19 @@ class Snapshot:
         """Return the main processes of an attempt whose executor died; none: it is gone.
 
         A main process leads its session. The recorded one is known by its start time, others (several tasks; a pid that
-        was never told) by their marks, if they are ours or of the user whose attempt it is: anybody can write
-        such marks.
+        was never told) by their marks, as far as they are believed: anybody can write such marks.
         """
-        believed = (os.geteuid(), userid)
         recorded = self.processes.get(pid)
         found = [recorded] if recorded and recorded.start_ticks == start_ticks and recorded.alive else []
-        candidates = self._marked.get(key, ())
-        marked = [(process, mark) for process, mark in candidates if process.alive and mark.userid in believed]
+        marked = [(process, mark) for process, mark in self._believed(key, userid) if process.alive]
         leaders = [(process, mark) for process, mark in marked if process.pid == process.session]
         if found:
             return found + [process for process, mark in leaders if mark.ranked and process is not recorded]
         return [process for process, _ in leaders or marked]
+
+    def _believed(self, key: Key, userid: int | None) -> list[tuple[procfs.Process, procfs.Mark]]:
+        """Return what carries the marks of this attempt, and is ours or of the user whose attempt it is."""
+        return [(process, mark) for process, mark in self._marked.get(key, ()) if mark.userid in (os.geteuid(), userid)]
 
     def watch(self, key: Key, pid: int, start_ticks: int, userid: int | None) -> dict[int, procfs.Process]:
         """Open a pidfd of each main process that still lives."""
@@ -149,10 +151,10 @@ class Snapshot:
     def members(self, run: Run, others: set[int]) -> list[procfs.Process]:
         """Return all living processes that belong to a run. `others` are the main pids of other runs.
 
-        That is: its main processes, what was seen before, its sessions, what carries its marks, and what descends from
-        any of these. A session's number is trusted while its leader's pid cannot be given out again, and after that
-        where an orphan of ours is in it. That nobody is left counts when it was seen twice: one look may fall into the
-        moment in which a process becomes another program, and has no marks.
+        That is: its main processes, what was seen before, its sessions, what carries its marks and is its user's, and
+        what descends from any of these. A session's number is trusted while its leader's pid cannot be given out again,
+        and after that where an orphan of ours is in it. That nobody is left counts when it was seen twice: one
+        look may fall into the moment in which a process becomes another program, and has no marks.
         """
         found = self._members(run, others)
         if run.stopping and not found:
@@ -162,7 +164,7 @@ class Snapshot:
         return found
 
     def _members(self, run: Run, others: set[int]) -> list[procfs.Process]:
-        marked = {process.pid for process, _ in self._marked.get(run.key, ())}
+        marked = {process.pid for process, _ in self._believed(run.key, run.userid)}
         orphans_of = set(run.pids) - others
         own = os.getpid()
 

@@ -272,6 +272,8 @@ def _open_output(path: str, folder: int | None = None) -> int:
     except OSError as failure:
         if failure.errno in (errno.ENXIO, errno.EISDIR):  # a FIFO that nobody reads, a socket; a folder
             raise StartFailed(f"{path}: not a regular file") from failure
+        if failure.errno == errno.ELOOP and _is_link(path, folder):
+            raise StartFailed(f"{path}: is a symbolic link, which an output file must not be") from failure
         raise
     try:
         mode = os.fstat(fd).st_mode
@@ -282,3 +284,10 @@ def _open_output(path: str, folder: int | None = None) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def _is_link(path: str, folder: int | None) -> bool:
+    try:
+        return stat.S_ISLNK(os.lstat(path, dir_fd=folder).st_mode)
+    except OSError:
+        return False
