@@ -36,9 +36,7 @@ class RingDrop(Protocol):
 
 
 class FolderWatcher:
-    """Watches `root` and `root/jobs`, and `root/drop` if there is a bell for it. The bells are rung from its thread and
-    must be quick.
-    """
+    """Watches `root`, `root/jobs` and `root/drop`. The bells are rung from its thread and must be quick."""
 
     def __init__(
         self,
@@ -46,8 +44,8 @@ class FolderWatcher:
         ring_drop: RingDrop,
         ring_jobs: Callable[[int | None], None],
         ring_config: Callable[[], None],
+        ring_shared: RingDrop,
         log: logging.Logger,
-        ring_shared: RingDrop | None = None,
     ) -> None:
         self._root, self._log = root, log
         jobs = _JobsBell(ring_jobs, self._lost)
@@ -56,13 +54,12 @@ class FolderWatcher:
             if not self._is_lost and self._lost():
                 jobs.ring_all()  # it asks for a scan, and that finds out what became of the spool
 
+        # A file in `drop/` that is called like the configuration is none, and no job either.
         self._watches: list[tuple[str, int, _Bell]] = [
             (root, _DROP_MASK, _DropBell(ring_drop, ring_config, root_lost)),
             (os.path.join(root, "jobs"), _JOBS_MASK, jobs),
+            (os.path.join(root, "drop"), _DROP_MASK, _DropBell(ring_shared, lambda: None, self._lost)),
         ]
-        if ring_shared is not None:  # a file that is called like the configuration is none there, and no job either
-            shared = _DropBell(ring_shared, lambda: None, self._lost)
-            self._watches.append((os.path.join(root, "drop"), _DROP_MASK, shared))
         self._reader: _Reader | None = None
         self._watched: tuple[tuple[int, int], ...] = ()
         self._is_lost = False

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from jqsched.adapters.secure_open import check_folder, secure_open
 from jqsched.cli.failure import INSIDE, INVALID, NO_JOB, OK, Failure, printable, tell
 from jqsched.cli.place import Place, reading
 from jqsched.core.job import Draft, State, is_ours
@@ -65,6 +66,7 @@ def archive(where: Place, ids: Sequence[int], before_us: int) -> int:
 
     folder = os.path.join(where.root, "archive")
     os.makedirs(folder, mode=0o700, exist_ok=True)
+    check_folder(folder)
     written, unknown = 0, 0
     with reading(where) as reader:
         known = reader.jobs(ids) if ids else {}
@@ -87,7 +89,7 @@ def archive(where: Place, ids: Sequence[int], before_us: int) -> int:
 
 def _write_whole(path: str, text: str) -> None:
     temporary = f"{path}.tmp"
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
+    with open(secure_open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

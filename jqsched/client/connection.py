@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import count
@@ -158,12 +159,23 @@ def connect(root: str) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         _connect_to(connection, root)
+        _check_peer(connection, root)
     except OSError as error:
         connection.close()
         if error.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR):
             raise NoScheduler(errno.EHOSTDOWN, "no scheduler serves this spool", root) from None
         raise
     return connection
+
+
+def _check_peer(connection: socket.socket, root: str) -> None:
+    """Refuse a socket that another user put there: what is sent holds the environments of jobs.
+
+    Source: unix(7), SO_PEERCRED. Root may command a scheduler of whoever owns the spool.
+    """
+    _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    if uid not in (0, os.geteuid()) and not (os.geteuid() == 0 and uid == os.stat(root).st_uid):
+        raise PermissionError(errno.EPERM, f"its socket is of user {uid}: nothing was sent", f"{root}/{FILE_NAME}")
 
 
 def _connect_to(connection: socket.socket, root: str) -> None:

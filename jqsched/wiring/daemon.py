@@ -136,8 +136,8 @@ class _Daemon:
             self._ring_drop,
             self._ring_jobs,
             self._ring_config,
+            self._ring_shared,
             built.log,
-            self._ring_shared if built.config.run_as_owner else None,
         )
         self._next_scan_us = 0
         built.observers.append(self._ring_followers)

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
+from jqsched.adapters.secure_open import secure_open
 from jqsched.ports import PortError
 
 LOCK = "jqsched.lock"
@@ -31,9 +32,8 @@ class SpoolLock:
 
     def __init__(self, root: str) -> None:
         self._path = os.path.join(root, LOCK)
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
-            self._fd = os.open(self._path, flags, 0o600)
+            self._fd = secure_open(self._path, os.O_RDWR | os.O_CREAT)
         except OSError as error:
             raise PortError("open the lock", self._path, error.errno, error.strerror or str(error)) from error
         try:

@@ -238,8 +238,8 @@ def test_a_drop_in_the_shared_zone_rings(case: Case):
         lambda *_: None,
         lambda _: None,
         lambda: None,
-        logging.getLogger("test"),
         lambda name, settled: rung.append((name, settled)),
+        logging.getLogger("test"),
     )
     watcher.start()
     try:

@@ -20,11 +20,11 @@ from tests.adapters.spool_case import GOOD, Case, between
 
 def test_a_missing_spool_is_made_for_its_owner_alone(case):
     assert case.root.stat().st_mode & 0o7777 == 0o700
-    assert sorted(os.listdir(case.root)) == ["archive", "jobs", "output", "rejected"]
+    assert sorted(os.listdir(case.root)) == ["archive", "drop", "jobs", "output", "rejected"]
 
 
 @pytest.mark.parametrize(
-    ("mode", "refused"), [(0o700, False), (0o755, False), (0o1733, False), (0o777, True), (0o722, True)]
+    ("mode", "refused"), [(0o700, False), (0o755, False), (0o1733, True), (0o777, True), (0o722, True)]
 )
 def test_who_may_write_to_a_spool(tmp_path, caplog, mode, refused):
     root = tmp_path / "spool"
@@ -36,6 +36,20 @@ def test_who_may_write_to_a_spool(tmp_path, caplog, mode, refused):
     else:
         Case(root).spool.close()
     assert ("may be read by others" in caplog.text) == (mode == 0o755)
+
+
+def test_drop_is_a_zone_of_its_own_in_every_mode(case):
+    """What is copied into it with `rsync --delete` cannot take the store along; removed while all runs, it is made."""
+    assert (case.root / "drop").stat().st_mode & 0o7777 == 0o700
+    case.drop("drop/a.json")
+    case.drop("b.json")
+    assert [(taken.id, taken.name) for taken in case.intake().taken] == [(1, "b.json"), (2, "a.json")]
+    (case.root / "drop").rmdir()
+    (case.root / "archive").rmdir()
+    case.spool.check_alive()
+    case.drop("drop/c.json")
+    assert [taken.name for taken in case.intake(3).taken] == ["c.json"]
+    case.spool.check_alive()
 
 
 def test_a_link_in_place_of_jobs_is_not_followed(tmp_path):
@@ -123,7 +137,7 @@ def test_what_is_gone_is_forgotten_after_the_last_portion(case, monkeypatch):
 
     assert round_() == ["left.json"]
     assert round_() == []
-    (zone,) = case.spool._zones
+    zone, _ = case.spool._zones
     assert list(zone._left) == ["left.json"]
     (case.root / "left.json").unlink()
     assert round_() == []

@@ -31,12 +31,14 @@ class Case:
     watcher: FolderWatcher = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        (self.root / "jobs").mkdir(parents=True, exist_ok=True)
+        for name in ("jobs", "drop"):
+            (self.root / name).mkdir(parents=True, exist_ok=True)
         self.watcher = FolderWatcher(
             str(self.root),
             lambda name, settled: self.bells.put(("drop", name, settled)),
             lambda id_: self.bells.put(("job", id_)),
             lambda: self.bells.put(("config",)),
+            lambda *_: None,
             logging.getLogger("test"),
         )
 
@@ -173,6 +175,7 @@ def test_a_replaced_folder_is_watched_again(case, caplog):
     assert not case.watcher.ensure()
     assert caplog.text.count("cannot be watched") == 1
     (case.root / "jobs").mkdir(parents=True)
+    (case.root / "drop").mkdir()
     assert case.watcher.ensure()
     assert case.rung(3) == ALL
     case.write(".a").rename(case.root / "a.json")

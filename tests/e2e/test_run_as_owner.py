@@ -320,7 +320,7 @@ def test_a_spool_that_others_may_write_to_is_refused(daemon: Daemon) -> None:
     assert daemon.process is not None
     assert daemon.process.wait(30) != 0
     said = daemon.said.read_text()
-    assert "may be written to by others (mode 1733), which run_as_owner does not allow" in said
+    assert "may be written to by others (mode 1733): chmod 0700" in said
     assert "Traceback" not in said
     assert len(said.splitlines()) == 1
 

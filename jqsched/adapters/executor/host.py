@@ -14,6 +14,7 @@ import sys
 import time
 
 from jqsched.adapters.executor.wire import LOG, SOCKET, address
+from jqsched.adapters.secure_open import secure_open
 
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -60,8 +61,7 @@ def accept(listener: socket.socket) -> socket.socket | None:
 
 def complain(spool_fd: int, text: str) -> None:
     """Write to the log in the spool, which exists only if there ever was trouble."""
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     with contextlib.suppress(OSError):  # there is nowhere left to complain
-        fd = os.open(LOG, flags, 0o600, dir_fd=spool_fd)
+        fd = secure_open(LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT, dir_fd=spool_fd)
         with open(fd, "a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} executor {os.getpid()}: {text}\n")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from jqsched.adapters.executor import wire
 from jqsched.adapters.executor.wire import Link, Message
+from jqsched.adapters.secure_open import secure_open
 from jqsched.core.jobspec.values import show
 from jqsched.ports import (
     Attempt,
@@ -110,7 +111,7 @@ class LocalExecutor:
     def _lives(self, spool_fd: int) -> bool:
         """Say whether an executor holds the lock."""
         try:
-            fd = os.open(wire.LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=spool_fd)
+            fd = secure_open(wire.LOCK, os.O_RDWR | os.O_CREAT, dir_fd=spool_fd)
         except OSError as failure:
             raise _port_error("open the executor's lock", self._path(wire.LOCK), failure) from failure
         try:

@@ -10,12 +10,12 @@ import json
 import os
 
 from jqsched.adapters.executor.wire import LOCK, STATE, Key, has_fields
+from jqsched.adapters.secure_open import secure_open
 
 # A finished attempt as it goes over the wire and into the file: id, attempt, status (None: unknowable), error, pid,
 # start_ticks, expired.
 Ended = tuple[int, int, int | None, str | None, int, int, bool]
 _ENDED = b"ended\n"
-_OPEN = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class Record:
@@ -23,7 +23,7 @@ class Record:
 
     def __init__(self, directory_fd: int) -> None:
         self._directory_fd = directory_fd
-        self._lock_fd = os.open(LOCK, _OPEN, 0o600, dir_fd=directory_fd)
+        self._lock_fd = secure_open(LOCK, os.O_RDWR | os.O_CREAT, dir_fd=directory_fd)
         fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self.after_clean_end = os.pread(self._lock_fd, len(_ENDED), 0) == _ENDED
         self._stored: set[Key] = set()
@@ -31,7 +31,7 @@ class Record:
     def load(self) -> list[Ended]:
         """Return the statuses that the last executor could not hand over."""
         try:
-            fd = os.open(STATE, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self._directory_fd)
+            fd = secure_open(STATE, os.O_RDONLY, dir_fd=self._directory_fd)
         except FileNotFoundError:
             return []
         with open(fd, "rb") as file:
@@ -69,8 +69,8 @@ class Record:
 
     def _store(self, ended: list[Ended]) -> None:
         temporary = f".{STATE}.tmp"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-        with open(os.open(temporary, flags, 0o600, dir_fd=self._directory_fd), "w", encoding="ascii") as file:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        with open(secure_open(temporary, flags, dir_fd=self._directory_fd), "w", encoding="ascii") as file:
             json.dump({"finished": ended}, file)
             file.flush()
             os.fsync(file.fileno())

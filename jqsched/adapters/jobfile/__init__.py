@@ -12,7 +12,6 @@ from jqsched.adapters.jobfile.trusted import (
     Refusal,
     distrust,
     distrust_drop,
-    open_to_others,
     other_owner,
     read_trusted,
 )
@@ -29,7 +28,6 @@ __all__ = [
     "distrust",
     "distrust_drop",
     "is_named_by_file",
-    "open_to_others",
     "other_owner",
     "read_document",
     "read_job",

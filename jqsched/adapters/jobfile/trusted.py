@@ -13,16 +13,10 @@ from collections.abc import Callable
 
 from attrs import frozen
 
+from jqsched.adapters.secure_open import kind_of, open_to_others
+
 SIZE_MAX_BYTES = 1 << 20
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_KINDS = {
-    stat.S_IFLNK: "a symbolic link",
-    stat.S_IFDIR: "a directory",
-    stat.S_IFIFO: "a FIFO",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
 # what open says of a thing that it did not open, without opening it
 _REFUSED = {
     errno.ELOOP: "is a symbolic link: only regular files are read",
@@ -55,7 +49,7 @@ class Refusal:
 def distrust(found: os.stat_result, owner: int | None = None) -> str:
     """Say why a file with this stat is not read; empty when it is. `owner`: another user, whose it may be as well."""
     if not stat.S_ISREG(found.st_mode):
-        return f"is {_KINDS.get(stat.S_IFMT(found.st_mode), 'no file')}: only regular files are read"
+        return f"is {kind_of(found)}: only regular files are read"
     if found.st_uid not in (os.geteuid(), 0, owner):
         return f"is owned by user {found.st_uid}: only files of user {_and(owner)}{os.geteuid()} or root are read"
     if open_to_others(found):
@@ -121,12 +115,3 @@ def _not_opened(wrong: OSError) -> Refusal:
     if wrong.errno in _UNREADABLE:
         return Refusal(f"cannot be read: {wrong.strerror}", unreadable=True)
     raise wrong
-
-
-def open_to_others(found: os.stat_result) -> bool:
-    """Whether others may write to it. The group counts as others, except our own one with a file of ours: where each
-    user has a group of his own, umask is 002 and all his files are writable by it.
-    """
-    return bool(found.st_mode & stat.S_IWOTH) or (
-        bool(found.st_mode & stat.S_IWGRP) and (found.st_gid not in (os.getegid(), 0) or other_owner(found) is not None)
-    )

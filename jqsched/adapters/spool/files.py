@@ -9,11 +9,12 @@ import logging
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from attrs import evolve
 
-from jqsched.adapters.jobfile import distrust, distrust_drop, open_to_others, read_job, write_job
+from jqsched.adapters.jobfile import distrust, distrust_drop, read_job, write_job
+from jqsched.adapters.secure_open import open_to_others
 from jqsched.adapters.spool.drops import Drops
 from jqsched.adapters.spool.edits import Edits, Known
 from jqsched.adapters.spool.folder import Folder, escaped
@@ -23,8 +24,8 @@ from jqsched.adapters.spool.rejects import Rejects
 from jqsched.core.job import Draft
 from jqsched.ports import Clock, Edit, Harvest, PortError
 
-FOLDERS = ("jobs", "output", "rejected", "archive")
-DROP = "drop"  # where users drop files that run as their owners: nothing else is in it
+DROP = "drop"  # a drop zone in which nothing else is; with `run_as_owner` that of other users
+FOLDERS = ("jobs", "output", "rejected", "archive", DROP)
 
 
 class SpoolRefused(Exception):
@@ -49,7 +50,7 @@ class FileSpool:
     """The spool directory. All methods are the loop's, except where they say: any thread.
 
     `known` tells the name and the accepted file of a live job (None: there is no such job). With `run_as_owner`, a file
-    of another user is that user's job, and there is a second drop zone, `drop/`, for all to write to.
+    of another user is that user's job, and the second drop zone, `drop/`, is made for all to write to.
     """
 
     def __init__(
@@ -63,13 +64,13 @@ class FileSpool:
     ) -> None:
         """Open the spool and make what is missing. Raises SpoolRefused, or PortError when the disk is at fault."""
         self.root = os.path.abspath(root)
-        self._log = log
+        self._log, self._run_as_owner = log, run_as_owner
         self._folders = _open(self.root, log, run_as_owner=run_as_owner)
         top, jobs, rejected = self._folders["."], self._folders["jobs"], self._folders["rejected"]
         cwd = self._cwd = os.path.dirname(self.root)
         self._rejects = Rejects(rejected)
         self._edit_quiet = Quiet(clock)
-        zones = [top, self._folders[DROP]] if run_as_owner else [top]
+        zones = [top, self._folders[DROP]]
         trust = distrust_drop if run_as_owner else distrust
         self._zones = [Drops(zone, jobs, self._rejects, Quiet(clock), cwd, log, trust) for zone in zones]
         self._edits = Edits(jobs, self._edit_quiet, cwd, known, log)
@@ -83,9 +84,8 @@ class FileSpool:
             self.ring_shared()
 
     def ring_shared(self, name: str | None = None, settled: bool = False) -> None:
-        """The same for `drop/`, where there is one. Any thread."""
-        for zone in self._zones[1:]:
-            zone.ring(name, settled)
+        """The same for `drop/`. Any thread."""
+        self._zones[1].ring(name, settled)
 
     def own_change(self, id_: int) -> bool:
         """Whether a change of `jobs/ID.json` is our own or known, so that nobody need look. Any thread; one stat."""
@@ -193,16 +193,32 @@ class FileSpool:
     def sync(self) -> None:
         """Make renames durable: first where files went to, then where they came from. The store's thread."""
         for name in ("jobs", "rejected", DROP, "."):
-            if name in self._folders:
-                self._folders[name].sync()
+            self._folders[name].sync()
 
     @_port("looking at the spool")
     def check_alive(self) -> None:
-        """Make sure that the folders are still those that were opened. Raises PortError if they were replaced."""
-        for folder in self._folders.values():
-            found, opened = os.stat(folder.path), os.fstat(folder.fd)
-            if (found.st_dev, found.st_ino) != (opened.st_dev, opened.st_ino):
+        """Make sure that the folders are still those that were opened. Raises PortError if they were replaced.
+
+        But for two: `drop/` holds nothing of ours and is opened anew; `archive/` is made when it is wanted.
+        """
+        for name, folder in self._folders.items():
+            if name == DROP:
+                self._renew_drop(folder)
+            elif name != "archive" and not folder.is_in_place():
                 raise OSError(errno.ESTALE, "the directory was replaced by another", folder.path)
+
+    def _renew_drop(self, folder: Folder) -> None:
+        with suppress(FileNotFoundError):
+            if folder.is_in_place():
+                return
+        self._log.warning("%s was removed or replaced: opened anew", escaped(folder.path))
+        folder.open_again(self._folders["."])
+        if self._run_as_owner:
+            _open_to_all(folder, self._log)
+        try:
+            _check(folder, self._folders["."], self._log)
+        except SpoolRefused as why:  # each file in it is judged by itself: no reason to end while jobs run
+            self._log.warning("%s", why)
 
     def close(self) -> None:
         """Let go of the directories."""
@@ -222,14 +238,11 @@ def _open(root: str, log: logging.Logger, *, run_as_owner: bool) -> dict[str, Fo
     try:
         top = folders["."] = Folder(root)
         _check(top, top, log)
-        if run_as_owner:
-            _check_closed(top)
-        for name in (*FOLDERS, DROP) if run_as_owner else FOLDERS:
+        for name in FOLDERS:
             folder = folders[name] = Folder(f"{root}/{name}", top)
-            if name == DROP and folder.dirty:  # just made; else it is as its owner wants it
-                os.fchmod(folder.fd, 0o1733)
-            if name in ("jobs", "rejected", DROP):
-                _check(folder, top, log)
+            if name == DROP and run_as_owner:
+                _open_to_all(folder, log)
+            _check(folder, top, log)
     except (OSError, SpoolRefused) as wrong:
         for folder in folders.values():
             folder.close()
@@ -239,26 +252,29 @@ def _open(root: str, log: logging.Logger, *, run_as_owner: bool) -> dict[str, Fo
     return folders
 
 
+def _open_to_all(folder: Folder, log: logging.Logger) -> None:
+    """Let others drop: a folder that was just made, or made before others could. Another mode is as its owner wants."""
+    if stat.S_IMODE(os.fstat(folder.fd).st_mode) == 0o700:
+        os.fchmod(folder.fd, 0o1733)
+        if not folder.dirty:
+            log.warning("%s is now open to others (mode 1733): run_as_owner", escaped(folder.path))
+
+
 def _check(folder: Folder, top: Folder, log: logging.Logger) -> None:
-    """Refuse what others could play with. Its parent is not asked: who may write there may do anything to us anyway."""
+    """Refuse what others could play with. Its parent is not asked: who may write there may do anything to us anyway.
+
+    The top holds store, lock, sockets and configuration, so nobody else may make names in it, whatever its sticky bit
+    says; only `drop/`, where nothing is trusted by its name, may be open to others.
+    """
     found, shown = os.fstat(folder.fd), escaped(folder.path)
     mode = stat.S_IMODE(found.st_mode)
     if found.st_uid not in (os.geteuid(), 0):
         raise SpoolRefused(f"{shown} belongs to user {found.st_uid}: a spool belongs to the one who runs its scheduler")
-    is_zone = folder is top or os.path.basename(folder.path) == DROP
-    if open_to_others(found) and not (mode & stat.S_ISVTX and is_zone):
-        raise SpoolRefused(f"{shown} may be written to by others (mode {mode:04o}): chmod 0700, or 1733 to take drops")
+    is_drop = os.path.basename(folder.path) == DROP and folder is not top
+    if open_to_others(found) and not (is_drop and mode & stat.S_ISVTX):
+        way_out = "chmod 1733, or 0700" if is_drop else f"chmod 0700 (with run_as_owner: 0711, and others use {DROP}/)"
+        raise SpoolRefused(f"{shown} may be written to by others (mode {mode:04o}): {way_out}")
     if found.st_dev != os.fstat(top.fd).st_dev:
         raise SpoolRefused(f"{shown} is on another file system than the spool: files cannot be renamed into it")
     if folder is top and mode & (stat.S_IRGRP | stat.S_IROTH):
         log.warning("%s may be read by others (mode %04o), secrets too: chmod 0700", shown, mode)
-
-
-def _check_closed(top: Folder) -> None:
-    """Refuse a spool in which others could put names like those of the store, the sockets and the executor's state."""
-    found = os.fstat(top.fd)
-    if open_to_others(found):
-        raise SpoolRefused(
-            f"{escaped(top.path)} may be written to by others (mode {stat.S_IMODE(found.st_mode):04o}), which "
-            f"run_as_owner does not allow: chmod 0711, and let them drop into {DROP}/"
-        )

@@ -25,8 +25,11 @@ class Folder:
 
     def __init__(self, path: str, parent: "Folder | None" = None) -> None:
         """Open it, and make it (0700) if it is missing. Inside a parent it must not be a link."""
-        self.fd: int
         self.path, self.dirty = path, False
+        self.fd = self._open(parent)
+
+    def _open(self, parent: "Folder | None") -> int:
+        path = self.path
         at = None if parent is None else parent.fd
         name = path if parent is None else os.path.basename(path)
         with suppress(FileExistsError):
@@ -36,9 +39,20 @@ class Folder:
                 parent.dirty = True
         nofollow = 0 if parent is None else os.O_NOFOLLOW
         try:
-            self.fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | nofollow, dir_fd=at)
+            return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | nofollow, dir_fd=at)
         except OSError as wrong:
             raise OSError(wrong.errno, wrong.strerror, path) from None
+
+    def open_again(self, parent: "Folder") -> None:
+        """Open what has this name now, under the same descriptor; make it if it is missing."""
+        new = self._open(parent)
+        os.dup2(new, self.fd, inheritable=False)
+        os.close(new)
+
+    def is_in_place(self) -> bool:
+        """Whether its path still leads to it. OSError: to nothing."""
+        found, opened = os.stat(self.path), os.fstat(self.fd)
+        return (found.st_dev, found.st_ino) == (opened.st_dev, opened.st_ino)
 
     def close(self) -> None:
         """Let go of the directory."""

@@ -4,6 +4,7 @@ Rule: everything that depends on the format's version is here. A store that is n
 there must be one is refused with the way out named; never is an empty one started in its place.
 """
 
+import errno
 import os
 import shlex
 import sqlite3
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from jqsched.adapters.filesystem import remote_kind
+from jqsched.adapters.secure_open import check_file, check_folder, secure_open
 from jqsched.adapters.store import wal
 from jqsched.adapters.store.codec import COLUMNS, Damaged, checksum
 from jqsched.ports import PortError
@@ -112,7 +114,11 @@ def is_damage(error: sqlite3.Error) -> bool:
 
 
 def connect(path: str, *, read_only: bool = False) -> sqlite3.Connection:
-    """Open a database with the settings that the guarantees rest on. Transactions are begun and ended by hand."""
+    """Open a database with the settings that the guarantees rest on. Transactions are begun and ended by hand.
+
+    Raises: StoreRefused when its files may be somebody else's.
+    """
+    _check_files(path, for_reading=read_only)
     connection = _open(path, "ro" if read_only else "rwc")
     if not read_only:
         _settle(connection)
@@ -129,10 +135,34 @@ def _settle(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA synchronous=FULL")
 
 
+def _check_files(path: str, *, for_reading: bool = False) -> None:
+    """Refuse a store whose files somebody else may have put there, or may change: SQLite opens them by their names.
+
+    Who only reads may be root and look at the store of another user: whoever owns the folder may own the files.
+    """
+    folder = str(Path(path).parent)
+    try:
+        if for_reading:
+            owner = os.stat(folder).st_uid
+        else:
+            check_folder(folder)
+            owner = None
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            check_file(path + suffix, owner=owner)
+    except PermissionError as error:
+        if error.errno != errno.EPERM:
+            raise PortError("look at the store", path, error.errno, error.strerror or str(error)) from error
+        raise StoreRefused(f"{error.filename}: {error.strerror}") from error
+    except FileNotFoundError:
+        return  # no folder: said when something is made in it
+    except OSError as error:
+        raise PortError("look at the store", path, error.errno, error.strerror or str(error)) from error
+
+
 def _make_private(path: str) -> None:
     """Make the file before SQLite does, for its owner only; the files that SQLite puts beside it get the same mode."""
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.close(secure_open(path, os.O_RDWR | os.O_CREAT))
     except OSError as error:
         raise PortError("make the store", path, error.errno, error.strerror or str(error)) from error
 
@@ -149,6 +179,7 @@ def open_store(path: str, *, used_before: bool) -> sqlite3.Connection:
     kind = remote_kind(str(Path(path).parent))
     if kind is not None:
         raise StoreRefused(f"{path}: on {kind}, where SQLite's WAL cannot work: name a local folder with --store")
+    _check_files(path)
     exists = Path(path).exists() and Path(path).stat().st_size > 0
     if used_before and not exists:
         raise _missing(path, "is missing")
@@ -169,6 +200,7 @@ def check_log(path: str) -> str:
 
     Raises: StoreRefused. Nobody else may be writing.
     """
+    _check_files(path)
     found = wal.look(path)
     if found.lost:
         raise StoreRefused(log_text(path, found))
