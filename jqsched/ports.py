@@ -318,6 +318,10 @@ class Spool(Protocol):
         """Look at these job files and tell those that differ from what was last accepted or told. A missing one may
         be just being replaced and is given a moment, but not `at_start`."""
 
+    def strays(self, ids: Iterable[int]) -> list[tuple[str, str]]:
+        """None of these is a live job's id: set their files aside, but those that are just being taken or removed. (An
+        edit that came after the end, say.) Tells the name of each, and why."""
+
     def accepted(self, id_: int, text: str) -> None:
         """This text is now the file as last accepted; a reason written beside it is removed."""
 

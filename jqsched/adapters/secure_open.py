@@ -52,7 +52,7 @@ def _checked(fd: int, name: str, *, truncate: bool) -> int:
             raise _refusal(name, f"{why}: move it away")
         if truncate:
             os.ftruncate(fd, 0)
-    except BaseException:
+    except BaseException:  # nobody gets this descriptor, so nobody else would close it
         os.close(fd)
         raise
     return fd

@@ -35,6 +35,13 @@ class RingDrop(Protocol):
         """Ring."""
 
 
+class RingJobs(Protocol):
+    """Look at a job's file (None: at all); `written`: something was put there, so it may be of a job that is over."""
+
+    def __call__(self, id_: int | None, written: bool) -> None:
+        """Ring."""
+
+
 class FolderWatcher:
     """Watches `root`, `root/jobs` and `root/drop`. The bells are rung from its thread and must be quick."""
 
@@ -42,7 +49,7 @@ class FolderWatcher:
         self,
         root: str,
         ring_drop: RingDrop,
-        ring_jobs: Callable[[int | None], None],
+        ring_jobs: RingJobs,
         ring_config: Callable[[], None],
         ring_shared: RingDrop,
         log: logging.Logger,
@@ -173,19 +180,19 @@ class _DropBell(_Bell):
 
 
 class _JobsBell(_Bell):
-    def __init__(self, ring_jobs: Callable[[int | None], None], lost: Callable[[], object]) -> None:
+    def __init__(self, ring_jobs: RingJobs, lost: Callable[[], object]) -> None:
         super().__init__(lost)
         self._ring_jobs = ring_jobs
 
-    def ring(self, mask: int, name: bytes) -> bool:  # noqa: ARG002  # all that is watched for is a change
+    def ring(self, mask: int, name: bytes) -> bool:
         digits = name[:-5]
         if not digits.isdigit() or not name.endswith(b".json") or len(digits) > 19:
             return False
-        self._ring_jobs(int(digits))
+        self._ring_jobs(int(digits), bool(mask & (_MOVED_TO | _MODIFIED_AND_CLOSED)))
         return True
 
     def ring_all(self) -> None:
-        self._ring_jobs(None)
+        self._ring_jobs(None, False)
 
 
 class _Reader(threading.Thread):

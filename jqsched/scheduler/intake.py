@@ -148,7 +148,13 @@ class Intake:
         self.verify(list(islice(self.unverified, STEP)))
 
     def look_at(self, ids: Iterable[int]) -> None:
-        """See whether these job files were edited or deleted, and act on it."""
+        """See whether these job files were edited or deleted, and act on it; one of no job is set aside."""
+        ids = list(ids)
+        strays = self._spool.strays(id_ for id_ in ids if find(self._ledger.head, id_) is None)
+        for name, why in strays:
+            self._log(_rejected(name, why))
+        if strays:
+            self._ledger.sync_spool()
         for edit in self._spool.edits(id_ for id_ in ids if find(self._ledger.head, id_) is not None):
             self._edit(edit)
 

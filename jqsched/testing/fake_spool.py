@@ -146,6 +146,17 @@ class MemorySpool:
                     found.append(self._read_edit(id_, present))
         return found
 
+    def strays(self, ids: Iterable[int]) -> list[tuple[str, str]]:
+        """Set aside those of these job files that no job is known for."""
+        said: list[tuple[str, str]] = []
+        for id_ in ids:
+            text = self.files.jobs.get(id_)
+            if text is not None and id_ not in self._seen:
+                del self.files.jobs[id_]
+                self._set_aside(f"{id_}.json", text, "no job's file")
+                said.append((f"{id_}.json", "no job's file"))
+        return said
+
     def _read_edit(self, id_: int, text: str) -> Edit:
         draft = self.parse(text)
         return Edit(id_, errors=draft) if isinstance(draft, str) else Edit(id_, draft, text)

@@ -263,6 +263,10 @@ class Arrivals:
         """Nobody edits."""
         return []
 
+    def strays(self, ids: Iterable[int]) -> list[tuple[str, str]]:  # noqa: ARG002  # as `write`
+        """Nobody edits."""
+        return []
+
     def accepted(self, id_: int, text: str) -> None:
         """There are no files."""
 

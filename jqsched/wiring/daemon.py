@@ -155,10 +155,10 @@ class _Daemon:
     def _more_drops(self) -> None:
         self._scheduler.intake.more = True
 
-    def _ring_jobs(self, id_: int | None) -> None:
+    def _ring_jobs(self, id_: int | None, written: bool) -> None:
         if id_ is None:
             self._scheduler.post(self._scan_soon)
-        elif not self._built.spool.own_change(id_):
+        elif not self._built.spool.own_change(id_) or (written and self._built.spool.is_stray(id_)):
             self._scheduler.post(lambda: self._edited.add(id_))
 
     def _scan_soon(self) -> None:
@@ -311,7 +311,7 @@ class _Daemon:
             "cores": limits.cores,
             "running": self._scheduler.ledger.visible.get().busy,
             "drained": self._scheduler.drained,
-            "warnings": [*self._warnings, *self._full()],
+            "warnings": [*self._warnings, *self._full(), *self._built.spool.remarks()],
         }
 
     def _full(self) -> list[str]:

@@ -236,7 +236,7 @@ def test_a_drop_in_the_shared_zone_rings(case: Case):
     watcher = FolderWatcher(
         str(case.root),
         lambda *_: None,
-        lambda _: None,
+        lambda *_: None,
         lambda: None,
         lambda name, settled: rung.append((name, settled)),
         logging.getLogger("test"),

@@ -2,12 +2,14 @@
 
 import errno
 import os
+import shutil
 import socket
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from jqsched.adapters.spool import rejects
 from jqsched.adapters.spool.folder import Folder
 from jqsched.core.jobspec import values
 from jqsched.ports import Harvest, PortError
@@ -264,12 +266,126 @@ def test_files_of_finished_jobs_are_removed_at_start(case):
     assert case.files("jobs") == ["2.json", "notes~"]
 
 
-def test_ids_that_cannot_be_new_get_the_next(case):
-    for id_ in (1, 999_999_999_999):
-        (case.root / "jobs" / f"{id_}.json").write_text(GOOD)
-    harvest = leftovers(case, next_id=5)
-    assert sorted(taken.id for taken in harvest.taken) == [5, 6]
-    assert case.files("jobs") == ["5.json", "6.json"]
+@pytest.mark.parametrize("id_", [1, 4, 999_999_999_999, 2**63 - 1, 2**63, 10**19 - 1, 10**400 // 10**180])
+def test_what_cannot_be_proved_to_be_a_drop_is_set_aside(case, id_):
+    """An editor saved it after its job was over and purged, say; a finished job does not run again so."""
+    (case.root / "jobs" / f"{id_}.json").write_text(GOOD)
+
+    def is_finished(id_: int) -> bool:
+        assert id_ < 2**63, "the store knows no such numbers"
+        return False
+
+    assert case.spool.leftovers(lambda _: False, is_finished, 5).taken == ()
+    assert (case.files("jobs"), case.files("rejected")) == ([], [f"{id_}.json", f"{id_}.json.reason"])
+    assert "is no job's file" in case.reason(f"{id_}.json")
+
+
+def test_a_drop_that_was_moved_and_not_taken_keeps_the_proof(case, monkeypatch):
+    """It was changed while it was taken, later ones were accepted, and then the scheduler died."""
+    case.drop("a.json")
+    between(monkeypatch, "move", lambda: case.drop("a.json", '{"command": ["changed"]}'))
+    assert case.intake().taken == ()
+    case.restart()
+    found = leftovers(case, next_id=9)
+    assert [(taken.id, taken.draft.spec.command) for taken in found.taken] == (
+        [(9, ("changed",))] if takes_labels(case.root) else []
+    )
+
+
+def test_a_copy_of_such_a_drop_has_no_proof(case, monkeypatch):
+    case.drop("a.json")
+    between(monkeypatch, "move", lambda: case.drop("a.json", '{"command": ["changed"]}'))
+    case.intake()
+    there = case.root / "jobs" / "1.json"
+    shutil.copy2(there, case.root / "jobs" / "new")  # with its attributes
+    (case.root / "jobs" / "new").rename(there)
+    case.restart()
+    assert leftovers(case, next_id=9).taken == ()
+    assert case.files("rejected") == ["1.json", "1.json.reason"]
+
+
+def test_an_edit_that_comes_after_the_end_is_set_aside_and_said(case):
+    path = case.take()
+    assert not case.spool.is_stray(1)
+    case.spool.remove([1])
+    del case.known[1]
+    assert not case.spool.is_stray(1)
+    assert case.spool.strays([1, 2]) == []
+    path.write_text(GOOD)
+    assert case.spool.is_stray(1)
+    ((name, why),) = case.spool.strays([1, 2])
+    assert (name, "is no job's file" in why) == ("1.json", True)
+    assert (case.files("jobs"), case.files("rejected")) == ([], ["1.json", "1.json.reason"])
+
+
+def test_directories_in_the_place_of_our_files_end_nothing(case):
+    case.take()
+    for name in (".new-1.reason", "1.json.reason", ".new-2", "7.json.reason", "3.json"):
+        make_folder(case.root / "jobs" / name)
+    case.spool.complain(1, "why")
+    assert (case.root / "jobs/1.json.reason").read_text() == "why\n"
+    case.spool.write(2, GOOD)
+    (case.root / "jobs/1.json").unlink()
+    make_folder(case.root / "jobs/1.json")
+    case.spool.remove([1])
+    for name in (".new-8", "9.json"):
+        make_folder(case.root / "jobs" / name)
+    case.restart()
+    assert leftovers(case, live=(2,), finished=(3,), next_id=9).taken == ()
+    assert case.files("jobs") == ["2.json"]
+    kept = [name for name in case.files("rejected") if not name.endswith(".reason.reason")]
+    assert len(kept) > 8, "each with what was in it"
+
+
+# ---- what is set aside ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("first", ["file", "folder", "reason"])
+def test_a_reason_is_written_over_nothing(case, first):
+    """A name that is cut to the same length may be that of the reason of another."""
+    short = "a" * 236 + ".json"
+    long = f"{short}.reason.json"
+    if first == "folder":
+        make_folder(case.root / long)
+    elif first == "file":
+        case.drop(long, "precious")
+        case.later()
+    case.intake()
+    case.drop(short, "[]")
+    case.later()
+    case.intake()
+    if first == "reason":
+        case.drop(long, "precious")
+        case.later()
+        case.intake()
+    names = case.files("rejected")
+    assert len(names) == 4
+    kept = [name for name in names if f"{name}.reason" in names]
+    assert len(kept) == 2
+    assert case.dropped() == []
+
+
+def test_rejected_does_not_grow_without_bound(case, monkeypatch):
+    """What is beyond stays where it was dropped, with a word; when somebody makes room it is set aside."""
+    monkeypatch.setattr(rejects, "FILES_MAX", 3)
+    for at in range(6):
+        case.drop(f"{at}.json", "[]")
+    said = case.intake().refused
+    assert [name for name, _ in said] == ["0.json", "1.json", "2.json", "3.json"]
+    assert "rejected/ holds" in said[-1][1]
+    assert (len(case.files("rejected")), case.dropped()) == (6, ["3.json", "4.json", "5.json"])
+    assert case.spool.remarks() == [
+        "rejected/ is full (10000 files or more): 3 bad file(s) stay in the drop zone: delete some"
+    ]
+    assert case.intake() == Harvest()
+    case.drop("good.json")
+    assert [taken.name for taken in case.intake().taken] == ["good.json"]
+    case.spool.refuse(1, "good.json", "refused after all")
+    assert case.dropped() == ["3.json", "4.json", "5.json", "good.json"]
+    assert case.intake() == Harvest()
+    for name in case.files("rejected"):
+        (case.root / "rejected" / name).unlink()
+    assert [name for name, _ in case.intake().refused][:3] == ["3.json", "4.json", "5.json"]
 
 
 def test_bad_leftovers_are_set_aside(case):

@@ -36,7 +36,7 @@ class Case:
         self.watcher = FolderWatcher(
             str(self.root),
             lambda name, settled: self.bells.put(("drop", name, settled)),
-            lambda id_: self.bells.put(("job", id_)),
+            lambda id_, _: self.bells.put(("job", id_)),
             lambda: self.bells.put(("config",)),
             lambda *_: None,
             logging.getLogger("test"),

@@ -83,7 +83,7 @@ def test_by_default_a_file_of_another_user_is_refused(daemon: Daemon) -> None:
     daemon.start()
     drop(daemon, "job", {"command": ["id"]}, where=".")
     assert f"is owned by user {NOBODY}" in reason(daemon, "job")
-    assert not (daemon.spool / "drop").exists()
+    assert (daemon.spool / "drop").stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.parametrize("where", ["drop", "."])

@@ -45,7 +45,7 @@ class FileRig:
 
     def change(self, id_: int, content: str | None) -> None:
         path = self._root / f"jobs/{id_}.json"
-        path.unlink()
+        path.unlink(missing_ok=True)
         if content is not None:
             self._clock.ahead_us += LONG_US
             path.write_text(content)

@@ -25,7 +25,7 @@ from jqsched.adapters.jobfile import (
 )
 from jqsched.adapters.spool.folder import Folder, escaped, is_same, signature
 from jqsched.adapters.spool.quiet import Quiet
-from jqsched.adapters.spool.rejects import Rejects
+from jqsched.adapters.spool.rejects import FILES_MAX, Rejects
 from jqsched.core.job import Draft
 from jqsched.ports import Harvest, Taken
 
@@ -72,7 +72,7 @@ class Drops:
     `_pending` are the names listed last that are still to be looked at, the next one last; `_odd` those that are no
     regular files. `_listing` is the rest of a scan, where there are very many, and `_unseen` what it has to meet if it
     is still there. `_halfway` were moved to `jobs/` and there found changed, or not found out about. `_left` stay where
-    they are until they change.
+    they are until they change, `_beyond` of them because `rejected/` is full.
     """
 
     def __init__(
@@ -96,6 +96,7 @@ class Drops:
         self._odd: set[str] = set()
         self._left: dict[str, int] = {}
         self._halfway: list[Drop] = []
+        self._beyond: set[str] = set()
 
     def ring(self, name: str | None, settled: bool) -> None:
         """Look again. With a name: its writer closed it, or (settled) it was renamed in whole. Any thread."""
@@ -177,10 +178,14 @@ class Drops:
             for gone in self._unseen:
                 self._hints.pop(gone, None)
                 self._left.pop(gone, None)
+                self._beyond.discard(gone)
                 self._quiet.forget(gone)
 
     def _is_unchanged(self, name: str) -> bool:
         """Whether this file was looked at before, and there is no reason to do it again."""
+        if name in self._beyond and not self._rejects.is_full:
+            self._beyond.discard(name)
+            self._left.pop(name, None)
         if name not in self._left and not len(self._quiet):
             return False
         try:
@@ -226,6 +231,8 @@ class Drops:
 
     def _refuse(self, drop: Drop, errors: tuple[str, ...], unreadable: bool = False) -> tuple[str, str] | None:
         self._hints.pop(drop.key, None)
+        if not unreadable and not drop.arrived and self._rejects.is_full:
+            return self._leave_beyond(drop, errors)
         if not unreadable:
             try:
                 self._rejects.set_aside(self._folder(drop), drop.entry, drop.name, errors)
@@ -241,6 +248,38 @@ class Drops:
         except FileNotFoundError:
             return None
         return escaped(drop.name), "\n".join((*errors, "left where it is until it changes"))
+
+    def _leave_beyond(self, drop: Drop, errors: tuple[str, ...]) -> tuple[str, str] | None:
+        """There is no room for it in `rejected/`: it stays where it is. The first of them is told, `status` counts."""
+        is_first = not self._beyond
+        try:
+            self._left[drop.entry] = signature(self._root.stat(drop.entry))
+        except FileNotFoundError:
+            return None
+        self._beyond.add(drop.entry)
+        full = f"left where it is, and more like it: rejected/ holds {FILES_MAX} files or more: delete some"
+        return (escaped(drop.name), "\n".join((*errors, full))) if is_first else None
+
+    def give_back(self, entry: str, name: str) -> bool:
+        """Put back a file that was refused after it was taken: there is no room in `rejected/`. False: it cannot be."""
+        try:
+            self._jobs.move(entry, self._root, name)
+            self._left[name] = signature(self._root.stat(name))
+        except FileExistsError:
+            return False
+        except FileNotFoundError:
+            return True
+        self._beyond.add(name)
+        return True
+
+    @property
+    def beyond_count(self) -> int:
+        """How many files are here only because there is no room in `rejected/`."""
+        return len(self._beyond)
+
+    def is_halfway(self, entry: str) -> bool:
+        """Whether a file in `jobs/` is one of ours that is not accepted yet."""
+        return any(drop.entry == entry for drop in self._halfway)
 
     # ---- keeping --------------------------------------------------------------------------------------------------
 
@@ -263,16 +302,20 @@ class Drops:
         try:
             found = self._jobs.stat(entry)
             if not is_same(found, content.stat):
+                self._jobs.mark(entry)
                 self._halfway.append(Drop(entry, drop.name, arrived=True))
                 self._rung = True
                 return None
             if suffix == ".toml":
+                if drop.id:  # an error may have ended it between the two files: the TOML is the one that counts
+                    self._jobs.unlink(f"{id_}.json", missing_ok=True)
                 found = self._convert(id_, text, other_owner(content.stat), label)
         except OSError as wrong:
             if wrong.errno == errno.ENOENT and not self._jobs.has(entry):
                 return None  # its owner took it away again
             if not drop.id:
-                self._halfway.append(Drop(entry, drop.name, arrived=True))
+                self._jobs.mark(entry)
+                self._halfway.append(Drop(entry, drop.name, arrived=True, id=id_))
             raise
         seen(id_, signature(found))
         return Taken(id_, drop.name, job, text, other_owner(content.stat))

@@ -13,6 +13,7 @@ from attrs import frozen
 from jqsched.adapters.jobfile import Content, Refusal, distrust, read_job
 from jqsched.adapters.spool.folder import Folder, signature
 from jqsched.adapters.spool.quiet import Quiet
+from jqsched.adapters.spool.rejects import Rejects
 from jqsched.core.job import Draft
 from jqsched.ports import Edit
 
@@ -36,9 +37,16 @@ class Edits:
     """The job files and how they looked last. `reasons` are the jobs that have a reason file beside theirs."""
 
     def __init__(
-        self, jobs: Folder, quiet: Quiet, cwd: str, known: Callable[[int], Known | None], log: logging.Logger
+        self,
+        jobs: Folder,
+        rejects: Rejects,
+        quiet: Quiet,
+        cwd: str,
+        known: Callable[[int], Known | None],
+        log: logging.Logger,
     ) -> None:
-        self._jobs, self._quiet, self._cwd, self._known, self._log = jobs, quiet, cwd, known, log
+        self._jobs, self._rejects, self._quiet, self._cwd = jobs, rejects, quiet, cwd
+        self._known, self._log = known, log
         self._signatures: dict[int, int] = {}
         self._round: list[int] = []
         self.reasons: set[int] = set()
@@ -58,6 +66,10 @@ class Edits:
             return sign == _GONE
         except OSError:
             return False
+
+    def is_stray(self, id_: int) -> bool:
+        """Whether there is a file of this id that is not known, if the job is not live. Any thread; mostly no call."""
+        return id_ not in self._signatures and self._jobs.has(f"{id_}.json")
 
     def scan(self, most: int) -> list[int]:
         """Look at up to `most` files, going on where the last call stopped: the ids of those that changed."""
@@ -130,30 +142,39 @@ class Edits:
     def write(self, id_: int, text: str, owner: int | None = None, *, over: bool = False) -> None:
         """Make a job's file. FileExistsError: there is one, unless it is to be written over."""
         new, entry = f".new-{id_}", f"{id_}.json"
-        self._jobs.write(new, text.encode(), owner)
+        self._rejects.clear(self._jobs, new)
+        self._jobs.create(new, text.encode(), owner)
         if over:
-            self._jobs.replace(new, entry)
+            self._replace(new, entry)
         else:
             self._jobs.move(new, self._jobs, entry)
         self._signatures[id_] = signature(self._jobs.stat(entry))
 
     def complain(self, id_: int, errors: str) -> None:
         """Write the reason beside the file."""
-        self._jobs.write(f".new-{id_}.reason", f"{errors}\n".encode(errors="backslashreplace"))
-        self._jobs.replace(f".new-{id_}.reason", f"{id_}.json.reason")
+        self._rejects.clear(self._jobs, f".new-{id_}.reason")
+        self._jobs.create(f".new-{id_}.reason", f"{errors}\n".encode(errors="backslashreplace"))
+        self._replace(f".new-{id_}.reason", f"{id_}.json.reason")
         self.reasons.add(id_)
+
+    def _replace(self, new: str, entry: str) -> None:
+        try:
+            self._jobs.replace(new, entry)
+        except IsADirectoryError:
+            self._rejects.clear(self._jobs, entry)
+            self._jobs.replace(new, entry)
 
     def forget_reason(self, id_: int) -> None:
         """Remove the reason beside the file, if there is one."""
         if id_ in self.reasons:
-            self._jobs.unlink(f"{id_}.json.reason", missing_ok=True)
+            self._rejects.clear(self._jobs, f"{id_}.json.reason")
             self.reasons.discard(id_)
 
     def remove(self, id_: int) -> None:
         """The job is over: remove its file, and its reason."""
         self.forget(id_)
         self.forget_reason(id_)
-        self._jobs.unlink(f"{id_}.json", missing_ok=True)
+        self._rejects.clear(self._jobs, f"{id_}.json")
 
     def forget(self, id_: int) -> None:
         """The file is no longer a job's."""

@@ -18,9 +18,9 @@ from jqsched.adapters.secure_open import open_to_others
 from jqsched.adapters.spool.drops import Drops
 from jqsched.adapters.spool.edits import Edits, Known
 from jqsched.adapters.spool.folder import Folder, escaped
-from jqsched.adapters.spool.leftovers import take_leftovers
+from jqsched.adapters.spool.leftovers import set_stray_aside, take_leftovers
 from jqsched.adapters.spool.quiet import Quiet
-from jqsched.adapters.spool.rejects import Rejects
+from jqsched.adapters.spool.rejects import FILES_MAX, Rejects
 from jqsched.core.job import Draft
 from jqsched.ports import Clock, Edit, Harvest, PortError
 
@@ -73,7 +73,7 @@ class FileSpool:
         zones = [top, self._folders[DROP]]
         trust = distrust_drop if run_as_owner else distrust
         self._zones = [Drops(zone, jobs, self._rejects, Quiet(clock), cwd, log, trust) for zone in zones]
-        self._edits = Edits(jobs, self._edit_quiet, cwd, known, log)
+        self._edits = Edits(jobs, self._rejects, self._edit_quiet, cwd, known, log)
 
     # ---- bells (any thread) ---------------------------------------------------------------------------------------
 
@@ -86,6 +86,15 @@ class FileSpool:
     def ring_shared(self, name: str | None = None, settled: bool = False) -> None:
         """The same for `drop/`. Any thread."""
         self._zones[1].ring(name, settled)
+
+    def remarks(self) -> list[str]:
+        """What somebody should see to, a line each."""
+        beyond = sum(zone.beyond_count for zone in self._zones)
+        if not beyond:
+            return []
+        return [
+            f"rejected/ is full ({FILES_MAX} files or more): {beyond} bad file(s) stay in the drop zone: delete some"
+        ]
 
     def own_change(self, id_: int) -> bool:
         """Whether a change of `jobs/ID.json` is our own or known, so that nobody need look. Any thread; one stat."""
@@ -112,17 +121,36 @@ class FileSpool:
     @_port("looking for files that a crash left")
     def leftovers(self, live: Callable[[int], bool], finished: Callable[[int], bool], next_id: int) -> Harvest:
         """At start: take the files in `jobs/` that no job is known for, and remove those of finished jobs."""
-        return take_leftovers(self._folders["jobs"], self._zones[0], self._edits, live, finished, next_id)
+        return take_leftovers(
+            self._folders["jobs"], self._zones[0], self._edits, self._rejects, live, finished, next_id, self._log
+        )
 
     @_port("setting a file aside")
     def refuse(self, id_: int, name: str, errors: str) -> None:
-        """Set a taken file aside after all."""
+        """Set a taken file aside after all; where there is no room for it, it goes back to where it was dropped."""
         self._edits.forget(id_)
         try:
+            if self._rejects.is_full and self._zones[0].give_back(f"{id_}.json", name):
+                return
             self._rejects.set_aside(self._folders["jobs"], f"{id_}.json", name, errors.splitlines())
         except FileNotFoundError:
             if self._folders["jobs"].has(f"{id_}.json"):
                 raise
+
+    def is_stray(self, id_: int) -> bool:
+        """Whether there is a `jobs/ID.json` that nobody knows, if the job is not live. Any thread; mostly no call."""
+        return self._edits.is_stray(id_)
+
+    @_port("setting a file aside")
+    def strays(self, ids: Iterable[int]) -> list[tuple[str, str]]:
+        """Set aside the files of these, of which none is a live job's id; tells the name of each, and why."""
+        jobs, said = self._folders["jobs"], list[tuple[str, str]]()
+        for id_ in ids:
+            entry = f"{id_}.json"
+            if self._edits.is_stray(id_) and not any(zone.is_halfway(entry) for zone in self._zones):
+                with suppress(FileNotFoundError):
+                    said.append((entry, set_stray_aside(jobs, self._rejects, entry)))
+        return said
 
     # ---- texts -----------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from jqsched.adapters.jobfile import Content, Distrust, Refusal, distrust, read_
 
 _RENAME_NOREPLACE = 1
 _LABEL = "user.jqsched.name"
+_MARK = "user.jqsched.dropped"
 _libc = ctypes.CDLL(None, use_errno=True)
 _renameat2: Callable[[int, bytes, int, bytes, int], int] | None = getattr(_libc, "renameat2", None)  # musl has none
 
@@ -108,6 +109,21 @@ class Folder:
             return os.fsdecode(os.getxattr(f"/proc/self/fd/{self.fd}/{name}", _LABEL, follow_symlinks=False))
         return ""
 
+    def mark(self, name: str) -> None:
+        """Note with a file that it was dropped and not yet accepted. It says which file: a copy bears it in vain."""
+        with suppress(OSError):
+            os.setxattr(f"/proc/self/fd/{self.fd}/{name}", _MARK, self._marked_as(name), follow_symlinks=False)
+
+    def is_marked(self, name: str) -> bool:
+        """Whether it was noted that this very file, under this name, was dropped."""
+        with suppress(OSError):
+            path = f"/proc/self/fd/{self.fd}/{name}"
+            return os.getxattr(path, _MARK, follow_symlinks=False) == self._marked_as(name)
+        return False
+
+    def _marked_as(self, name: str) -> bytes:
+        return f"{name} {self.stat(name).st_ino}".encode()
+
     def replace(self, name: str, new: str) -> None:
         """Rename inside this folder over whatever is there."""
         try:
@@ -117,9 +133,13 @@ class Folder:
         self.dirty = True
 
     def write(self, name: str, data: bytes, owner: int | None = None) -> None:
-        """Make a new file (0600), an owner's if one is given; one of that name that a crash left is removed first."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        """Make a file of a name that is ours (0600), an owner's if one is given; what a crash left of it is removed."""
         self.unlink(name, missing_ok=True)
+        self.create(name, data, owner)
+
+    def create(self, name: str, data: bytes, owner: int | None = None) -> None:
+        """Make a new file (0600), whole or not at all; FileExistsError when there is something of this name."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             fd = os.open(name, flags, 0o600, dir_fd=self.fd)
             try:
@@ -127,6 +147,9 @@ class Folder:
                     os.fchown(fd, owner, -1)
                 while data:
                     data = data[os.write(fd, data) :]
+            except BaseException:  # whatever it was: half a file is left to nobody
+                os.unlink(name, dir_fd=self.fd)
+                raise
             finally:
                 os.close(fd)
         except OSError as wrong:

@@ -229,6 +229,16 @@ def a_reason_lies_beside_the_file_until_it_is_accepted(rig: Rig) -> None:
     assert rig.reason(1) is None
 
 
+def a_file_of_no_job_becomes_none(rig: Rig) -> None:
+    """Somebody edited the file of a job that is over: it is set aside, and that is said once."""
+    take(rig, text())
+    rig.spool.remove([1])
+    rig.change(1, text(urgency=3))
+    assert [name for name, _ in rig.spool.strays([1, 2])] == ["1.json"]
+    assert (rig.file(1), list(rig.rejected())) == (None, ["1.json"])
+    assert rig.spool.strays([1, 2]) == []
+
+
 def what_is_over_leaves_nothing(rig: Rig) -> None:
     """File and reason go; a file that is gone already is no trouble."""
     take(rig, text(), text())
@@ -256,6 +266,7 @@ CLAUSES = [
     a_file_that_is_as_accepted_again_is_no_edit,
     what_was_changed_while_nobody_looked_is_told_at_the_start,
     a_reason_lies_beside_the_file_until_it_is_accepted,
+    a_file_of_no_job_becomes_none,
     what_is_over_leaves_nothing,
 ]
 
