@@ -10,7 +10,7 @@ from typing import Protocol
 from attrs import frozen
 
 from jqsched.core.event import Event
-from jqsched.core.job import Draft, Job, Outcome, Spec
+from jqsched.core.job import Draft, Job, Outcome, OwnName, Spec
 from jqsched.core.queue import Queue
 
 
@@ -230,7 +230,7 @@ class Store(Protocol):
         """Hand over a batch; returns its number (from 1). They become durable in order, several in one commit if they
         come fast. Does not wait."""
 
-    def outcomes(self, ids: Iterable[int], names: Iterable[str]) -> dict[int | str, Outcome]:
+    def outcomes(self, ids: Iterable[int], names: Iterable[OwnName]) -> dict[int | OwnName, Outcome]:
         """What is known of finished jobs: by id, and for each name the newest. Absent: unknown or purged."""
 
     def spec(self, id_: int) -> Draft | None:

@@ -20,7 +20,7 @@ from jqsched.cli import simulated
 from jqsched.cli.failure import INVALID, OK, USAGE, Failure, tell
 from jqsched.cli.place import Place, reading, scheduler_status
 from jqsched.core.event import Event
-from jqsched.core.job import Draft, Outcome, Spec, State
+from jqsched.core.job import Draft, Outcome, OwnName, Spec, State
 from jqsched.core.jobspec import Wrong
 from jqsched.core.json import Json
 from jqsched.core.policy import Limits, outcome_of
@@ -127,15 +127,15 @@ def _stored(reader: StoreReader) -> Stored:
 def _past(reader: StoreReader) -> Past:
     """What the store knows of finished jobs."""
 
-    def past(ids: Iterable[int], names: Iterable[str]) -> dict[int | str, Outcome]:
-        found: dict[int | str, Outcome] = {}
+    def past(ids: Iterable[int], names: Iterable[OwnName]) -> dict[int | OwnName, Outcome]:
+        found: dict[int | OwnName, Outcome] = {}
         for id_, job in reader.jobs(ids).items():
             if job.state is State.INACTIVE:
                 found[id_] = outcome_of(job)
-        for name in names:
-            for job in reader.named(name):
-                if job.state is State.INACTIVE:
-                    found[name] = outcome_of(job)  # the highest id comes last and stays
+        for own_name in names:
+            for job in reader.named(own_name[1]):
+                if job.state is State.INACTIVE and job.own_name == own_name:
+                    found[own_name] = outcome_of(job)  # the highest id comes last and stays
         return found
 
     return past

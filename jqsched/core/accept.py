@@ -21,6 +21,7 @@ from jqsched.core.job import (
     Draft,
     Job,
     Outcome,
+    OwnName,
     Scheme,
     Spec,
     State,
@@ -48,7 +49,7 @@ from jqsched.core.step import (
     satisfy,
 )
 
-Known: TypeAlias = Mapping[int | str, Outcome]
+Known: TypeAlias = Mapping[int | OwnName, Outcome]
 
 
 @frozen
@@ -58,6 +59,11 @@ class Arrival:
     id: int
     draft: Draft
     userid: int
+
+    @property
+    def own_name(self) -> OwnName:
+        """The name that others of the same user may depend on."""
+        return (self.userid, self.draft.spec.name)
 
 
 @frozen
@@ -83,9 +89,9 @@ class Accepted:
 def accept(queue: Queue, arrivals: Sequence[Arrival], known: Known, limits: Limits, now_us: int) -> Accepted:
     """Make jobs of the arrivals of one commit, in the order of their ids.
 
-    Shape:    names are looked for among these arrivals first, then among live jobs, then in `known` (what the store
-              says of finished jobs; see `policy.lookups`). A file whose dependencies can never be met, or which would
-              close a cycle with those that came before it, is refused with the reason.
+    Shape:    names are looked for among the same user's arrivals first, then among its live jobs, then in `known`
+              (what the store says of finished jobs; see `policy.lookups`). A file whose dependencies can never
+              be met, or which would close a cycle with those that came before it, is refused with the reason.
     Cost:     O(k log n), and O(what is reachable) for an arrival that somebody waits for by name.
     """
     refused = _refused_by_rule(queue, arrivals, now_us)
@@ -149,7 +155,7 @@ def _submit_context(arrival: Arrival) -> dict[str, Json]:
 def _bind_waiting(fold: Fold, arrival: Arrival) -> None:
     """Bind those who waited for a job of this name to it."""
     name = arrival.draft.spec.name
-    for id_ in waiters(fold.queue, name):
+    for id_ in waiters(fold.queue, arrival.own_name):
         job = find(fold.queue, id_)
         if job is None or id_ == arrival.id:
             continue
@@ -172,9 +178,9 @@ class _Binding:
     ) -> None:
         self.queue, self.known, self.now_us, self.plugged = queue, known, now_us, plugged
         self.arrivals = {arrival.id: arrival for arrival in arrivals}
-        self.named: dict[str, list[int]] = {}
+        self.named: dict[OwnName, list[int]] = {}
         for arrival in arrivals:
-            self.named.setdefault(arrival.draft.spec.name, []).append(arrival.id)
+            self.named.setdefault(arrival.own_name, []).append(arrival.id)
         self.is_edit = any(find(queue, arrival.id) is not None for arrival in arrivals)
         self.errors: dict[int, str] = {}
         self.bound: dict[int, list[Bound]] = {}
@@ -199,13 +205,14 @@ class _Binding:
             assert isinstance(dependency.value, int)
             return Bound(describe_begin_time(dependency.value), met=dependency.value <= self.now_us)
         if scheme is Scheme.SINGLETON:
-            return Bound("singleton", met=not any(self.elders(arrival.id, arrival.draft.spec.name)))
+            return Bound("singleton", met=not any(self.elders(arrival.id, arrival.own_name)))
         if isinstance(dependency.value, int):
             return self.bind_id(arrival.id, scheme, dependency.value)
         assert isinstance(dependency.value, str)
-        return self.bind_name(arrival.id, scheme, dependency.value, next_only=dependency.next_only)
+        wanted = (arrival.userid, dependency.value)
+        return self.bind_name(arrival.id, scheme, wanted, next_only=dependency.next_only)
 
-    def elders(self, id_: int, name: str) -> Iterator[int]:
+    def elders(self, id_: int, name: OwnName) -> Iterator[int]:
         """Unfinished jobs of that name with a lower id."""
         yield from (other for other in self.named.get(name, ()) if other < id_)
         eldest = order.first(namesakes(self.queue, name))
@@ -228,17 +235,18 @@ class _Binding:
             raise _CannotBind(f"dependency: {scheme.value}: job {wanted} {_how(scheme, outcome)}")
         return Bound(describe(scheme, wanted), wanted, met=True)
 
-    def bind_name(self, id_: int, scheme: Scheme, name: str, *, next_only: bool) -> Bound:
-        beside = [other for other in self.named.get(name, ()) if other != id_]
+    def bind_name(self, id_: int, scheme: Scheme, wanted: OwnName, *, next_only: bool) -> Bound:
+        _, name = wanted
+        beside = [other for other in self.named.get(wanted, ()) if other != id_]
         if beside:
             return Bound(describe(scheme, name, beside[-1]), beside[-1])
-        newest = order.last(order.discard(namesakes(self.queue, name), (id_,)))
+        newest = order.last(order.discard(namesakes(self.queue, wanted), (id_,)))
         if newest is not None:
             job = find(self.queue, newest[0])
             assert job is not None
             met = judge_live(scheme, job) is Verdict.SATISFIED
             return Bound(describe(scheme, name, job.id), job.id, met)
-        outcome = self.known.get(name)
+        outcome = self.known.get(wanted)
         if outcome is not None and not next_only and judge_outcome(scheme, outcome) is Verdict.SATISFIED:
             return Bound(describe(scheme, name, outcome.id), outcome.id, met=True)
         return Bound(describe(scheme, name))
@@ -275,7 +283,7 @@ class _Binding:
 
     def is_awaited(self, id_: int) -> bool:
         """Whether anyone can wait for this arrival (or, at an edit, live job): only then can it close a cycle."""
-        name = self.arrivals[id_].draft.spec.name
+        name = self.arrivals[id_].own_name
         if name in self.queue.dependents or len(self.named[name]) > 1:
             return True
         if self.is_edit and (id_ in self.queue.dependents or singleton_key(name) in self.queue.dependents):
@@ -292,13 +300,13 @@ class _Binding:
             return
         yield from antecedents(self.queue, job)
         for wait in filter(None, map(read_wait, job.waits)):
-            if isinstance(wait.target, str) and wait.target in self.named:
-                yield self.named[wait.target][0]
+            if isinstance(wait.target, str) and (job.userid, wait.target) in self.named:
+                yield self.named[job.userid, wait.target][0]
 
     def awaited_by_arrival(self, id_: int) -> Iterator[int]:
         yield from (b.antecedent for b in self.bound[id_] if b.antecedent is not None and not b.met)
         if any(bound.description == "singleton" for bound in self.bound[id_]):
-            name = self.arrivals[id_].draft.spec.name
+            name = self.arrivals[id_].own_name
             same_name = chain(self.named[name], (other for (other,) in order.ascending(namesakes(self.queue, name))))
             yield from (other for other in same_name if other < id_)
 
@@ -358,9 +366,8 @@ def update(
         gone = [old for old in was.spec.dependencies if old not in now.spec.dependencies]
         if not all(map(is_ours, (*added, *gone))):
             return Step(queue, answer=Refused("dependencies: those of plugins cannot be changed"))
-        binding = _Binding(
-            queue, [Arrival(id_, evolve(now, spec=evolve(now.spec, dependencies=added)), userid)], known, now_us
-        )
+        edited = evolve(now, spec=evolve(now.spec, dependencies=added))
+        binding = _Binding(queue, [Arrival(id_, edited, job.userid)], known, now_us)
         refusal = binding.errors or binding.cycle()
         if refusal:
             return Step(queue, answer=Refused(refusal[id_]))

@@ -13,7 +13,7 @@ from attrs import frozen
 from jqsched.core import policy
 from jqsched.core import queue as queues
 from jqsched.core.event import Event
-from jqsched.core.job import URGENCY_HOLD, Job, OnInterrupt, Outcome, Scheme, State, read_wait
+from jqsched.core.job import URGENCY_HOLD, Job, OnInterrupt, Outcome, OwnName, Scheme, State, read_wait
 from jqsched.core.json import JsonObject
 from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue, find, waiters
@@ -39,7 +39,7 @@ from jqsched.core.step import (
     waits_on,
 )
 
-Known: TypeAlias = Mapping[int | str, Outcome]
+Known: TypeAlias = Mapping[int | OwnName, Outcome]
 
 ONE_CORE: JsonObject = {"annotations": {"sched": {"resource_summary": "1 core"}}}
 TIMEOUT_NOTE = "resource allocation expired"
@@ -286,7 +286,7 @@ def outlived(queue: Queue, known: Known, limits: Limits, now_us: int) -> Step:
     fold = Fold(queue, limits, now_us)
     gone = sorted(id_ for id_ in queue.dependents if isinstance(id_, int) and find(queue, id_) is None)
     for id_ in gone:
-        settle(fold, known.get(id_) or Outcome(id_, "", success=False, ran=False))
+        settle(fold, known.get(id_) or Outcome(id_, "", 0, success=False, ran=False))
     return fold.step()
 
 

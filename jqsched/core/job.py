@@ -5,7 +5,7 @@ since the epoch (`_us`), 0 = not yet. Source: RFC 21 (states), RFC 26 (dependenc
 """
 
 from enum import Enum, IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from attrs import frozen
 
@@ -15,6 +15,7 @@ URGENCY_HOLD, URGENCY_DEFAULT, URGENCY_EXPEDITE = 0, 16, 31
 PRIORITY_MAX = 2**32 - 1
 UNSET_PRIORITY = -1
 ARROW = "→"
+OwnName: TypeAlias = tuple[int, str]  # a user and a name: names in dependencies are those of the same user's jobs
 
 
 class State(IntEnum):
@@ -223,6 +224,11 @@ class Job:
         return self.t_start_us > 0
 
     @property
+    def own_name(self) -> OwnName:
+        """The name that others of the same user may depend on."""
+        return (self.userid, self.spec.name)
+
+    @property
     def success(self) -> bool:
         """Whether the job ended well: status 0 and no fatal exception before it."""
         return self.status == 0 and not self.fatal
@@ -244,8 +250,14 @@ class Outcome:
 
     id: int
     name: str
+    userid: int
     success: bool
     ran: bool
+
+    @property
+    def own_name(self) -> OwnName:
+        """The name that others of the same user may depend on."""
+        return (self.userid, self.name)
 
 
 def output_paths(spec: Spec, id_: int, folder: str) -> tuple[str, str | None]:

@@ -16,7 +16,7 @@ from jqsched.core import admission as gatehouse
 from jqsched.core import order
 from jqsched.core.admission import Gate, GateKind, Gates, gates_of
 from jqsched.core.filters import Rule
-from jqsched.core.job import Dependency, Job, OnInterrupt, Outcome, Scheme, State, read_wait
+from jqsched.core.job import Dependency, Job, OnInterrupt, Outcome, OwnName, Scheme, State, read_wait
 from jqsched.core.order import Key
 from jqsched.core.queue import Queue, find, gates_known, holds_slot, live, namesakes
 
@@ -242,11 +242,11 @@ def judge_live(scheme: Scheme, antecedent: Job) -> Verdict:
 
 def outcome_of(job: Job) -> Outcome:
     """What others remember of a job that has just finished."""
-    return Outcome(job.id, job.spec.name, job.success, job.t_start_us > 0)
+    return Outcome(job.id, job.spec.name, job.userid, job.success, job.t_start_us > 0)
 
 
-def singleton_waits(queue: Queue, name: str, id_: int) -> bool:
-    """Whether a job of this name and a lower id is not finished yet. O(log n)."""
+def singleton_waits(queue: Queue, name: OwnName, id_: int) -> bool:
+    """Whether a job of this name and user and a lower id is not finished yet. O(log n)."""
     eldest = order.first(namesakes(queue, name))
     return eldest is not None and eldest < (id_,)
 
@@ -255,7 +255,7 @@ def antecedents(queue: Queue, job: Job) -> Iterator[int]:
     """The ids of live jobs that this one waits for."""
     for wait in filter(None, map(read_wait, job.waits)):
         if wait.scheme is Scheme.SINGLETON:
-            yield from (id_ for (id_,) in order.ascending(namesakes(queue, job.spec.name)) if id_ < job.id)
+            yield from (id_ for (id_,) in order.ascending(namesakes(queue, job.own_name)) if id_ < job.id)
         elif wait.scheme is not Scheme.BEGIN_TIME and isinstance(wait.target, int):
             yield wait.target
 
@@ -276,15 +276,15 @@ def next_timer_us(queue: Queue) -> int | None:
     return earliest[0] if earliest is not None else None
 
 
-def lookups(queue: Queue, dependencies: Iterator[Dependency]) -> tuple[set[int], set[str]]:
-    """The ids and names in dependencies of which the queue knows nothing, to be asked of the store."""
+def lookups(queue: Queue, dependencies: Iterator[tuple[int, Dependency]]) -> tuple[set[int], set[OwnName]]:
+    """The ids and names to be asked of the store, as the queue does not know them; each dependency with its user."""
     ids: set[int] = set()
-    names: set[str] = set()
-    for dependency in dependencies:
+    names: set[OwnName] = set()
+    for userid, dependency in dependencies:
         if dependency.scheme in (Scheme.BEGIN_TIME.value, Scheme.SINGLETON.value):
             continue
         if isinstance(dependency.value, int) and find(queue, dependency.value) is None:
             ids.add(dependency.value)
-        elif isinstance(dependency.value, str) and namesakes(queue, dependency.value) is None:
-            names.add(dependency.value)
+        elif isinstance(dependency.value, str) and namesakes(queue, (userid, dependency.value)) is None:
+            names.add((userid, dependency.value))
     return ids, names

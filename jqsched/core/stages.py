@@ -72,7 +72,7 @@ def invalidate(queue: Queue, id_: int, limits: Limits, now_us: int) -> Step:
     assert job is not None, "only what was submitted can be rejected"
     fold = Fold(queue, limits, now_us)
     fold.post(id_, "invalidate")
-    settle(fold, Outcome(id_, job.spec.name, success=False, ran=False))
+    settle(fold, Outcome(id_, job.spec.name, job.userid, success=False, ran=False))
     return fold.step()
 
 

@@ -238,7 +238,7 @@ def _end_all(fold: Fold, todo: list[tuple[Job, tuple[Fact, ...]]]) -> None:
     for here, last in todo:  # grows while it is walked: the doomed come behind
         if find(fold.queue, here.id) is not None and fold.post(here.id, *last) is None:
             ended_well = fold.finished and fold.finished[-1].id == here.id
-            never = Outcome(here.id, here.spec.name, success=False, ran=False)
+            never = Outcome(here.id, here.spec.name, here.userid, success=False, ran=False)
             todo += _resolve(fold, outcome_of(fold.finished[-1]) if ended_well else never)
 
 
@@ -266,8 +266,8 @@ def _resolve(fold: Fold, outcome: Outcome) -> list[tuple[Job, tuple[Fact, ...]]]
             doomed.append((job, ("invalidate",) if job.state is State.NEW else _for_now(fold, last)))
         else:
             move_on(job, [wait.description for wait, _ in verdicts])
-    eldest = order.first(as_order(fold.queue.dependents.get(singleton_key(outcome.name))))
-    if eldest is not None and not singleton_waits(fold.queue, outcome.name, eldest[0]):
+    eldest = order.first(as_order(fold.queue.dependents.get(singleton_key(outcome.own_name))))
+    if eldest is not None and not singleton_waits(fold.queue, outcome.own_name, eldest[0]):
         job = find(fold.queue, eldest[0])
         assert job is not None
         move_on(job, ["singleton"])

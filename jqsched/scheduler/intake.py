@@ -92,7 +92,7 @@ class Intake:
         """Make jobs of drafts whose files are in place; returns the refusals by id. `owners`: whose they are, but for
         the scheduler's own."""
         arrivals = [Arrival(id_, draft, owners.get(id_, self._userid)) for id_, draft, _ in drafts]
-        known = self._known(draft for _, draft, _ in drafts)
+        known = self._known((arrival.userid, arrival.draft) for arrival in arrivals)
         accepted = accept.accept(self._ledger.head, arrivals, known, self._dispatch.limits, self._clock.now_us())
         self._ledger.apply(accepted.step)
         refused = {**accepted.refused, **self.rejections()}
@@ -109,8 +109,8 @@ class Intake:
         if over:
             self._ledger.after(lambda: self._spool.remove(over))
 
-    def _known(self, drafts: Iterable[Draft]) -> Known:
-        dependencies = (dependency for draft in drafts for dependency in draft.spec.dependencies)
+    def _known(self, drafts: Iterable[tuple[int, Draft]]) -> Known:
+        dependencies = ((userid, dependency) for userid, draft in drafts for dependency in draft.spec.dependencies)
         return self._ledger.outcomes(*policy.lookups(self._ledger.head, dependencies))
 
     def submit(self, text: str) -> int | str:
@@ -185,7 +185,8 @@ class Intake:
             was = self._last_accepted(id_)  # now: another edit may have waited before this one
             if isinstance(was, str):
                 return Step(queue, answer=Refused(f"the file as last accepted is not known: {was}"))
-            known = self._known([draft])
+            job = find(queue, id_)
+            known = self._known([(job.userid, draft)] if job is not None else [])
             return accept.update(queue, id_, was, draft, known, limits, now_us, userid=self._userid)
 
         def answered(answer: Answer | None) -> None:

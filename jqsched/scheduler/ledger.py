@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from attrs import frozen
 
 from jqsched.core.event import Event
-from jqsched.core.job import Job, Outcome
+from jqsched.core.job import Job, Outcome, OwnName
 from jqsched.core.policy import outcome_of
 from jqsched.core.queue import Queue, find
 from jqsched.core.step import Step
@@ -127,15 +127,15 @@ class Ledger:
         self._acts.append(act)
         self.urgent = self.urgent or urgent
 
-    def outcomes(self, ids: set[int], names: set[str]) -> dict[int | str, Outcome]:
+    def outcomes(self, ids: set[int], names: set[OwnName]) -> dict[int | OwnName, Outcome]:
         """What is known of finished jobs, those included whose end is not durable yet."""
         known = self._store.outcomes(ids, names) if ids or names else {}
         for outcome in self._settling.values():
             if outcome.id in ids:
                 known[outcome.id] = outcome
-            newest = known.get(outcome.name)
-            if outcome.name in names and (newest is None or newest.id < outcome.id):
-                known[outcome.name] = outcome
+            newest = known.get(outcome.own_name)
+            if outcome.own_name in names and (newest is None or newest.id < outcome.id):
+                known[outcome.own_name] = outcome
         return known
 
     def is_ending(self, id_: int) -> bool:

@@ -10,7 +10,7 @@ from attrs import define, evolve, field
 
 from jqsched.core.event import Event
 from jqsched.core.filters import kept_rules
-from jqsched.core.job import Draft, Job, Outcome, State
+from jqsched.core.job import Draft, Job, Outcome, OwnName, State
 from jqsched.core.policy import outcome_of
 from jqsched.core.queue import load
 from jqsched.ports import RULES, Attempt, Batch, PortError, Store, Stored
@@ -137,12 +137,12 @@ class MemoryStore:
             self.commit()
         return number
 
-    def outcomes(self, ids: Iterable[int], names: Iterable[str]) -> dict[int | str, Outcome]:
+    def outcomes(self, ids: Iterable[int], names: Iterable[OwnName]) -> dict[int | OwnName, Outcome]:
         """What is known of finished jobs: by id, and for each name the newest."""
         finished = [job for _, job in sorted(self.disk.jobs.items()) if job.state is State.INACTIVE]
         by_id = {job.id: outcome_of(job) for job in finished}
-        by_name = {job.spec.name: outcome_of(job) for job in finished}  # the highest id comes last and stays
-        found: dict[int | str, Outcome] = {id_: by_id[id_] for id_ in ids if id_ in by_id}
+        by_name = {job.own_name: outcome_of(job) for job in finished}  # the highest id comes last and stays
+        found: dict[int | OwnName, Outcome] = {id_: by_id[id_] for id_ in ids if id_ in by_id}
         return found | {name: by_name[name] for name in names if name in by_name}
 
     def spec(self, id_: int) -> Draft | None:

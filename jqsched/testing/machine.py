@@ -21,7 +21,7 @@ from jqsched.core import queue as queues
 from jqsched.core.decide import Schedule
 from jqsched.core.event import Event
 from jqsched.core.filters import Rule, in_order
-from jqsched.core.job import Draft, Job, OnInterrupt, Outcome, State
+from jqsched.core.job import Draft, Job, OnInterrupt, Outcome, OwnName, State
 from jqsched.core.policy import Limits
 from jqsched.core.queue import EMPTY, Queue, find
 from jqsched.core.step import Changed, Fold, Step, Stop
@@ -198,10 +198,10 @@ class QueueMachine(RuleBasedStateMachine):
         self._files |= {arrival.id: arrival.draft for arrival in arrivals}
         self.take(accepted.step)
 
-    def _known(self) -> dict[int | str, Outcome]:
-        outcomes: dict[int | str, Outcome] = {}
+    def _known(self) -> dict[int | OwnName, Outcome]:
+        outcomes: dict[int | OwnName, Outcome] = {}
         for job in sorted(self.finished, key=lambda job: job.id):
-            outcomes[job.id] = outcomes[job.spec.name] = policy.outcome_of(job)
+            outcomes[job.id] = outcomes[job.own_name] = policy.outcome_of(job)
         return outcomes
 
     @precondition(_has_jobs)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from attrs import evolve
 
 from jqsched.core import explain
-from jqsched.core.job import Outcome, State
+from jqsched.core.job import Outcome, OwnName, State
 from jqsched.core.json import Json
 from jqsched.core.policy import Limits
 from jqsched.core.queue import EMPTY, live
@@ -24,7 +24,7 @@ START_US = 1_700_000_000_000_000
 USERID = 1000
 
 
-def nothing_past(ids: Iterable[int], names: Iterable[str]) -> dict[int | str, Outcome]:
+def nothing_past(ids: Iterable[int], names: Iterable[OwnName]) -> dict[int | OwnName, Outcome]:
     """No job ended before the beginning."""
     return {}
 

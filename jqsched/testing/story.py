@@ -14,7 +14,7 @@ from jqsched.core import decide, policy
 from jqsched.core import queue as queues
 from jqsched.core.accept import Arrival, accept, update
 from jqsched.core.event import Event
-from jqsched.core.job import Dependency, Draft, Job, OnInterrupt, Outcome, Reason, Spec, State
+from jqsched.core.job import Dependency, Draft, Job, OnInterrupt, Outcome, OwnName, Reason, Spec, State
 from jqsched.core.policy import Limits
 from jqsched.core.queue import EMPTY, Queue
 from jqsched.core.step import Step
@@ -79,10 +79,10 @@ class Story:
             for id_ in range(first, first + 1 + self._choose(3))
         ]
         self._files |= {arrival.id: arrival.draft for arrival in arrivals}
-        known: dict[int | str, Outcome] = {}
+        known: dict[int | OwnName, Outcome] = {}
         for job in self.finished:
             known[job.id] = policy.outcome_of(job)
-            known[job.spec.name] = policy.outcome_of(max(self._namesakes(job.spec.name), key=lambda other: other.id))
+            known[job.own_name] = policy.outcome_of(max(self._namesakes(job.spec.name), key=lambda other: other.id))
         self._take(accept(self.queue, arrivals, known, self.limits, self.now_us).step)
 
     def schedule(self) -> None:

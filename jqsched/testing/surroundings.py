@@ -11,7 +11,7 @@ from enum import IntEnum
 from attrs import frozen
 
 from jqsched.core.event import Event
-from jqsched.core.job import Draft, Job, Outcome, State
+from jqsched.core.job import Draft, Job, Outcome, OwnName, State
 from jqsched.core.queue import Queue, live
 from jqsched.ports import Batch, Clock, Edit, Harvest, PortError, Spool, Store, Stored, Taken
 from jqsched.testing.runtimes import Run
@@ -19,7 +19,7 @@ from jqsched.testing.runtimes import Run
 NEVER = -(1 << 62)
 
 Sink = Callable[[int, Sequence[Event]], None]  # the seq of the first, and the events
-Past = Callable[[Iterable[int], Iterable[str]], dict[int | str, Outcome]]
+Past = Callable[[Iterable[int], Iterable[OwnName]], dict[int | OwnName, Outcome]]
 
 
 @frozen
@@ -128,11 +128,11 @@ class Table:
         return row
 
     def outcome(self, row: int) -> Outcome | None:
-        """What others remember of a job, None while it is not finished."""
+        """What others remember of a job, but for its user; None while it is not finished."""
         end = self.ends[row]
         if end in (End.LEFT, End.REFUSED):
             return None
-        return Outcome(self.id_of(row), self.names[row], end == End.COMPLETED, self.begin_us[row] != NEVER)
+        return Outcome(self.id_of(row), self.names[row], 0, end == End.COMPLETED, self.begin_us[row] != NEVER)
 
 
 # ---- the store ----------------------------------------------------------------------------------------------------
@@ -145,7 +145,7 @@ class TableStore:
 
     def __init__(self, table: Table, stored: Stored, past: Past, sink: Sink | None) -> None:
         self._table, self._stored, self._past, self._sink = table, stored, past, sink
-        self._newest: dict[str, int] = {}
+        self._newest: dict[OwnName, int] = {}
         self._batches = self._finished = 0
         self._deliver: Callable[[int | PortError], None] = lambda _: None
 
@@ -166,15 +166,15 @@ class TableStore:
             if job.state is State.INACTIVE:
                 self._finished += 1
                 self._table.finished(job)
-                self._newest[job.spec.name] = max(job.id, self._newest.get(job.spec.name, 0))
+                self._newest[job.own_name] = max(job.id, self._newest.get(job.own_name, 0))
         self._deliver(self._batches)
         return self._batches
 
-    def outcomes(self, ids: Iterable[int], names: Iterable[str]) -> dict[int | str, Outcome]:
+    def outcomes(self, ids: Iterable[int], names: Iterable[OwnName]) -> dict[int | OwnName, Outcome]:
         """What is known of finished jobs: by id, and for each name the newest."""
         ids, names = list(ids), list(names)
         known = self._past(ids, names)
-        keys: list[tuple[int | str, int]] = [(id_, id_) for id_ in ids]
+        keys: list[tuple[int | OwnName, int]] = [(id_, id_) for id_ in ids]
         keys += [(name, self._newest[name]) for name in names if name in self._newest]
         for key, id_ in keys:
             row = self._table.row_of(id_)

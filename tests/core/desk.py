@@ -6,7 +6,7 @@ from jqsched.core import accept, decide, policy
 from jqsched.core import queue as queues
 from jqsched.core.event import Event
 from jqsched.core.filters import Rule, in_order
-from jqsched.core.job import Dependency, Draft, Job, Outcome, Spec, State
+from jqsched.core.job import Dependency, Draft, Job, Outcome, OwnName, Spec, State
 from jqsched.core.policy import Limits
 from jqsched.core.queue import EMPTY
 from jqsched.core.step import Step
@@ -62,13 +62,13 @@ class Desk:
         self.queue = queues.set_rules(self.queue, in_order(rules))
         queues.check(self.queue)
 
-    def drop(self, *files: Draft) -> list[int]:
-        """Files of one scan; returns their ids, refused or not."""
+    def drop(self, *files: Draft, userid: int = USERID) -> list[int]:
+        """Files of one scan and user; returns their ids, refused or not."""
         first = max([self.queue.last_id, *self.refused]) + 1
-        arrivals = [accept.Arrival(first + at, file, USERID) for at, file in enumerate(files)]
-        outcomes: dict[int | str, Outcome] = {}
+        arrivals = [accept.Arrival(first + at, file, userid) for at, file in enumerate(files)]
+        outcomes: dict[int | OwnName, Outcome] = {}
         for id_, job in sorted(self.finished.items()):
-            outcomes[id_] = outcomes[job.spec.name] = policy.outcome_of(job)
+            outcomes[id_] = outcomes[job.own_name] = policy.outcome_of(job)
         accepted = accept.accept(self.queue, arrivals, outcomes, self.limits, self.now_us)
         self.take(accepted.step)
         self.refused |= accepted.refused
@@ -120,7 +120,7 @@ class Desk:
         """Change a file: `pin=`, `urgency=`, a field of the spec; dependencies only if any are given."""
         was = self.files[id_]
         outcomes = {job.id: policy.outcome_of(job) for job in self.finished.values()}
-        outcomes |= {job.spec.name: policy.outcome_of(job) for job in self.finished.values()}
+        outcomes |= {job.own_name: policy.outcome_of(job) for job in self.finished.values()}
         if dependencies:
             changes["dependencies"] = dependencies
         now = Draft(was.spec, was.urgency if urgency is None else urgency, changes.pop("pin", was.pin))

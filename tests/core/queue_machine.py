@@ -23,7 +23,7 @@ from jqsched.core import accept, decide, policy
 from jqsched.core import queue as queues
 from jqsched.core.event import Event
 from jqsched.core.filters import Rule, in_order, read_rule
-from jqsched.core.job import Draft, Job, Outcome, Reason, State
+from jqsched.core.job import Draft, Job, Outcome, OwnName, Reason, State
 from jqsched.core.policy import Limits
 from jqsched.core.queue import EMPTY
 from jqsched.core.step import AlreadyStarted, Answer, Changed, Dequeued, Refused, Step, Stop, UnknownJob
@@ -263,11 +263,11 @@ class QueueMachine(RuleBasedStateMachine):
         self.files |= {arrival.id: arrival.draft for arrival in arrivals}
         self.take(accepted.step)
 
-    def known(self) -> dict[int | str, Outcome]:
+    def known(self) -> dict[int | OwnName, Outcome]:
         """What the store says of finished jobs: by id, and the newest of each name."""
         unpurged = {job.id for job in self.naive.jobs}
         outcomes = {job.id: policy.outcome_of(job) for job in self.finished if job.id in unpurged}
-        return outcomes | {outcomes[id_].name: outcomes[id_] for id_ in sorted(outcomes)}
+        return outcomes | {outcomes[id_].own_name: outcomes[id_] for id_ in sorted(outcomes)}
 
     @rule(pick=PICK, command=st.sampled_from(COMMANDS), urgency=urgencies, pin=pins)
     def command(self, pick, command, urgency, pin):

@@ -354,6 +354,57 @@ def test_two_begin_times_that_come_together(desk):
     assert desk.names(1)[-6:] == [*["dependency-remove"] * 2, "depend", "priority", "exception", "clean"]
 
 
+OTHER = USERID + 1
+
+
+def test_a_name_is_not_bound_to_a_live_job_of_another_user(desk):
+    """Neither to one that came before it, in the same scan or another, nor to one that comes while it waits."""
+    desk.drop(a_file("build"), userid=OTHER)
+    desk.drop(a_file("deploy", after("afterok", "build")))
+    assert desk.job(2).waits == ("after-success=build",)
+    desk.drop(a_file("build"), userid=OTHER)
+    assert desk.job(2).waits == ("after-success=build",)
+    desk.drop(a_file("build"))
+    assert desk.job(2).waits == ("after-success=build→4",)
+    desk.run(1)
+    desk.run(3)
+    assert desk.state(2) is State.DEPEND
+    desk.run(4)
+    assert desk.state(2) is State.SCHED
+
+
+def test_a_name_is_not_bound_to_a_finished_job_of_another_user(desk):
+    """Nor in an edit, which root may make: the names are still those of the job's user."""
+    desk.drop(a_file("build"), userid=OTHER)
+    desk.run(1)
+    desk.drop(a_file("deploy", after("afterok", "build")), a_file("edited"))
+    desk.edit(3, after("afterok", "build"))
+    assert [desk.job(id_).waits for id_ in (2, 3)] == [("after-success=build",)] * 2
+
+
+def test_a_singleton_is_one_among_its_users_jobs(desk):
+    desk.drop(a_file("s", urgency=0), userid=OTHER)
+    desk.drop(a_file("s"))
+    desk.drop(a_file("s", after("singleton")))
+    assert desk.job(3).waits == ("singleton",)
+    desk.run(2)
+    assert desk.state(3) is State.SCHED
+    desk.drop(a_file("s", after("singleton")), userid=OTHER)
+    assert desk.job(4).waits == ("singleton",)
+    desk.cancel(1)
+    assert desk.state(4) is State.SCHED
+
+
+def test_jobs_of_two_users_that_name_each_other_are_no_cycle(desk):
+    desk.drop(a_file("a", after("afterok", "b")), userid=OTHER)
+    desk.drop(a_file("b", after("afterok", "a")))
+    assert desk.refused == {}
+    desk.drop(a_file("b"), userid=OTHER)
+    desk.drop(a_file("a"))
+    assert desk.refused == {}
+    assert [desk.job(id_).waits for id_ in (1, 2)] == [("after-success=b→3",), ("after-success=a→4",)]
+
+
 def test_a_singleton_waits_for_the_older_ones_of_its_name(desk):
     """One after the other, and not for younger ones."""
     one = a_file("s", after("singleton"))

@@ -442,7 +442,7 @@ def test_who_waits_for_a_job_that_is_long_over_is_told():
     waits = ("after-finish=1", "after-success=2", "after-success=3", "after-success=10", "after-success=b")
     jobs = [Job(id_, spec, 0, State.DEPEND, waits=(wait,)) for id_, wait in enumerate(waits, 10)]
     queue = queues.load(jobs, seq=1, last_us=1, last_id=14)
-    step = decide.outlived(queue, {2: policy.Outcome(2, "b", success=True, ran=True)}, LIMITS, 10)
+    step = decide.outlived(queue, {2: policy.Outcome(2, "b", USERID, success=True, ran=True)}, LIMITS, 10)
     assert [(job.id, job.state.name) for job in step.queue.enqueued.values()] == [
         *((10, "SCHED"), (11, "SCHED")),
         *((13, "DEPEND"), (14, "DEPEND")),  # for one who is there, and one who is still to come

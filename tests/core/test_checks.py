@@ -72,7 +72,7 @@ def a_queue() -> Queue:
             "a permit for a job that is not enqueued",
         ),
         (lambda _: {"cores_used": 0}, "an index is not what the jobs say"),
-        (lambda _: {"names": pmap()}, "an index is not what the jobs say"),
+        (lambda _: {"names": queues.EMPTY.names}, "an index is not what the jobs say"),
         (lambda _: {"permitted": None, "ready": None}, "an index is not what the jobs say"),
         (
             lambda sound: {"admission": evolve(sound.admission, places=pmap({X: 1}))},
@@ -117,7 +117,7 @@ def a_full_queue() -> Queue:
         lambda _: {"ready": None},
         lambda _: {"permitted": None},
         lambda _: {"timers": None},
-        lambda here: {"names": here.names.set("a", 1)},
+        lambda here: {"names": here.names.set(9, pmap({"a": 1}))},
         lambda here: {"dependents": here.dependents.set(1, 2)},
         lambda here: {"admission": evolve(here.admission, gates=here.admission.gates.remove(5))},
         lambda here: {"admission": evolve(here.admission, places=pmap({X: 1}))},

@@ -8,7 +8,7 @@ from jqsched.core import queue as queues
 from jqsched.core.job import Job, OnInterrupt, Outcome, Spec, State
 from jqsched.core.policy import Limits
 from jqsched.core.queue import Permit
-from tests.core.desk import Desk, a_file, after
+from tests.core.desk import USERID, Desk, a_file, after
 
 AHEAD = "slots: 1 of 2 free, 1 ahead of it"
 
@@ -63,8 +63,10 @@ def test_a_permit_is_for_an_attempt():
 
 def test_what_is_remembered_of_a_job_that_is_over():
     job = Job(7, Spec(("true",), "a", "/"), 0, State.INACTIVE, status=0, t_start_us=1)
-    assert policy.outcome_of(job) == Outcome(7, "a", success=True, ran=True)
-    assert policy.outcome_of(evolve(job, fatal=True, t_start_us=0)) == Outcome(7, "a", success=False, ran=False)
+    assert policy.outcome_of(job) == Outcome(7, "a", job.userid, success=True, ran=True)
+    assert policy.outcome_of(evolve(job, fatal=True, t_start_us=0)) == Outcome(
+        7, "a", job.userid, success=False, ran=False
+    )
 
 
 def test_held_and_dependent_jobs_are_passed_over():
@@ -165,7 +167,9 @@ def test_what_the_store_must_be_asked():
     desk = Desk()
     desk.drop(a_file())
     asked = [after("afterok", 1), after("singleton"), after("begin-time", 5), after("afterok", 9), after("after", "a")]
-    assert policy.lookups(desk.queue, iter([*asked, after("afterany", "z")])) == ({9}, {"z"})
+    asked.append(after("afterany", "z"))
+    assert policy.lookups(desk.queue, ((USERID, one) for one in asked)) == ({9}, {(USERID, "z")})
+    assert policy.lookups(desk.queue, iter([(USERID + 1, after("after", "a"))])) == (set(), {(USERID + 1, "a")})
 
 
 def test_what_can_never_run_under_lower_limits():

@@ -8,7 +8,7 @@ from jqsched.core import queue as queues
 from jqsched.core.event import Event, IllegalEvent
 from jqsched.core.job import Job, State
 from jqsched.core.queue import EMPTY
-from tests.core.desk import Desk, a_file, after
+from tests.core.desk import USERID, Desk, a_file, after
 from tests.core.test_admission import limited
 
 
@@ -67,13 +67,13 @@ def test_one_id_is_kept_without_a_tree():
     """Most names have one job, and most jobs one that waits: a million trees of one would cost 170 MB."""
     desk = Desk()
     desk.drop(a_file(), a_file())
-    assert not isinstance(desk.queue.names["a"], int)
+    assert not isinstance(desk.queue.names[USERID]["a"], int)
     desk.cancel(1)
-    assert desk.queue.names["a"] == 2
+    assert desk.queue.names[USERID]["a"] == 2
     desk.cancel(2)
     assert desk.queue.names == EMPTY.names
     desk.drop(a_file("b"))
-    assert desk.queue.names["b"] == 3
+    assert desk.queue.names[USERID]["b"] == 3
 
 
 @pytest.mark.parametrize(

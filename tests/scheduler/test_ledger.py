@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from jqsched.core.event import Event
-from jqsched.core.job import Outcome
+from jqsched.core.job import Outcome, OwnName
 from jqsched.core.queue import EMPTY, Queue
 from jqsched.ports import Attempt, Batch
 from jqsched.scheduler.ledger import Ledger
@@ -19,7 +19,7 @@ class OneByOne:
         self.batches.append(batch)
         return len(self.batches)
 
-    def outcomes(self, ids: Iterable[int], names: Iterable[str]) -> dict[int | str, Outcome]:  # a port
+    def outcomes(self, ids: Iterable[int], names: Iterable[OwnName]) -> dict[int | OwnName, Outcome]:  # a port
         return {}
 
 

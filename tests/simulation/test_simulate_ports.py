@@ -120,10 +120,10 @@ def test_the_table_s_store_passes_events_on_and_remembers_how_jobs_ended():
     store.submit(author.job(3, "alloc"))
     assert heard.all == [1, 2, 3]
     assert told == list(enumerate((event.name for event in author.events), 1))
-    found = store.outcomes([1, 3, 9], ["job", "other"])
+    found = store.outcomes([1, 3, 9], [(1000, "job"), (1000, "other")])
     assert {key: (outcome.id, outcome.success, outcome.ran) for key, outcome in found.items()} == {
         1: (1, True, True),
-        "job": (2, True, True),
+        (1000, "job"): (2, True, True),
     }
     assert store.finished_count() == 2
 
@@ -140,8 +140,8 @@ def test_the_past_is_asked_and_what_ended_here_is_newer():
     table._add(0, "job", 1)
     store.start(lambda _: None)
     store.submit(author.job(1))
-    assert store.outcomes([1], ["job"]).keys() == {1, "job"}
-    assert asked == [([1], ["job"])]
+    assert store.outcomes([1], [(1000, "job")]).keys() == {1, (1000, "job")}
+    assert asked == [([1], [(1000, "job")])]
 
 
 def test_arrivals_are_taken_in_steps_and_not_before_their_time():

@@ -15,7 +15,8 @@ from pathlib import Path
 from jqsched.adapters.store import codec
 from jqsched.adapters.store.schema import check_log, damage_refused, open_store, port_errors, store_path
 from jqsched.core.filters import kept_rules
-from jqsched.core.job import Draft, Job, Outcome, State
+from jqsched.core.job import Draft, Job, Outcome, OwnName, State
+from jqsched.core.policy import outcome_of
 from jqsched.core.queue import Queue, find, load
 from jqsched.ports import RULES, Attempt, Batch, PortError, Stored
 
@@ -163,21 +164,23 @@ class SqliteStore:
 
     # -- reading on the loop's thread
 
-    def outcomes(self, ids: Iterable[int], names: Iterable[str]) -> dict[int | str, Outcome]:
+    def outcomes(self, ids: Iterable[int], names: Iterable[OwnName]) -> dict[int | OwnName, Outcome]:
         """What is known of finished jobs: by id, and for each name the newest. Committed ones only."""
-        found: dict[int | str, Outcome] = {}
+        found: dict[int | OwnName, Outcome] = {}
         with damage_refused("read the store", self.path):
             for id_ in ids:
-                self._find(found, id_, "id = ?")
+                self._find(found, id_, "id = ?", (id_,))
             for name in names:
-                self._find(found, name, "name = ?")
+                self._find(found, name, "userid = ? AND name = ?", name)
         return found
 
-    def _find(self, found: dict[int | str, Outcome], key: int | str, where: str) -> None:
+    def _find(
+        self, found: dict[int | OwnName, Outcome], key: int | OwnName, where: str, values: tuple[int | str, ...]
+    ) -> None:
         newest = f"WHERE {where} AND state = {State.INACTIVE.value} ORDER BY id DESC LIMIT 1"
-        for row in self._rows("jobs", newest, (key,)):
+        for row in self._rows("jobs", newest, values):
             job = codec.job_from_row(row)
-            found[key] = Outcome(job.id, job.spec.name, job.success, job.t_start_us > 0)
+            found[key] = outcome_of(job)
 
     def spec(self, id_: int) -> Draft | None:
         """What a job is, with the urgency and pin that it was submitted with; None when unknown."""

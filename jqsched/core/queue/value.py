@@ -23,12 +23,16 @@ from jqsched.core.copying import evolve as changed
 from jqsched.core.event import Event, IllegalEvent, advance
 from jqsched.core.filters import Rules
 from jqsched.core.idmap import IdMap
-from jqsched.core.job import Job, Scheme, State, Wait, read_wait
+from jqsched.core.job import Job, OwnName, Scheme, State, Wait, read_wait
 from jqsched.core.order import Key, Node, Order
 
 Jobs: TypeAlias = IdMap[Job]
-Awaited: TypeAlias = int | str
+Awaited: TypeAlias = int | OwnName
+Names: TypeAlias = PMap[str, "Ids"]
 Ids: TypeAlias = int | Node  # most names have one job, and most jobs one dependent: a tree of one would cost 170 bytes
+
+
+_NO_NAMES: Names = pmap()
 
 
 @frozen
@@ -62,8 +66,9 @@ class Queue:
 
     `ready`: keys of the enqueued jobs that nothing holds back but slots and cores; those that have gates to pass
     besides are in `admission`, made by `rules` and by the jobs' own rate limits. `permits`: those that may start at any
-    moment, `permitted` their keys, `cores_permitted` what they ask for together. `names`: ids of the live jobs of a
-    name. `dependents`: who waits for an id, a name, or (`singleton=NAME`) for a name to be free. `timers`: (begin time,
+    moment, `permitted` their keys, `cores_permitted` what they ask for together. `names`: by user,
+    the ids of the live jobs of a name. `dependents`: who waits for an id, a name of the same user, or
+    (`+NAME`) for a name to be free. `timers`: (begin time,
     id). `cores_used`: by running jobs, manipulated ones from running included. `seq` and `last_us`: number and time of
     the last event; `last_id`: the highest id ever given out.
     """
@@ -80,7 +85,7 @@ class Queue:
     permits: IdMap[Permit] = field(factory=IdMap)
     permitted: Order = None
     cores_permitted: int = 0
-    names: PMap[str, Ids] = field(factory=pmap)
+    names: IdMap[Names] = field(factory=IdMap)
     dependents: PMap[Awaited, Ids] = field(factory=pmap)
     timers: Order = None
     cores_used: int = 0
@@ -138,13 +143,15 @@ def holds_slot(job: Job) -> bool:
 def awaited(job: Job, wait: Wait) -> Awaited | None:
     """Under what a wait is filed in `dependents`; None for a begin time."""
     if wait.scheme is Scheme.SINGLETON:
-        return singleton_key(job.spec.name)
-    return None if wait.scheme is Scheme.BEGIN_TIME else wait.target
+        return singleton_key(job.own_name)
+    if wait.scheme is Scheme.BEGIN_TIME:
+        return None
+    return (job.userid, wait.target) if isinstance(wait.target, str) else wait.target
 
 
-def singleton_key(name: str) -> str:
-    """Where those are filed that wait for a name to be free; no name contains `=`."""
-    return f"singleton={name}"
+def singleton_key(name: OwnName) -> OwnName:
+    """Where those are filed that wait for a name to be free; no name begins with `+`."""
+    return (name[0], f"+{name[1]}")
 
 
 def waiters(queue: Queue, key: Awaited) -> list[int]:
@@ -152,9 +159,9 @@ def waiters(queue: Queue, key: Awaited) -> list[int]:
     return [id_ for (id_,) in order.ascending(as_order(queue.dependents.get(key)))]
 
 
-def namesakes(queue: Queue, name: str) -> Order:
-    """The live jobs of a name, as keys `(id,)`."""
-    return as_order(queue.names.get(name))
+def namesakes(queue: Queue, name: OwnName) -> Order:
+    """The live jobs of a name of one user, as keys `(id,)`."""
+    return as_order(queue.names.get(name[0], _NO_NAMES).get(name[1]))
 
 
 def as_order(ids: Ids | None) -> Order:
@@ -227,7 +234,7 @@ class _Fields(TypedDict, total=False):
     permits: IdMap[Permit]
     permitted: Order
     cores_permitted: int
-    names: PMap[str, Ids]
+    names: IdMap[Names]
     dependents: PMap[Awaited, Ids]
     timers: Order
     cores_used: int
@@ -332,9 +339,10 @@ def _index_name(queue: Queue, old: Job | None, new: Job | None, fields: _Fields)
         return  # a name never changes
     job = new or old
     assert job is not None
-    name, present = job.spec.name, queue.names.get(job.spec.name)
-    ids = _ids_with(present, job.id) if new else _ids_without(present, job.id)
-    fields["names"] = queue.names.set(name, ids) if ids is not None else queue.names.discard(name)
+    name, names = job.spec.name, queue.names.get(job.userid, _NO_NAMES)
+    ids = _ids_with(names.get(name), job.id) if new else _ids_without(names.get(name), job.id)
+    names = names.set(name, ids) if ids is not None else names.discard(name)
+    fields["names"] = queue.names.set(job.userid, names) if names else queue.names.discard(job.userid)
 
 
 def _index_waits(queue: Queue, old: Job | None, new: Job | None, fields: _Fields) -> None:

@@ -56,11 +56,11 @@ def load(jobs: Iterable[Job], *, seq: int, last_us: int, last_id: int, rules: Ru
     ready: list[Key] = []
     stands: list[tuple[int, Stand]] = []
     timers: list[Key] = []
-    names: dict[str, list[Key]] = {}
+    names: dict[int, dict[str, list[Key]]] = {}
     dependents: dict[Awaited, list[Key]] = {}
     cores_used = 0
     for job in jobs:
-        names.setdefault(job.spec.name, []).append((job.id,))
+        names.setdefault(job.userid, {}).setdefault(job.spec.name, []).append((job.id,))
         if holds_slot(job):
             running[job.id] = job
             cores_used += job.spec.cores
@@ -86,7 +86,7 @@ def load(jobs: Iterable[Job], *, seq: int, last_us: int, last_id: int, rules: Ru
         ready=order.build(ready),
         rules=rules,
         admission=gatehouse.build(stands),
-        names=pmap({name: _ids(ids) for name, ids in names.items()}),
+        names=id_map({user: pmap({name: _ids(ids) for name, ids in own.items()}) for user, own in names.items()}),
         dependents=pmap({key: _ids(ids) for key, ids in dependents.items()}),
         timers=order.build(timers),
         cores_used=cores_used,
@@ -116,7 +116,7 @@ def _plain(queue: Queue) -> tuple[object, ...]:
         (keys(queue.ready), keys(queue.permitted), keys(queue.timers)),
         (queue.admission.gates, queue.admission.places),
         {gates: keys(lane) for gates, lane in queue.admission.lanes.items()},
-        {name: keys(as_order(ids)) for name, ids in queue.names.items()},
+        {(user, name): keys(as_order(ids)) for user, own in queue.names.items() for name, ids in own.items()},
         {key: keys(as_order(ids)) for key, ids in queue.dependents.items()},
     )
 

@@ -19,6 +19,7 @@ from jqsched.testing.story import Story
 PATIENCE_S = 20.0
 START_US = 1_000_000
 SPEC = Spec(("true",), "job", "/")
+NAME, OF_ANOTHER = (1000, "job"), (1001, "job")
 LIFE = ("submit", "validate", "depend", "priority", "alloc", "start", "finish", "release", "free", "clean")
 CONTEXTS: dict[str, dict[str, Any]] = {
     "submit": {"userid": 1000, "urgency": 16, "flags": 0, "version": 1},
@@ -143,7 +144,7 @@ def an_empty_store_holds_nothing(rig: Rig) -> None:
     assert same(stored.queue, EMPTY)
     assert (stored.attempts, stored.files, stored.settings) == ((), {}, {})
     assert (rig.store.finished_count(), rig.store.finished_before(10**18, -1)) == (0, [])
-    assert rig.store.outcomes([1], ["job"]) == {}
+    assert rig.store.outcomes([1], [NAME]) == {}
     assert (rig.store.spec(1), rig.store.file(1)) == (None, None)
 
 
@@ -166,14 +167,14 @@ def nothing_is_seen_before_it_is_durable(rig: Rig) -> None:
     author = Author()
     rig.store.submit(author.job(1, files=((1, "text"),), settings=(("drained", "1"),)))
     rig.store.submit(author.job(2, "alloc", attempts=(Attempt(2, 1),), files=((2, "text"),)))
-    assert rig.store.outcomes([1], ["job"]) == {}
+    assert rig.store.outcomes([1], [NAME]) == {}
     assert (rig.store.spec(1), rig.store.file(2), rig.store.finished_count()) == (None, None, 0)
     stored = rig.store.load()
     assert same(stored.queue, EMPTY)
     assert (stored.attempts, stored.files, stored.settings) == ((), {}, {})
     rig.begin()
     rig.write()
-    assert set(rig.store.outcomes([1], ["job"])) == {1, "job"}
+    assert set(rig.store.outcomes([1], [NAME])) == {1, NAME}
 
 
 def the_job_table_is_what_the_events_say(rig: Rig) -> None:
@@ -265,12 +266,14 @@ def outcomes_by_id_and_by_name_the_newest(rig: Rig) -> None:
             Event(2, last + 2, "clean"),
         ]
     )
-    rig.write(lives, ends_first, ended)
-    found = rig.store.outcomes([1, 2, 4, 99], ["job", "nobody"])
-    assert {key: (o.id, o.name, o.success, o.ran) for key, o in found.items()} == {
-        1: (1, "job", True, True),
-        2: (2, "job", False, False),
-        "job": (5, "job", True, True),
+    of_another = author.batch(author.life(6, userid=OF_ANOTHER[0]))
+    rig.write(lives, ends_first, ended, of_another)
+    found = rig.store.outcomes([1, 2, 4, 99], [NAME, (NAME[0], "nobody"), OF_ANOTHER])
+    assert {key: (o.id, o.own_name, o.success, o.ran) for key, o in found.items()} == {
+        1: (1, NAME, True, True),
+        2: (2, NAME, False, False),
+        NAME: (5, NAME, True, True),
+        OF_ANOTHER: (6, OF_ANOTHER, True, True),
     }
 
 
@@ -309,7 +312,7 @@ def a_purged_job_is_gone_and_its_numbers_are_not(rig: Rig) -> None:
     rig.reopen()
     stored = rig.store.load()
     assert same(stored.queue, author.queue)
-    assert rig.store.outcomes([2], ["job"]) == {}
+    assert rig.store.outcomes([2], [NAME]) == {}
     assert rig.store.spec(2) is None
     assert rig.store.finished_count() == 1
     assert {event.jobid for _, event in rig.events()} == {1}
