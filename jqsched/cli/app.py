@@ -13,8 +13,25 @@ from jqsched.cli import app_live
 from jqsched.cli.app_filter import filter_app
 from jqsched.cli.app_jobs import jobs
 from jqsched.cli.app_plugin import plugin_app
-from jqsched.cli.failure import USAGE, Failure, of_wait
-from jqsched.cli.options import AsJson, Follow, Id, Ids, OlderThan, OptionalIds, Spool, Store
+from jqsched.cli.failure import USAGE, Failure
+from jqsched.cli.options import (
+    INTEGER_MAX,
+    AsJson,
+    Cores,
+    Follow,
+    Id,
+    Ids,
+    MaxRunning,
+    OlderThan,
+    OptionalIds,
+    Spool,
+    Store,
+    any_integer,
+    integer,
+    path,
+    probability,
+    text,
+)
 
 # Of the click that typer brings: what it raises when arguments make no sense.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -63,13 +80,14 @@ def top(
 @app.command()
 def run(
     spool: Spool = None,
-    max_running: Annotated[int | None, typer.Option(min=1, metavar="N", help="Jobs that run at a time.")] = None,
-    cores: Annotated[int | None, typer.Option(min=1, metavar="N", help="Cores that jobs share.")] = None,
+    max_running: MaxRunning = None,
+    cores: Cores = None,
     exit_when_idle: Annotated[bool, typer.Option("--exit-when-idle", help="End when nothing is left to do.")] = False,
     plugin: Annotated[
-        list[str] | None, typer.Option(metavar="P", help="Load a plugin: 'PATH KEY=VALUE…' (may be repeated).")
+        list[str] | None,
+        typer.Option(metavar="P", help="Load a plugin: 'PATH KEY=VALUE…' (may be repeated).", parser=path),
     ] = None,
-    executor: Annotated[str | None, typer.Option(metavar="NAME", help="What runs the jobs.")] = None,
+    executor: Annotated[str | None, typer.Option(metavar="NAME", help="What runs the jobs.", parser=text)] = None,
     adopt: Annotated[bool, typer.Option("--adopt", help="Serve a copy of a spool in place of the original.")] = False,
     store: Store = None,
 ) -> int:
@@ -79,10 +97,11 @@ def run(
     from jqsched.cli.monitor import monitor
     from jqsched.cli.place import place
     from jqsched.cli.plugins import wanted
+    from jqsched.core.jobspec.values import show
     from jqsched.wiring import RunOptions, run_daemon
 
     if executor not in (None, "local"):
-        raise Failure(f"--executor: {executor!r} is not known; there is 'local'", USAGE)
+        raise Failure(f"--executor: {show(executor)} is not known; there is 'local'", USAGE)
     gc.enable()
     root = place(spool, store, may_be_missing=True).root
     options = RunOptions(
@@ -104,21 +123,33 @@ def run(
 
 @app.command(context_settings={"allow_interspersed_args": False})
 def submit(
-    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="What to run, with its arguments.")],
+    command: Annotated[
+        list[str], typer.Argument(metavar="-- COMMAND...", help="What to run, with its arguments.", parser=path)
+    ],
     spool: Spool = None,
-    name: Annotated[str | None, typer.Option(help="The job's name.")] = None,
-    urgency: Annotated[int | None, typer.Option(metavar="N", help="0 (hold) to 31, default 16.")] = None,
-    priority: Annotated[int | None, typer.Option(metavar="N", help="Pin the priority.")] = None,
-    after: Annotated[
-        list[str] | None, typer.Option(metavar="JOB", help="Run when this job (id or name) has succeeded.")
+    name: Annotated[str | None, typer.Option(metavar="TEXT", help="The job's name.", parser=text)] = None,
+    urgency: Annotated[
+        int | None, typer.Option(metavar="N", help="0 (hold) to 31, default 16.", parser=any_integer)
     ] = None,
-    cores: Annotated[int | None, typer.Option(metavar="N", help="How many cores it takes.")] = None,
-    time_limit: Annotated[str | None, typer.Option(metavar="DURATION", help="Seconds, or 10m, 1.5h, 2d.")] = None,
-    cwd: Annotated[str | None, typer.Option(metavar="DIR", help="Where it runs; default: here.")] = None,
-    env: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="A variable for it.")] = None,
-    output: Annotated[str | None, typer.Option(metavar="PATH", help="Its output; may contain {id} and {name}.")] = None,
-    error: Annotated[str | None, typer.Option(metavar="PATH", help="Its stderr, if not with the output.")] = None,
-    on_interrupt: Annotated[str | None, typer.Option(metavar="requeue|fail", help="If the machine goes down.")] = None,
+    priority: Annotated[int | None, typer.Option(metavar="N", help="Pin the priority.", parser=any_integer)] = None,
+    after: Annotated[
+        list[str] | None, typer.Option(metavar="JOB", help="Run when this job (id or name) has succeeded.", parser=text)
+    ] = None,
+    cores: Annotated[int | None, typer.Option(metavar="N", help="How many cores it takes.", parser=any_integer)] = None,
+    time_limit: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Seconds, or 10m, 1.5h, 2d.", parser=text)
+    ] = None,
+    cwd: Annotated[str | None, typer.Option(metavar="DIR", help="Where it runs; default: here.", parser=path)] = None,
+    env: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="A variable for it.", parser=path)] = None,
+    output: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Its output; may contain {id} and {name}.", parser=path)
+    ] = None,
+    error: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Its stderr, if not with the output.", parser=path)
+    ] = None,
+    on_interrupt: Annotated[
+        str | None, typer.Option(metavar="requeue|fail", help="If the machine goes down.", parser=text)
+    ] = None,
     as_json: AsJson = False,
     store: Store = None,
 ) -> int:
@@ -144,7 +175,7 @@ def submit(
 
 
 @app.command()
-def check(files: Annotated[list[str], typer.Argument(metavar="FILE...")]) -> int:
+def check(files: Annotated[list[str], typer.Argument(metavar="FILE...", parser=path)]) -> int:
     """Check job files: all errors, with their place."""
     from jqsched.cli import upkeep
 
@@ -179,8 +210,8 @@ def events(id_: Id, spool: Spool = None, follow: Follow = False, as_json: AsJson
 def journal(
     spool: Spool = None,
     follow: Follow = False,
-    since: Annotated[str | None, typer.Option(metavar="TIME", help="Only what happened after it.")] = None,
-    since_seq: Annotated[int, typer.Option(min=0, metavar="N", help="Only events with a higher seq.")] = 0,
+    since: Annotated[str | None, typer.Option(metavar="TIME", help="Only what happened after it.", parser=text)] = None,
+    since_seq: Annotated[int, typer.Option(metavar="N", help="Only events with a higher seq.", parser=integer(0))] = 0,
     as_json: AsJson = False,
     store: Store = None,
 ) -> int:
@@ -220,20 +251,22 @@ def status(spool: Spool = None, as_json: AsJson = False, store: Store = None) ->
 def wait(
     ids: OptionalIds = None,
     spool: Spool = None,
-    count: Annotated[int | None, typer.Option(min=0, metavar="N", help="Until so many jobs in all are done.")] = None,
-    timeout: Annotated[float | None, typer.Option(min=0, metavar="S", help="At most so many seconds.")] = None,
+    count: Annotated[
+        int | None, typer.Option(metavar="N", help="Until so many jobs in all are done.", parser=integer(0))
+    ] = None,
+    timeout: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="At most so long (seconds, or 90s, 5m).", parser=text)
+    ] = None,
     store: Store = None,
 ) -> int:
-    """Wait for jobs (all active ones); ends with their status."""
-    from jqsched.cli import control
-    from jqsched.cli.place import job_ids, place
+    """Wait for jobs (all active and dropped ones); ends with their status."""
+    from jqsched.cli import wait as waiting
+    from jqsched.cli.place import duration_us, job_ids, place
 
-    try:
-        if ids and count is not None:
-            raise Failure("wait: ids or --count, not both", USAGE)
-        return control.wait(place(spool, store), job_ids(ids), count, timeout)
-    except Failure as failure:
-        raise of_wait(failure) from None
+    if ids and count is not None:
+        raise Failure("wait: ids or --count, not both", USAGE)
+    timeout_us = duration_us(timeout) if timeout is not None else None
+    return waiting.wait(place(spool, store), job_ids(ids), count, timeout_us)
 
 
 app.command("wait-event")(app_live.wait_event)
@@ -256,7 +289,9 @@ def explain(id_: Id, spool: Spool = None, as_json: AsJson = False, store: Store 
 def cancel(
     ids: Ids,
     spool: Spool = None,
-    note: Annotated[str, typer.Option("-m", "--note", help="Why; kept in the job's events.")] = "",
+    note: Annotated[
+        str, typer.Option("-m", "--note", metavar="TEXT", help="Why; kept in the job's events.", parser=text)
+    ] = "",
     store: Store = None,
 ) -> int:
     """Cancel jobs."""
@@ -299,7 +334,10 @@ def requeue(ids: Ids, spool: Spool = None, store: Store = None) -> int:
 
 @app.command()
 def urgency(
-    id_: Id, value: Annotated[int, typer.Argument(metavar="N")], spool: Spool = None, store: Store = None
+    id_: Id,
+    value: Annotated[int, typer.Argument(metavar="N", parser=integer(0, 31))],
+    spool: Spool = None,
+    store: Store = None,
 ) -> int:
     """Set how urgent a job is: 0 (hold) to 31 (before all others)."""
     from jqsched.cli import control
@@ -310,7 +348,10 @@ def urgency(
 
 @app.command()
 def priority(
-    id_: Id, value: Annotated[str, typer.Argument(metavar="N|auto")], spool: Spool = None, store: Store = None
+    id_: Id,
+    value: Annotated[str, typer.Argument(metavar="N|auto", parser=text)],
+    spool: Spool = None,
+    store: Store = None,
 ) -> int:
     """Pin the priority of a job, or have it computed again."""
     from jqsched.cli import control
@@ -342,28 +383,41 @@ def resume(spool: Spool = None, store: Store = None) -> int:
 
 @app.command()
 def simulate(
-    files: Annotated[list[str] | None, typer.Argument(metavar="[FILE|DIR...]", help="Job files to drop.")] = None,
+    files: Annotated[
+        list[str] | None, typer.Argument(metavar="[FILE|DIR...]", help="Job files to drop.", parser=path)
+    ] = None,
     spool: Spool = None,
     queue: Annotated[
         bool | None, typer.Option("--queue/--no-queue", help="With the present queue; default: if nothing is dropped.")
     ] = None,
-    swf: Annotated[str | None, typer.Option(metavar="TRACE", help="A trace in the Standard Workload Format.")] = None,
-    max_running: Annotated[int | None, typer.Option(min=1, metavar="N", help="Jobs that run at a time.")] = None,
-    cores: Annotated[int | None, typer.Option(min=1, metavar="N", help="Cores that jobs share.")] = None,
+    swf: Annotated[
+        str | None, typer.Option(metavar="TRACE", help="A trace in the Standard Workload Format.", parser=path)
+    ] = None,
+    max_running: MaxRunning = None,
+    cores: Cores = None,
     runtime: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="10m, exp:10m, uniform:1m:10m, lognormal:10m:0.5, history; default: limit."),
+        typer.Option(
+            metavar="TIME",
+            help="10m, exp:10m, uniform:1m:10m, lognormal:10m:0.5, history; default: limit.",
+            parser=text,
+        ),
     ] = None,
-    fail: Annotated[float, typer.Option(min=0, max=1, metavar="P", help="The probability that a job fails.")] = 0.0,
+    fail: Annotated[
+        float, typer.Option(metavar="P", help="The probability that a job fails.", parser=probability)
+    ] = 0.0,
     rule: Annotated[
-        list[str] | None, typer.Option(metavar="EXPR=ACTION|JSON|FILE", help="A filter rule (may be repeated).")
+        list[str] | None,
+        typer.Option(metavar="EXPR=ACTION|JSON|FILE", help="A filter rule (may be repeated).", parser=text),
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="For what is drawn.")] = 0,
-    now: Annotated[str | None, typer.Option(metavar="TIME", help="When it begins.")] = None,
-    until: Annotated[str | None, typer.Option(metavar="DURATION", help="Go no further.")] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="For what is drawn.", parser=any_integer)] = 0,
+    now: Annotated[str | None, typer.Option(metavar="TIME", help="When it begins.", parser=text)] = None,
+    until: Annotated[str | None, typer.Option(metavar="DURATION", help="Go no further.", parser=text)] = None,
     journal: Annotated[bool, typer.Option("--events", help="The journal as JSON lines, nothing else.")] = False,
     gantt: Annotated[bool, typer.Option("--gantt/--no-gantt", help="Draw a chart.")] = True,
-    width: Annotated[int | None, typer.Option(min=40, metavar="N", help="Columns of the chart.")] = None,
+    width: Annotated[
+        int | None, typer.Option(metavar="N", help="Columns of the chart.", parser=integer(40, 1000))
+    ] = None,
     as_json: AsJson = False,
     store: Store = None,
 ) -> int:
@@ -387,9 +441,10 @@ def simulate(
 
 
 def _before_us(older_than: str | None) -> int:
+    """The time before which a job must have ended; any time, whatever the clock says, where nothing was asked."""
     from jqsched.cli.place import duration_us
 
-    return time.time_ns() // 1000 - (duration_us(older_than) if older_than is not None else 0)
+    return time.time_ns() // 1000 - duration_us(older_than) if older_than is not None else INTEGER_MAX
 
 
 @app.command()

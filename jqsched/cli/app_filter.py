@@ -7,35 +7,43 @@ from typing import Annotated
 
 import typer
 
-from jqsched.cli.options import AsJson, Spool, Store
+from jqsched.cli.options import AsJson, Spool, Store, integer, text
 
 filter_app = typer.Typer(
     help="Filter rules: which jobs may start, and how many of them at a time.", rich_markup_mode=None
 )
 
 Action = Annotated[
-    str, typer.Argument(metavar="ACTION", help="accept, continue, pause, reject, or rate-limit:N (N at a time).")
+    str,
+    typer.Argument(
+        metavar="ACTION", help="accept, continue, pause, reject, or rate-limit:N (N at a time).", parser=text
+    ),
 ]
 Which = Annotated[
-    str,
+    str | None,
     typer.Argument(
         metavar="[EXPRESSION]",
         help="Which jobs, as 'name =~ \"^build\" and cores > 4'; or predicates as JSON. Default: all.",
+        parser=text,
     ),
 ]
-Priority = Annotated[int, typer.Option("--priority", min=0, metavar="N", help="Lower ones are asked first.")]
-Note = Annotated[str, typer.Option("-m", "--note", help="Why; shown where the rule has an effect.")]
-Name = Annotated[str, typer.Argument(metavar="UUID", help="A rule's uuid, or the beginning of it.")]
+Priority = Annotated[
+    int, typer.Option("--priority", metavar="N", help="Lower ones are asked first.", parser=integer(0))
+]
+Note = Annotated[
+    str, typer.Option("-m", "--note", metavar="TEXT", help="Why; shown where the rule has an effect.", parser=text)
+]
+Name = Annotated[str, typer.Argument(metavar="UUID", help="A rule's uuid, or the beginning of it.", parser=text)]
 
 
 @filter_app.command()
 def add(
     action: Action,
-    which: Which = "",
+    which: Which = None,
     priority: Priority = 0,
     note: Note = "",
     uuid: Annotated[
-        str | None, typer.Option("--uuid", metavar="UUID", help="What to call it; default: random.")
+        str | None, typer.Option("--uuid", metavar="UUID", help="What to call it; default: random.", parser=text)
     ] = None,
     spool: Spool = None,
     store: Store = None,
@@ -51,7 +59,7 @@ def add(
 def replace(
     name: Name,
     action: Action,
-    which: Which = "",
+    which: Which = None,
     priority: Priority = 0,
     note: Note = "",
     spool: Spool = None,
@@ -66,7 +74,9 @@ def replace(
 
 @filter_app.command()
 def remove(
-    names: Annotated[list[str], typer.Argument(metavar="UUID...", help="Rules, by uuid or the beginning of it.")],
+    names: Annotated[
+        list[str], typer.Argument(metavar="UUID...", help="Rules, by uuid or the beginning of it.", parser=text)
+    ],
     spool: Spool = None,
     store: Store = None,
 ) -> int:

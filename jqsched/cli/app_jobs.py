@@ -8,28 +8,40 @@ from typing import Annotated
 import typer
 
 from jqsched.cli.failure import USAGE, Failure
-from jqsched.cli.options import AsJson, OptionalIds, Spool, Store
+from jqsched.cli.options import AsJson, OptionalIds, Spool, Store, integer, text
 
 AllUsers = Annotated[bool, typer.Option("-A", "--all-users", help="Jobs of all users (the default).")]
 StatesAndResults = Annotated[
-    str | None, typer.Option("-f", "--filter", metavar="F", help="States and results, such as pending,failed.")
+    str | None,
+    typer.Option("-f", "--filter", metavar="F", help="States and results, such as pending,failed.", parser=text),
 ]
-InQueue = Annotated[str | None, typer.Option("-q", "--queue", help="Only jobs whose jobspec says this queue.")]
-OfUser = Annotated[str | None, typer.Option("-u", "--user", help="Only jobs of this user, by name or number.")]
+InQueue = Annotated[
+    str | None,
+    typer.Option("-q", "--queue", metavar="TEXT", help="Only jobs whose jobspec says this queue.", parser=text),
+]
+OfUser = Annotated[
+    str | None,
+    typer.Option("-u", "--user", metavar="USER", help="Only jobs of this user, by name or number.", parser=text),
+]
 Matching = Annotated[
     str | None,
-    typer.Option("--constraint", metavar="JSON", help='Only jobs that match (RFC 31), such as {"not": [...]}.'),
+    typer.Option(
+        "--constraint", metavar="JSON", help='Only jobs that match (RFC 31), such as {"not": [...]}.', parser=text
+    ),
 ]
 EndedSince = Annotated[
-    str | None, typer.Option("--since", metavar="TIME", help="Of finished jobs those that ended after it.")
+    str | None, typer.Option("--since", metavar="TIME", help="Of finished jobs those that ended after it.", parser=text)
 ]
-Count = Annotated[int | None, typer.Option("-c", "--count", min=1, metavar="N", help="At most so many.")]
+Count = Annotated[int | None, typer.Option("-c", "--count", metavar="N", help="At most so many.", parser=integer(1))]
 SortedBy = Annotated[
     str | None,
-    typer.Option("--sort", metavar="KEYS", help="Such as name,-t_run: keys as in --format, - for descending."),
+    typer.Option(
+        "--sort", metavar="KEYS", help="Such as name,-t_run: keys as in --format, - for descending.", parser=text
+    ),
 ]
 Template = Annotated[
-    str | None, typer.Option("-o", "--format", metavar="FORMAT", help="Such as '{id:>6} {name}', keys as in --json.")
+    str | None,
+    typer.Option("-o", "--format", metavar="FORMAT", help="Such as '{id:>6} {name}', keys as in --json.", parser=text),
 ]
 
 
@@ -39,7 +51,7 @@ def jobs(
     everything: Annotated[bool, typer.Option("-a", "--all", help="Finished jobs too.")] = False,
     all_users: AllUsers = False,
     filter_: StatesAndResults = None,
-    name: Annotated[str | None, typer.Option(help="Only jobs of this name.")] = None,
+    name: Annotated[str | None, typer.Option(metavar="TEXT", help="Only jobs of this name.", parser=text)] = None,
     queue: InQueue = None,
     user: OfUser = None,
     constraint: Matching = None,

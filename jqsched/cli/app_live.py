@@ -7,23 +7,26 @@ from typing import Annotated
 
 import typer
 
-from jqsched.cli.options import AsJson, Id, Ids, Spool, Store
+from jqsched.cli.options import AsJson, Id, Ids, Spool, Store, integer, text
 
 
 def wait_event(
     id_: Id,
-    event: Annotated[str, typer.Argument(metavar="EVENT", help="Its name, such as start or clean.")],
+    event: Annotated[str, typer.Argument(metavar="EVENT", help="Its name, such as start or clean.", parser=text)],
     spool: Spool = None,
     timeout: Annotated[
-        str | None, typer.Option("-t", "--timeout", metavar="DURATION", help="At most so long (seconds, or 90s, 5m).")
+        str | None,
+        typer.Option("-t", "--timeout", metavar="DURATION", help="At most so long (seconds, or 90s, 5m).", parser=text),
     ] = None,
-    count: Annotated[int, typer.Option("-c", "--count", min=1, metavar="N", help="Until it came so often.")] = 1,
+    count: Annotated[
+        int, typer.Option("-c", "--count", metavar="N", help="Until it came so often.", parser=integer(1))
+    ] = 1,
     match: Annotated[
         str | None,
-        typer.Option("-m", "--match-context", metavar="KEY=VAL", help="Only one whose context says so."),
+        typer.Option("-m", "--match-context", metavar="KEY=VAL", help="Only one whose context says so.", parser=text),
     ] = None,
     path: Annotated[
-        str, typer.Option("-p", "--path", metavar="LOG", help="eventlog (default), exec or output.")
+        str, typer.Option("-p", "--path", metavar="LOG", help="eventlog (default), exec or output.", parser=text)
     ] = "eventlog",
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Print the events before it, too.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Do not print the event itself.")] = False,
@@ -57,7 +60,7 @@ def kill(
     ids: Ids,
     spool: Spool = None,
     signal: Annotated[
-        str, typer.Option("-s", "--signal", metavar="SIGNAL", help="A name or a number; default TERM.")
+        str, typer.Option("-s", "--signal", metavar="SIGNAL", help="A name or a number; default TERM.", parser=text)
     ] = "TERM",
     store: Store = None,
 ) -> int:
@@ -71,11 +74,15 @@ def kill(
 def raise_exception(
     ids: Ids,
     spool: Spool = None,
-    type_: Annotated[str, typer.Option("-t", "--type", metavar="TYPE", help="A word; default cancel.")] = "cancel",
+    type_: Annotated[
+        str, typer.Option("-t", "--type", metavar="TYPE", help="A word; default cancel.", parser=text)
+    ] = "cancel",
     severity: Annotated[
-        int, typer.Option("-s", "--severity", min=0, max=7, metavar="N", help="0 (ends the job; default) to 7.")
+        int, typer.Option("-s", "--severity", metavar="N", help="0 (ends the job; default) to 7.", parser=integer(0, 7))
     ] = 0,
-    note: Annotated[str, typer.Option("-m", "--note", help="Why; kept in the job's events.")] = "",
+    note: Annotated[
+        str, typer.Option("-m", "--note", metavar="TEXT", help="Why; kept in the job's events.", parser=text)
+    ] = "",
     store: Store = None,
 ) -> int:
     """Raise an exception on jobs."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from jqsched.cli.options import AsJson, Spool, Store
+from jqsched.cli.options import AsJson, Spool, Store, path, text
 
 plugin_app = typer.Typer(help="Plugins of the running scheduler (jobtap).", rich_markup_mode=None)
 
@@ -23,10 +23,12 @@ def list_(spool: Spool = None, as_json: AsJson = False, store: Store = None) -> 
 
 @plugin_app.command()
 def load(
-    name: Annotated[str, typer.Argument(metavar="PLUGIN", help="A path, a module, or an entry point.")],
-    conf: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Its configuration.")] = None,
+    name: Annotated[str, typer.Argument(metavar="PLUGIN", help="A path, a module, or an entry point.", parser=path)],
+    conf: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Its configuration.", parser=text)
+    ] = None,
     remove: Annotated[
-        str | None, typer.Option("--remove", metavar="NAME", help="Unload this one (or `all`) before.")
+        str | None, typer.Option("--remove", metavar="NAME", help="Unload this one (or `all`) before.", parser=text)
     ] = None,
     spool: Spool = None,
     store: Store = None,
@@ -40,7 +42,7 @@ def load(
 
 @plugin_app.command()
 def remove(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A plugin, `all`, or a glob like 'age*'.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A plugin, `all`, or a glob like 'age*'.", parser=text)],
     spool: Spool = None,
     store: Store = None,
 ) -> int:
@@ -53,7 +55,7 @@ def remove(
 
 @plugin_app.command()
 def query(
-    name: Annotated[str, typer.Argument(metavar="NAME")],
+    name: Annotated[str, typer.Argument(metavar="NAME", parser=text)],
     spool: Spool = None,
     as_json: AsJson = False,
     store: Store = None,

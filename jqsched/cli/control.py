@@ -21,19 +21,20 @@ from jqsched.cli.failure import (
     NOT_NOW,
     OK,
     USAGE,
-    WAIT_TIMEOUT,
     Failure,
     refusal,
     tell,
 )
-from jqsched.cli.place import Place, known_job, reading
+from jqsched.cli.place import Place, reading
 from jqsched.client.connection import Connection, NoScheduler
-from jqsched.core.job import Job, Result, State
+from jqsched.core.job import PRIORITY_MAX
+from jqsched.core.jobspec.values import show
 from jqsched.core.json import Json, JsonObject
 
 ANSWER_TIMEOUT_S = 60.0
 LOCK_PATIENCE_S = 5.0  # another command, or a scheduler that just starts, holds the lock about so long
 LOCK_POLL_S = 0.05
+_DIGITS_MAX = 20  # of a number; more make it no larger, only slower to read
 
 
 class Asked(Protocol):
@@ -104,9 +105,9 @@ def job_text(given: Submission) -> str:
         if value is not None:
             entries[key] = value
     if given.after:
-        entries["after"] = [int(word) if word.isdecimal() else word for word in given.after]
+        entries["after"] = list(given.after)
     if given.time_limit is not None:
-        entries["time_limit"] = _number_or_text(given.time_limit)
+        entries["time_limit"] = given.time_limit
     if given.env:
         entries["env"] = dict(map(_variable, given.env))
     text = json.dumps(entries, ensure_ascii=False)
@@ -124,17 +125,10 @@ def _cwd(given: str | None) -> str:
         raise Failure("submit: the current directory was removed; name one with --cwd", USAGE) from None
 
 
-def _number_or_text(word: str) -> int | float | str:
-    try:
-        return int(word) if word.isdecimal() else float(word)
-    except ValueError:
-        return word
-
-
 def _variable(word: str) -> tuple[str, str]:
     name, equals, value = word.partition("=")
     if not name or not equals:
-        raise Failure(f"--env {word!r}: must be NAME=VALUE", USAGE)
+        raise Failure(f"--env {show(word)}: must be NAME=VALUE", USAGE)
     return name, value
 
 
@@ -166,7 +160,7 @@ def change(
             try:
                 answer = ask(asked, topic, {"id": id_, **(more or {})}, f"job {id_}", invalid)
             except Failure as failure:
-                tell(str(failure))
+                tell(*failure.lines)
                 worst = max(worst, failure.code)
                 if failure.code == NO_SCHEDULER and isinstance(asked, Connection):
                     break
@@ -191,7 +185,7 @@ def raise_exception(where: Place, ids: Sequence[int], kind: str, severity: int, 
     from jqsched.core.stages import is_bad_kind
 
     if is_bad_kind(kind):
-        raise Failure(f"--type {kind!r}: must be a word without spaces and =", USAGE)
+        raise Failure(f"--type {show(kind)}: must be a word without spaces and =", USAGE)
     if (kind, severity) == ("cancel", 0):
         return cancel(where, ids, note)
 
@@ -218,7 +212,7 @@ def _signal(word: str) -> int:
     if found is None and word.isascii() and word.isdigit():
         found = valid.get(int(word[:4]))
     if found is None:
-        raise Failure(f"{word!r} is no signal: a name such as USR1, or a number", USAGE)
+        raise Failure(f"{show(word)} is no signal: a name such as USR1, or a number", USAGE)
     return found
 
 
@@ -249,8 +243,9 @@ def urgency(where: Place, id_: int, value: int) -> int:
 
 def priority(where: Place, id_: int, value: str) -> int:
     """Pin the priority of a job, or leave it to the priority plugin again."""
-    if value != "auto" and not value.isdecimal():
-        raise Failure(f"{value!r} is no priority: an integer from 0, or auto", USAGE)
+    digits = value.isascii() and value.isdigit() and len(value) <= _DIGITS_MAX
+    if value != "auto" and not (digits and int(value) <= PRIORITY_MAX):
+        raise Failure(f"{show(value)} is no priority: an integer from 0 to {PRIORITY_MAX}, or auto", USAGE)
     pin = None if value == "auto" else int(value)
     words = "priority is computed again" if pin is None else f"priority is {pin} now"
     return change(where, [id_], "priority", {"priority": pin}, told=lambda _: words)
@@ -277,48 +272,16 @@ def resume(where: Place) -> int:
 
 
 def purge(where: Place, ids: Sequence[int], before_us: int) -> int:
-    """Remove finished jobs from the store."""
-    payload: dict[str, Json] = {"before_us": before_us}
+    """Remove finished jobs from the store: these (none: all), if they ended before a time."""
+    payload: dict[str, Json] = {} if ids else {"before_us": before_us}
     if ids:
-        payload["ids"] = list(ids)
+        with reading(where) as reader:  # unknown ones go along: they are refused there
+            known = reader.jobs(ids)
+        payload["ids"] = [id_ for id_ in ids if id_ not in known or known[id_].t_inactive_us <= before_us]
+        if not payload["ids"]:
+            tell("purged 0 job(s)")
+            return OK
     with control(where) as asked:
         purged = ask(asked, "purge", payload, "purge")["purged"]
     tell(f"purged {purged} job(s)")
     return OK
-
-
-# ---- wait ---------------------------------------------------------------------------------------------------------
-
-
-def wait(where: Place, ids: Sequence[int], count: int | None, timeout_s: float | None) -> int:
-    """Wait until these jobs (none named: all that are active) or so many in all are finished."""
-    with reading(where) as reader:
-        if count is not None:
-            if reader.counts().get(State.INACTIVE, 0) < count:
-                _await(where, {"count": count}, timeout_s)
-            return OK
-        wanted = list(ids) or [job.id for job in reader.active()]
-        open_ = [id_ for id_ in wanted if known_job(reader, id_).state is not State.INACTIVE]
-        if open_:
-            _await(where, {"ids": list[Json](open_)}, timeout_s)
-        # one that was purged as soon as it ended has no status that could be told: known_job says so
-        return max((exit_status(known_job(reader, id_)) for id_ in wanted), default=OK)
-
-
-def _await(where: Place, payload: JsonObject, timeout_s: float | None) -> None:
-    try:
-        with Connection(where.root, timeout_s=timeout_s) as connection:
-            connection.request("job-manager.wait", payload)
-    except TimeoutError:
-        raise Failure(f"wait: not finished after {timeout_s:g} s", WAIT_TIMEOUT) from None
-    except OSError as error:
-        raise refusal(error, "wait") from None
-
-
-def exit_status(job: Job) -> int:
-    """The exit code that says how a job ended: its own, 124 time limit, 125 canceled, never 0 unless all was well."""
-    if job.result in (Result.TIMEOUT, Result.CANCELED):
-        return 124 if job.result is Result.TIMEOUT else 125
-    if job.result is Result.COMPLETED:
-        return OK
-    return (job.status or 0) >> 8 & 0xFF or 1

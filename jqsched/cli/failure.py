@@ -5,13 +5,14 @@ Rule: whatever goes wrong becomes a `Failure` here; nobody sees a traceback, and
 
 import errno
 import sys
+from collections.abc import Sequence
 
 OK, INSIDE, USAGE, INVALID, NO_JOB, NOT_NOW, NO_SCHEDULER, IN_USE = 0, 1, 2, 3, 4, 5, 6, 8
 INTERRUPTED = 130
 
 # `wait` ends with the job's status, so its own failures are where no status is expected (sysexits.h)
 WAIT_TIMEOUT, _WAIT_INSIDE = 75, 70
-_OF_WAIT = {USAGE: 64, NO_JOB: 66, NO_SCHEDULER: 69, INSIDE: _WAIT_INSIDE}
+_OF_WAIT = {USAGE: 64, NO_JOB: 66, NO_SCHEDULER: 69, WAIT_TIMEOUT: WAIT_TIMEOUT}
 
 _BY_ERRNO = {
     errno.ENOENT: NO_JOB,
@@ -23,10 +24,11 @@ _BY_ERRNO = {
 
 
 class Failure(Exception):
-    """The end of a command: the text for the user and the exit code."""
+    """The end of a command: what the user is told, one line or several, and the exit code."""
 
-    def __init__(self, text: str, code: int = INSIDE) -> None:
-        super().__init__(text)
+    def __init__(self, text: str | Sequence[str], code: int = INSIDE) -> None:
+        self.lines = (text,) if isinstance(text, str) else tuple(text)
+        super().__init__("\n".join(self.lines))
         self.code = code
 
 
@@ -37,12 +39,12 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
-def tell(text: str) -> None:
-    """Say something to the user, each line with our name before it."""
+def tell(*lines: str) -> None:
+    """Say something to the user on stderr, each line with our name before it; a line break in one is escaped."""
     try:
-        sys.stderr.write("".join(f"jqsched: {printable(line)}\n" for line in text.splitlines() or [text]))
+        sys.stderr.write("".join(f"jqsched: {printable(line)}\n" for line in lines))
         sys.stderr.flush()
-    except (OSError, ValueError):  # stderr is closed: there is nobody to tell
+    except (OSError, ValueError):  # stderr is closed or full: there is nobody to tell
         return
 
 
@@ -54,12 +56,12 @@ def refusal(error: OSError, doing: str, invalid: int = INVALID) -> Failure:
     text = error.strerror or str(error)
     if code == NO_SCHEDULER:
         text += " (start one with `jqsched run`)"
-    return Failure("\n".join(f"{doing}: {line}" for line in text.splitlines()), code)
+    return Failure([f"{doing}: {line}" for line in text.splitlines()], code)
 
 
 def of_wait(failure: Failure) -> Failure:
     """The same failure with the exit code that `wait` has for it."""
-    return Failure(str(failure), _OF_WAIT.get(failure.code, failure.code))
+    return Failure(failure.lines, _OF_WAIT.get(failure.code, _WAIT_INSIDE))
 
 
 def explained(error: Exception) -> Failure:

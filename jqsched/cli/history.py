@@ -8,9 +8,8 @@ import errno
 import json
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator
-from typing import IO
+from typing import IO, Self
 
 from jqsched.adapters.store.codec import EventRow, event_from_row
 from jqsched.adapters.store.reader import Choice, StoreReader
@@ -18,7 +17,7 @@ from jqsched.adapters.store.schema import damage_refused
 from jqsched.cli import formats
 from jqsched.cli.failure import NOT_NOW, OK, Failure, tell
 from jqsched.cli.fastjson import event_line
-from jqsched.cli.follow import moments
+from jqsched.cli.follow import moments, rest
 from jqsched.cli.place import Place, hostname, known_job, reading
 from jqsched.client.outputs import NotReadable, open_output
 from jqsched.core.event import LAST_EVENTS, Event
@@ -42,7 +41,7 @@ def events(where: Place, id_: int, *, follow: bool, as_json: bool) -> int:
         with reading(where) as reader:
             if not last:
                 known_job(reader, id_)
-            ended = False
+            ended = id_ not in reader.jobs([id_])  # purged meanwhile
             for seq, event in reader.events(id_, after_seq=last):
                 sys.stdout.write(write(reader, seq, event))
                 last, ended = seq, event.name in LAST_EVENTS
@@ -58,7 +57,8 @@ def journal(where: Place, *, since_us: int, since_seq: int, follow: bool, as_jso
     for _ in moments(where.root, follow=follow):
         for reader, rows in _portions(where, last, since_us):
             with damage_refused("read the store", reader.path):
-                sys.stdout.write("".join(write(reader, row) for row in rows))
+                lines = [write(reader, row) for row in rows]
+            sys.stdout.write("".join(lines))
             last = rows[-1][0]
         sys.stdout.flush()
     return OK
@@ -122,15 +122,16 @@ def log(where: Place, id_: int, *, follow: bool, error: bool) -> int:
     with reading(where) as reader:
         job = known_job(reader, id_)
         path = log_path(where, job, error=error)
-        done_bytes = 0
-        while True:
-            over = job.state is State.INACTIVE
-            done_bytes = _print_from(path, job.userid, done_bytes)
-            if over or not follow:
-                break
-            time.sleep(LOG_POLL_S)
-            job = known_job(reader, id_)
-    if not done_bytes:
+        with _Tail(path, job.userid) as tail:
+            tail.print_new()
+            while follow and job.state is not State.INACTIVE:
+                rest(LOG_POLL_S)
+                now = reader.jobs([id_]).get(id_)  # before its output is read: what it wrote last comes before its end
+                tail.print_new()
+                if now is None:  # purged: it was over
+                    break
+                job = now
+    if not tail.printed_bytes:
         _explain_silence(job, path)
     return OK
 
@@ -141,26 +142,59 @@ def log_path(where: Place, job: Job, *, error: bool = False) -> str:
     return error_path or output if error else output
 
 
-def _print_from(path: str, userid: int, offset: int) -> int:
-    """Print a file from an offset on; returns how far. A file that is not there (yet) is empty."""
-    try:
-        with open(open_output(path, userid), "rb", buffering=0) as file:
-            return _copy(file, offset)
-    except NotReadable as reason:
-        raise Failure(str(reason), NOT_NOW) from None
-    except OSError as wrong:
-        if wrong.errno in (errno.ENOENT, errno.ENOTDIR):
-            return offset
-        raise
+class _Tail:
+    """An output file that is printed as it grows, as `tail -F` does it.
 
+    One that was truncated is read from its beginning, one that another took the place of to its end and then the other.
+    """
 
-def _copy(file: IO[bytes], offset: int) -> int:
-    file.seek(offset)
-    while data := file.read(_COPY_BYTES):
-        sys.stdout.buffer.write(data)
-        offset += len(data)
-    sys.stdout.buffer.flush()
-    return offset
+    def __init__(self, path: str, userid: int) -> None:
+        self.printed_bytes = 0
+        self._path, self._userid = path, userid
+        self._file: IO[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def print_new(self) -> None:
+        """Print what was not printed yet. A file that is not there (yet) is empty."""
+        if self._file is not None:
+            self._copy(self._file)
+            if not self._was_replaced(self._file):
+                return
+            self._copy(self._file)  # what was written until then
+            self._file.close()
+        self._file = self._opened()
+        if self._file is not None:
+            self._copy(self._file)
+
+    def _opened(self) -> IO[bytes] | None:
+        try:
+            return open(open_output(self._path, self._userid), "rb", buffering=0)
+        except NotReadable as reason:
+            raise Failure(str(reason), NOT_NOW) from None
+        except OSError as wrong:
+            if wrong.errno in (errno.ENOENT, errno.ENOTDIR):
+                return None
+            raise
+
+    def _was_replaced(self, file: IO[bytes]) -> bool:
+        try:
+            return not os.path.samestat(os.stat(self._path), os.fstat(file.fileno()))
+        except OSError:  # removed, so far without a successor
+            return False
+
+    def _copy(self, file: IO[bytes]) -> None:
+        if os.fstat(file.fileno()).st_size < file.tell():
+            file.seek(0)
+        while data := file.read(_COPY_BYTES):
+            sys.stdout.buffer.write(data)
+            self.printed_bytes += len(data)
+        sys.stdout.buffer.flush()
 
 
 def _explain_silence(job: Job, path: str) -> None:

@@ -28,6 +28,7 @@ from jqsched.core.constraint import (
     Queues,
     States,
     UserIds,
+    matches,
     read_constraint,
     read_filter,
 )
@@ -93,9 +94,17 @@ class Choice:
         return iter(sorted_by(self._query.sort, jobs, shown_as()))
 
     def _by_id(self) -> Iterator[Job]:
+        """Those of the named jobs that all other options let through, too."""
         found = self.reader.jobs(self._query.ids)
         self.unknown = [id_ for id_ in self._query.ids if id_ not in found]
-        return iter(found.values())
+        budget, here, since_us = Budget(_ALL_COMPARISONS), hostname(), self._query.since_us or 0
+        chosen = (
+            job
+            for job in found.values()
+            if matches(self._constraint, job, budget, here)
+            and (job.state is not State.INACTIVE or job.t_inactive_us > since_us)
+        )
+        return islice(chosen, self._query.count)
 
     def _listed(self) -> Iterator[Job]:
         """What all active jobs are part of, or all of, is made of those that were read anyway."""
@@ -111,11 +120,11 @@ class Choice:
 
 
 def _constraint_of(query: Query) -> Constraint:
-    """What a job must be to be listed; without any word on it, active."""
+    """What a job must be to be listed; without any word on it, and not named by id, active."""
     parts: list[Constraint] = []
     if query.filter is not None:
         parts.append(_read_filter(query.filter))
-    elif not query.everything and query.since_us is None and query.constraint is None:
+    elif not query.everything and query.since_us is None and query.constraint is None and not query.ids:
         parts.append(_ACTIVE)
     if query.name is not None:
         parts.append(Names(frozenset((query.name,))))

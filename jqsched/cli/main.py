@@ -1,9 +1,9 @@
 """The entry point: runs a command, and turns how it ended into an exit code.
 
-Rule: nothing gets past `main`: not a traceback, not a Ctrl-C, not a reader that closed its end of the pipe.
+Rule: nothing gets past `main`: not a traceback, not a Ctrl-C, not a reader that closed its end of the pipe. With stdin,
+stdout or stderr closed a command does the same and ends with the same code; what it would have written is lost.
 """
 
-import errno
 import gc
 import os
 import sys
@@ -16,6 +16,7 @@ from jqsched.cli.failure import INTERRUPTED, USAGE, Failure, explained, of_wait,
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `jqsched ARGUMENTS` and return its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    _open_standard_streams()
     try:
         code = _run(given)
         sys.stdout.flush()
@@ -27,10 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # the last line of defence: the user gets one line, not a traceback
         if os.environ.get("JQSCHED_DEBUG"):
             traceback.print_exc()
-        failure = explained(error)
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            _silence_stdout()  # what is buffered cannot be written: the interpreter would complain at its end
-        tell(str(failure))
+        failure = of_wait(explained(error)) if given[:1] == ["wait"] else explained(error)
+        if isinstance(error, OSError):
+            _silence_stdout()  # what is buffered may be what cannot be written: the interpreter would complain again
+        tell(*failure.lines)
         return failure.code
     return code
 
@@ -46,17 +47,28 @@ def _run(given: list[str]) -> int:
     try:
         code = call(list(given) or ["--help"])  # click empties the list that it gets
     except UsageError as error:
-        raise _usage(error, given) from None
+        raise _usage(error) from None
     return code if given else USAGE
 
 
-def _usage(error: Exception, given: list[str]) -> Failure:
+def _usage(error: Exception) -> Failure:
     """One line for what typer did not understand."""
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "jqsched"
     text = getattr(error, "format_message", error.__str__)().strip().rstrip(".").replace("\n", " ")
-    failure = Failure(f"{text} (see `{path} --help`)", USAGE)
-    return of_wait(failure) if given[:1] == ["wait"] else failure
+    return Failure(f"{text} (see `{path} --help`)", USAGE)
+
+
+def _open_standard_streams() -> None:
+    """Open what was closed (`>&-`) on /dev/null: else the next file that is opened would be our stdout."""
+    names = ("stdin", "stdout", "stderr")
+    if all(getattr(sys, name) is not None for name in names):
+        return
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) < len(names):
+        os.set_inheritable(descriptor, True)  # as the standard streams are
+        mode = "r" if descriptor == 0 else "w"
+        setattr(sys, names[descriptor], open(descriptor, mode, encoding="utf-8"))  # noqa: SIM115 - for as long as we run
+    os.close(descriptor)
 
 
 def _silence_stdout() -> None:

@@ -6,6 +6,8 @@ Rule: reading needs no scheduler; a spool without a store has no jobs yet.
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
+from math import inf
 from typing import NamedTuple, cast
 
 from jqsched.adapters.store.reader import StoreReader
@@ -17,6 +19,7 @@ from jqsched.core.json import Json
 
 STATUS_TIMEOUT_S = 2.0
 _IDS_END = 2**63
+FOREVER_US = values.SECONDS_MAX * 1_000_000
 
 
 class Place(NamedTuple):
@@ -139,19 +142,32 @@ def _other_form(word: str) -> int:
 
 
 def time_us(text: str) -> int:
-    """Read a time: seconds since the epoch, or RFC 3339."""
+    """Read a time: seconds since the epoch, RFC 3339, or as we show it; without an offset it is local.
+
+    Where clocks go back, such a time comes twice: the first is meant.
+    """
     try:
-        return values.begin_us(text)
+        return values.begin_us(_with_offset(text))
     except Wrong as wrong:
         raise Failure(f"time {wrong}", USAGE) from None
 
 
-def duration_us(text: str) -> int:
-    """Read a duration: seconds, or RFC 23 as `10m`; 0 is one too."""
+def _with_offset(text: str) -> str:
     try:
-        return 0 if text.strip() in ("0", "0s") else values.duration_us(text)
+        time = datetime.fromisoformat(text)
+        return text if time.tzinfo is not None or "-" not in text else time.astimezone().isoformat()
+    except (ValueError, OverflowError, OSError):
+        return text  # a number, or wrong: the reader says
+
+
+def duration_us(text: str) -> int:
+    """Read a duration: seconds, or RFC 23 as `10m`; 0 is one too, and what is longer than a century is for ever."""
+    word = text.strip()
+    try:
+        seconds = inf if word.lower() in ("inf", "infinity") else values.duration_s(word)  # RFC 23 has these two
     except Wrong as wrong:
         raise Failure(f"duration {wrong}", USAGE) from None
+    return FOREVER_US if seconds >= values.SECONDS_MAX else round(seconds * 1_000_000)
 
 
 def userid(text: str) -> int:

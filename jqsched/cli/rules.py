@@ -31,10 +31,10 @@ _PREDICATES = re.compile(r"\s*\[\s*[\[\]]")
 
 @frozen
 class Wanted:
-    """What `filter add` and `filter replace` were given."""
+    """What `filter add` and `filter replace` were given; `which` None: all jobs."""
 
     action: str
-    which: str
+    which: str | None
     priority: int = 0
     note: str = ""
 
@@ -65,7 +65,7 @@ def remove(where: Place, names: Sequence[str]) -> int:
             try:
                 ask(asked, "filter-remove", {"uuid": name}, "filter remove")
             except Failure as failure:
-                tell(str(failure))
+                tell(*failure.lines)
                 worst = max(worst, failure.code)
                 if failure.code == NO_SCHEDULER:
                     break
@@ -110,17 +110,17 @@ def _document(wanted: Wanted, name: str) -> dict[str, Json]:
     document: dict[str, Json] = {
         "uuid": name,
         "priority": wanted.priority,
-        "predicates": predicates(wanted.which),
+        "predicates": predicates(ALL_JOBS if wanted.which is None else wanted.which),
         "action": action(wanted.action),
     }
     if wanted.note:
         document["note"] = wanted.note
     rule = read_rule(document, watermark=0)  # the scheduler puts its own
     if isinstance(rule, BadRule):
-        raise Failure("\n".join(f"filter: {error}" for error in rule.errors), INVALID)
+        raise Failure([f"filter: {error}" for error in rule.errors], INVALID)
     doubts = doubtful_fields(rule)
     if doubts:
-        raise Failure("\n".join(f"filter: {doubt}" for doubt in doubts), INVALID)
+        raise Failure([f"filter: {doubt}" for doubt in doubts], INVALID)
     return document
 
 
@@ -136,7 +136,10 @@ def action(word: str) -> Json:
 
 
 def predicates(which: str) -> Json:
-    """Read an expression, or predicates as JSON, which begin with two brackets (`[]`: none); empty: all jobs."""
+    """Read an expression, or predicates as JSON, which begin with two brackets (`[]`: none).
+
+    An empty one is refused: where it comes from a variable that is not set, it is not meant for all jobs.
+    """
     if _PREDICATES.match(which):
         try:
             document: Json = json.loads(which)
@@ -145,7 +148,9 @@ def predicates(which: str) -> Json:
         except RecursionError:
             raise Failure("filter: predicates are nested too deeply", INVALID) from None
         return document
-    read = read_expression(which.strip() or ALL_JOBS)
+    if not which.strip():
+        raise Failure(f"filter: the expression is empty (for all jobs leave it out, or say {ALL_JOBS!r})", INVALID)
+    read = read_expression(which.strip())
     if isinstance(read, BadExpression):
         quoted = repr(which) if len(which) <= QUOTED_MAX else "the expression"
         raise Failure(f"filter: column {read.column} of {quoted}: {read.text}", INVALID)

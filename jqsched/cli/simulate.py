@@ -22,6 +22,7 @@ from jqsched.cli.place import Place, reading, scheduler_status
 from jqsched.core.event import Event
 from jqsched.core.job import Draft, Outcome, OwnName, Spec, State
 from jqsched.core.jobspec import Wrong
+from jqsched.core.jobspec.values import show
 from jqsched.core.json import Json
 from jqsched.core.policy import Limits, outcome_of
 from jqsched.core.queue import EMPTY, Queue, find, load
@@ -72,7 +73,7 @@ def simulate(request: Request, where: Place | None, shown: simulated.Shown) -> i
         try:
             simulation.run(request.until_us)
         except RuleRefused as refused:
-            raise Failure("\n".join(f"--rule: {error}" for error in str(refused).splitlines()), INVALID) from None
+            raise Failure([f"--rule: {error}" for error in str(refused).splitlines()], INVALID) from None
     shown.result(simulation, seed=request.seed)
     for line in simulation.rejected:
         tell(line)
@@ -152,7 +153,7 @@ def _drops(files: Sequence[str]) -> tuple[int, list[Arrival]]:
             drops.append(Arrival(0, path.name, draft))
         else:
             bad += 1
-            tell("\n".join(f"{path}: {error}" for error in draft))
+            tell(*(f"{path}: {error}" for error in draft))
     return bad, drops
 
 
@@ -179,7 +180,7 @@ def _trace(file: str) -> Trace:
     except (OSError, EOFError, zlib.error) as error:
         raise Failure(f"{file}: cannot be read: {getattr(error, 'strerror', None) or error}", INVALID) from None
     if isinstance(trace, BadTrace):
-        raise Failure("\n".join(f"{file}: {error}" for error in trace.errors), INVALID)
+        raise Failure([f"{file}: {error}" for error in trace.errors], INVALID)
     for note in trace.left_out:
         tell(f"{file}: left out: {note}")
     return trace
@@ -208,7 +209,7 @@ def _limits(request: Request, where: Place | None) -> Limits:
     if isinstance(config, Config):
         config = merge(config, {"max_running": request.max_running, "cores": request.cores})
     if isinstance(config, BadFile):
-        raise Failure("\n".join(f"{path or 'simulate'}: {error}" for error in config.errors), USAGE)
+        raise Failure([f"{path or 'simulate'}: {error}" for error in config.errors], USAGE)
     return evolve(limits_of(config), ahead=0)  # permits ahead bridge the time that a commit takes: here it takes none
 
 
@@ -255,7 +256,7 @@ def _rules(words: Sequence[str]) -> Iterator[Json]:
         rule = read_rule(named, watermark=0)
         errors = rule.errors if isinstance(rule, BadRule) else doubtful_fields(rule)
         if errors:
-            raise Failure("\n".join(f"--rule: {error}" for error in errors), INVALID)
+            raise Failure([f"--rule: {error}" for error in errors], INVALID)
         yield named
 
 
@@ -272,7 +273,7 @@ def _documents(word: str) -> list[Json]:
             raise Failure(f"{word}: cannot be read: {getattr(error, 'strerror', None) or error}", INVALID) from None
     which, equals, wanted = word.rpartition("=")
     if not equals:
-        raise Failure(f"--rule: {word!r} is neither EXPRESSION=ACTION nor a rule as JSON nor a file of them", USAGE)
+        raise Failure(f"--rule: {show(word)} is neither EXPRESSION=ACTION nor a rule as JSON nor a file of them", USAGE)
     return [{"predicates": predicates(which), "action": action(wanted.strip())}]
 
 

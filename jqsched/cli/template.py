@@ -29,8 +29,8 @@ _NO_SCALARS = ("dependencies", "annotations", "exception", "reasons")
 KEYS = (*INFO_KEYS, *_EXCEPTION_KEYS, *_ID_KEYS, *_INFO_KEYS)
 _NOTES = re.compile(r"(?:annotations|sched|user)(?:\.\w+)+", re.ASCII)
 
-_SPEC = re.compile(r"(.?[<>=^])?[-+ ]?0?(\d{0,3})(?:\.\d{1,3})?[sdfeg]?(h)?")
-_TIME_SPEC = re.compile(r"((?:%[a-zA-Z%]|(?!::)[^%{}])*)(?:::((?:.?[<>^])?\d{0,3}h?))?")
+_SPEC = re.compile(r"(.?[<>=^])?[-+ ]?0?(\d{0,3})(?:\.\d{1,3})?[sdfeg]?(h)?", re.ASCII)
+_TIME_SPEC = re.compile(r"((?:%[a-zA-Z%]|(?!::)[^%{}])*)(?:::((?:.?[<>^])?\d{0,3}h?))?", re.ASCII)
 
 
 class _Piece(NamedTuple):

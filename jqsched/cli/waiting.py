@@ -17,6 +17,7 @@ from jqsched.cli.place import Place
 from jqsched.client.handle import Handle
 from jqsched.client.services.eventlog import EXEC, MAIN, OUTPUT
 from jqsched.core.event import Event
+from jqsched.core.jobspec.values import show
 from jqsched.job.event import EventLogEvent, event_watch_async
 
 PATHS = {MAIN: MAIN, EXEC: EXEC, "exec": EXEC, OUTPUT: OUTPUT, "output": OUTPUT}  # as they may be called
@@ -59,14 +60,14 @@ def wanted(name: str, match: str | None, count: int) -> Wanted:
     """Read what is waited for."""
     key, equals, value = (match or "").partition("=")
     if match is not None and (not key or not equals):
-        raise Failure(f"--match-context {match!r}: must be KEY=VAL", USAGE)
+        raise Failure(f"--match-context {show(match)}: must be KEY=VAL", USAGE)
     return Wanted(name, key, value, count)
 
 
 def wait_event(where: Place, id_: int, awaited: Wanted, shown: Shown, *, path: str, timeout_us: int | None) -> int:
     """Wait for an event, and print it."""
     if path not in PATHS:
-        raise Failure(f"--path {path!r}: there are {', '.join(PATHS)}", USAGE)
+        raise Failure(f"--path {show(path)}: there are {', '.join(PATHS)}", USAGE)
     write = _as_json if shown.as_json else _for_people
     came = 0
     for event in _events(where, id_, PATHS[path], _clock(timeout_us)):

@@ -56,12 +56,17 @@ class Connection:
         self.close()
 
     def fileno(self) -> int:
-        """The socket's descriptor, to wait on."""
+        """The socket's descriptor, to wait on while nothing `is_received`."""
         return self._socket.fileno()
 
-    def request(self, topic: str, payload: JsonObject | None = None) -> Payload:
+    @property
+    def is_received(self) -> bool:
+        """Whether something was read from the socket already and not given yet."""
+        return bool(self._received) or any(self._kept.values())
+
+    def request(self, topic: str, payload: JsonObject | None = None, *, timeout_s: float | None = None) -> Payload:
         """Ask, and wait for the answer. Raises OSError with what the scheduler answered; TimeoutError."""
-        return self._answer(self._send(topic, payload), self._timeout_s)
+        return self._answer(self._send(topic, payload), self._timeout_s if timeout_s is None else timeout_s)
 
     def stream(
         self, topic: str, payload: JsonObject | None = None, *, timeout_s: float | None = None

@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     import asyncio
 
+_SELECT_MAX_S = 86_400.0  # epoll takes 24.8 days; who waits longer waits again
+
 Ready = Callable[[], bool]
 Call = Callable[[], None]
 
@@ -220,7 +222,7 @@ class Reactor:
         if self._times:
             due_s = max(0.0, self._times[0][0] - time.monotonic())
             timeout_s = due_s if timeout_s < 0 else min(timeout_s, due_s)
-        for key, mask in self._selected(None if timeout_s < 0 else timeout_s):
+        for key, mask in self._selected(None if timeout_s < 0 else min(timeout_s, _SELECT_MAX_S)):
             key.data(mask)
         while self._times and self._times[0][0] <= time.monotonic():
             heapq.heappop(self._times)[2]()

@@ -16,7 +16,7 @@ from jqsched.core.job import PRIORITY_MAX, URGENCY_EXPEDITE, URGENCY_HOLD
 from jqsched.core.jobspec import values
 from jqsched.core.json import Json
 from jqsched.core.policy import Limits
-from jqsched.core.queue import Queue, find
+from jqsched.core.queue import Queue, find, live
 from jqsched.core.step import AlreadyStarted, Answer, Changed, Dequeued, Refused, Step, UnknownJob
 from jqsched.ports import Store
 from jqsched.scheduler.ledger import Ledger
@@ -297,7 +297,10 @@ class Commands:
     # -- waiting
 
     def _wait(self, payload: Payload, reply: Reply) -> None:
+        """Answer when these jobs, or so many in all, or `all` that there are now are finished."""
         ids = _ids(payload)
+        if payload.get("all") is True:
+            ids = [job.id for job in live(self._scheduler.ledger.head)]
         if payload.get("count") is not None:
             wanted = _integer(payload, "count")
             self._waiting.append((lambda: self._scheduler.finished_count >= wanted, reply))

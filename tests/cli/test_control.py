@@ -4,10 +4,12 @@ import contextlib
 import errno
 import json
 import sqlite3
+import time
 
 import pytest
 
 from jqsched.cli import control
+from jqsched.cli import wait as waiting
 from tests.cli.conftest import CANCELED, COMPLETED, QUEUED, STARTED, TIMED_OUT, FakeScheduler, SpoolMaker, failed
 
 # --- submit ------------------------------------------------------------------------------------------------------
@@ -37,14 +39,14 @@ def test_submit_hands_over_every_option(spool: SpoolMaker, scheduler: FakeSchedu
         "output": "o",
         "error": "e",
         "on_interrupt": "fail",
-        "after": [3, "build"],
+        "after": ["3", "build"],
         "time_limit": "10m",
         "env": {"A": "1", "B": "x=y"},
     }
 
 
-@pytest.mark.parametrize(("word", "wanted"), [("90", 90), ("1.5", 1.5), ("10m", "10m"), ("soon", "soon")])
-def test_a_time_limit_is_a_number_or_a_text(word: str, wanted: object):
+@pytest.mark.parametrize(("word", "wanted"), [("90", "90"), ("1_0", "1_0"), ("10m", "10m"), ("soon", "soon")])
+def test_a_time_limit_is_for_the_reader_of_job_files(word: str, wanted: object):
     given = control.Submission(("true",), time_limit=word)
     assert json.loads(control.job_text(given))["time_limit"] == wanted
 
@@ -224,12 +226,22 @@ def test_drain_and_resume(spool: SpoolMaker, scheduler: FakeScheduler, topic: st
 def test_purge(spool: SpoolMaker, scheduler: FakeScheduler):
     scheduler.answers["purge"] = {"purged": 2}
     assert spool.run("purge", "1", "2") == (0, "", "jqsched: purged 2 job(s)\n")
-    assert scheduler.asked[0][1]["ids"] == [1, 2]
+    assert scheduler.asked[0][1] == {"ids": [1, 2]}
     assert spool.run("purge", "--older-than", "1d")[0] == 0
-    assert "ids" not in scheduler.asked[1][1]
-    assert scheduler.asked[0][1]["before_us"] - scheduler.asked[1][1]["before_us"] == pytest.approx(
-        86_400_000_000, 1e-3
-    )
+    assert list(scheduler.asked[1][1]) == ["before_us"]
+    assert time.time_ns() // 1000 - scheduler.asked[1][1]["before_us"] == pytest.approx(86_400_000_000, 1e-2)
+
+
+def test_purge_of_ids_that_are_old_enough(spool: SpoolMaker, scheduler: FakeScheduler):
+    """Ids and age add up; one that is unknown is for the scheduler to refuse."""
+    scheduler.answers["purge"] = {"purged": 1}
+    spool.add(*COMPLETED)
+    spool.t_us = time.time_ns() // 1000
+    spool.add(*COMPLETED)
+    spool.run("purge", "1", "2", "9", "--older-than", "1h")
+    assert scheduler.asked[0][1] == {"ids": [1, 9]}
+    assert spool.run("purge", "2", "--older-than", "1h") == (0, "", "jqsched: purged 0 job(s)\n")
+    assert len(scheduler.asked) == 1
 
 
 def test_a_scheduler_that_does_not_answer_is_said(spool: SpoolMaker, scheduler: FakeScheduler, monkeypatch):
@@ -286,7 +298,7 @@ def test_wait_without_ids_is_for_all_that_are_active(spool: SpoolMaker, schedule
     spool.add(*STARTED)
     spool.add(*QUEUED)
     spool.run("wait")
-    assert scheduler.asked == [("wait", {"ids": [1, 2]})]
+    assert scheduler.asked == [("wait", {"all": True})]
 
 
 def test_wait_for_a_number_in_all(spool: SpoolMaker, scheduler: FakeScheduler):
@@ -327,3 +339,80 @@ def test_wait_without_a_scheduler_is_69(spool: SpoolMaker):
     assert (code, out) == (69, "")
     assert "jqsched run" in err
     assert spool.run("wait", "--count", "3")[0] == 69
+
+
+def drop(spool: SpoolMaker, name: str = "late.json") -> None:
+    (spool.root / name).write_text('{"command": ["true"]}')
+
+
+def test_wait_without_a_scheduler_and_with_something_to_do(spool: SpoolMaker):
+    """A dropped file, or one that a killed scheduler had moved, is something to do. Seen to fail: 0, as if it ran."""
+    assert spool.run("wait") == (0, "", "")
+    drop(spool)
+    code, out, err = spool.run("wait")
+    assert (code, out, err.count("\n")) == (69, "", 1)
+    (spool.root / "jobs").mkdir()
+    (spool.root / "late.json").rename(spool.root / "jobs" / "1.json")
+    assert spool.run("wait")[0] == 69
+
+
+def test_wait_counts_what_was_dropped(spool: SpoolMaker, scheduler: FakeScheduler, monkeypatch: pytest.MonkeyPatch):
+    """It asks when the file is taken, and ends with the status of the job that came of it."""
+    spool.add(*COMPLETED)
+    drop(spool)
+    (spool.root / "jqsched.toml").write_text("")
+    (spool.root / ".hidden.json").write_text("")
+
+    def take(_: float) -> None:
+        (spool.root / "late.json").unlink()
+        spool.add(*STARTED)
+
+    def end(request) -> None:
+        spool.add(*failed(5 << 8)[len(STARTED) :], id_=2)
+        request.respond({})
+
+    monkeypatch.setattr(waiting.time, "sleep", take)
+    scheduler.answers["wait"] = end
+    assert spool.run("wait") == (5, "", "")
+    assert scheduler.asked == [("wait", {"all": True})]
+
+
+def test_wait_says_which_file_is_not_taken(spool: SpoolMaker, scheduler: FakeScheduler, monkeypatch):
+    monkeypatch.setattr(waiting, "SLOW_S", -1.0)
+    drop(spool)
+    code, _, err = spool.run("wait", "--timeout", "1ms")
+    assert code == 75
+    assert "late.json" in err
+
+
+@pytest.mark.parametrize("timeout", ["inf", "1e12", "30d", "9" * 400, "40d"])
+def test_a_long_timeout_is_no_other_than_a_short_one(spool: SpoolMaker, scheduler: FakeScheduler, timeout: str):
+    """Seen to fail: more than 24.8 days is more than poll takes."""
+    spool.add(*QUEUED)
+
+    def end(request) -> None:
+        spool.add(*COMPLETED[len(QUEUED) :], id_=1)
+        request.respond({})
+
+    scheduler.answers["wait"] = end
+    assert spool.run("wait", "1", "--timeout", timeout) == (0, "", "")
+
+
+def test_wait_survives_a_scheduler_that_is_restarted(spool: SpoolMaker, scheduler: FakeScheduler):
+    """Whether its connection was closed or its request ended."""
+    spool.add(*QUEUED)
+
+    def end(request) -> None:
+        spool.add(*COMPLETED[len(QUEUED) :], id_=1)
+        request.respond({})
+
+    scheduler.answers["wait"] = [lambda request: request.end(), OSError(errno.ENOTCONN, "the scheduler went away"), end]
+    assert spool.run("wait", "1") == (0, "", "")
+
+
+def test_a_scheduler_that_does_not_come_back_is_said(spool: SpoolMaker, scheduler: FakeScheduler, monkeypatch):
+    monkeypatch.setattr(waiting, "RESTART_S", -1.0)
+    spool.add(*QUEUED)
+    scheduler.answers["wait"] = lambda request: request.end()
+    code, out, err = spool.run("wait", "1")
+    assert (code, out, err.count("\n")) == (69, "", 1)

@@ -94,8 +94,6 @@ def test_a_name_is_made_where_none_is_given(spool: SpoolMaker, scheduler: FakeSc
 @pytest.mark.parametrize(
     ("which", "predicates"),
     [
-        ("", []),
-        ("   ", []),
         ("true", []),
         ("[]", []),
         (' [["job", null]]', [["job", None]]),
@@ -109,6 +107,16 @@ def test_an_expression_or_predicates_as_json(spool: SpoolMaker, scheduler: FakeS
     scheduler.answers["filter-add"] = {"rule": {}}
     assert run(spool, "add", "pause", which)[0] == 0
     assert scheduler.asked[0][1]["rule"]["predicates"] == predicates
+
+
+@pytest.mark.parametrize("which", ["", "   "])
+def test_an_empty_expression_is_not_for_all_jobs(spool: SpoolMaker, which: str):
+    """As from a variable that is not set. Seen to fail: `filter add reject "$UNSET"` ended all jobs."""
+    for command in (["add", "reject", which], ["replace", "u", "reject", which]):
+        code, out, err = run(spool, *command)
+        assert (code, out, err.count("\n")) == (3, "", 1)
+        assert "for all jobs" in err
+    assert spool.run("simulate", "--queue", "--rule", f"{which}=reject")[0] == 3
 
 
 def test_replace_and_remove(spool: SpoolMaker, scheduler: FakeScheduler):
@@ -187,7 +195,7 @@ BAD: list[tuple[list[str], int, str]] = [
     (["pause", "id < 5 or name = 'x'"], 3, "column"),
     (["pause", "name =~ '('"], 3, "column 9 of"),
     (["pause", f"name = '{EVIL}' or"], 3, "column"),
-    (["pause", "name = '\udcff'"], 3, "not valid Unicode"),
+    (["pause", "name = '\udcff'"], 2, "not valid UTF-8"),
     (["pause", "x" * 100_000], 3, "column 1 of the expression: too long"),
     (["pause", DEEP_BRACKETS], 3, "column 66 of the expression: nested deeper than 64"),
     (["pause", "not " * 10_000 + "user.a?"], 3, "nested deeper than 64"),
@@ -202,8 +210,8 @@ BAD: list[tuple[list[str], int, str]] = [
     (["pause", "nmae = 'x'"], 3, "no job has the field 'nmae'; did you mean name?"),
     (["pause", "cores =~ 'x'"], 3, "it never holds"),
     (["pause", "-m", "x" * 1_001], 3, "note: must be a text of at most 1000 characters"),
-    (["pause", "-m", "\udcff"], 3, "note: must be a text"),
-    (["pause", "--priority", "9" * 30], 3, "priority: must be an integer from 0"),
+    (["pause", "-m", "\udcff"], 2, "not valid UTF-8"),
+    (["pause", "--priority", "9" * 30], 2, "--priority"),
     (["pause", "--priority", "-1"], 2, "--priority"),
     (["pause", "--priority", "high"], 2, "--priority"),
     (["pause", "true", "false"], 2, "unexpected extra argument"),
@@ -244,10 +252,10 @@ def test_replace_refuses_the_same(
 
 
 def test_all_errors_are_told_at_once(spool: SpoolMaker):
-    code, lines = refused(spool, "add", "rate-limit:0", '[["jbo", null], 5]', "--uuid", "a b", "--priority", "9" * 20)
+    code, lines = refused(spool, "add", "rate-limit:0", '[["jbo", null], 5]', "--uuid", "a b")
     assert code == 3
     assert [line.split(": ")[1] for line in lines] == [
-        "uuid", "priority", "predicates[0][0]", "predicates[1]", "action[1]"
+        "uuid", "predicates[0][0]", "predicates[1]", "action[1]"
     ]  # fmt: skip
 
 
@@ -353,7 +361,7 @@ def test_what_is_listed_can_be_given_again(spool: SpoolMaker, predicates: list):
     """The column JOBS is an expression of just these predicates."""
     assert run(spool, "add", "pause", json.dumps(predicates), "--uuid", "one")[0] == 0
     shown = run(spool, "list")[1].splitlines()[1].split(maxsplit=4)[4]
-    assert run(spool, "add", "pause", "" if shown == "all" else shown, "--uuid", "two")[0] == 0
+    assert run(spool, "add", "pause", "true" if shown == "all" else shown, "--uuid", "two")[0] == 0
     assert rules(spool)["two"]["predicates"] == predicates
 
 

@@ -93,7 +93,7 @@ def test_without_a_scheduler_the_store_is_asked_again(spool: SpoolMaker, monkeyp
         pauses.append(seconds)
         spool.add(("finish", {"status": 0}), *ENDED, id_=1)
 
-    monkeypatch.setattr(follow.time, "sleep", pause)
+    monkeypatch.setattr(follow, "rest", pause)
     code, out, _ = spool.run("events", "1", "-f", "--json")
     assert (code, pauses) == (0, [1.0])
     assert " ".join(entry["name"] for entry in lines(out)) == TEN
@@ -108,7 +108,7 @@ def test_a_scheduler_that_restarts_makes_no_gap(spool: SpoolMaker, scheduler: Fa
         request.end()
 
     scheduler.answers["bell"] = hang_up
-    monkeypatch.setattr(follow.time, "sleep", lambda _: None)
+    monkeypatch.setattr(follow, "rest", lambda _: None)
     code, out, _ = spool.run("events", "1", "-f", "--json")
     assert code == 0
     assert " ".join(entry["name"] for entry in lines(out)) == TEN
@@ -257,9 +257,49 @@ def test_log_is_followed_until_the_job_is_over(spool: SpoolMaker, monkeypatch: p
         lambda: output(spool, b"one\ntwo\n"),
         lambda: (output(spool, b"one\ntwo\nthree\n"), spool.add(("finish", {"status": 0}), *ENDED, id_=1)),
     ]
-    monkeypatch.setattr(history.time, "sleep", lambda _: steps.pop(0)())
+    monkeypatch.setattr(history, "rest", lambda _: steps.pop(0)())
     assert spool.run("log", "1", "-f") == (0, "one\ntwo\nthree\n", "")
     assert steps == []
+
+
+def test_a_followed_log_may_be_truncated_or_replaced(spool: SpoolMaker, monkeypatch: pytest.MonkeyPatch):
+    """As logrotate does it, with copytruncate or without; what comes after it is printed."""
+    spool.add(*STARTED)
+    output(spool, b"a long first line\n")
+    path = spool.root / "output" / "1.log"
+
+    def replace() -> None:
+        with path.open("ab") as old:
+            path.rename(path.with_suffix(".old"))
+            old.write(b"last of the old\n")
+        output(spool, b"three\n")
+
+    steps = [
+        lambda: output(spool, b"two\n"),
+        replace,
+        path.unlink,
+        lambda: (output(spool, b"four\n"), spool.add(("finish", {"status": 0}), *ENDED, id_=1)),
+    ]
+    monkeypatch.setattr(history, "rest", lambda _: steps.pop(0)())
+    written = "a long first line\ntwo\nlast of the old\nthree\nfour\n"
+    assert spool.run("log", "1", "-f") == (0, written, "")
+
+
+@pytest.mark.parametrize("command", ["log", "events"])
+def test_a_job_that_is_purged_while_it_is_followed_is_over(spool: SpoolMaker, monkeypatch, command: str):
+    spool.add(*STARTED)
+    output(spool, b"one\n")
+
+    def purge(_: float) -> None:
+        with sqlite3.connect(spool.root / "jqsched.db") as store:
+            store.execute("DELETE FROM jobs")
+            store.execute("DELETE FROM events")
+
+    monkeypatch.setattr(history, "rest", purge)
+    monkeypatch.setattr(follow, "rest", purge)
+    code, out, err = spool.run(command, "1", "-f")
+    assert (code, err) == (0, "")
+    assert out
 
 
 # --- show and status ---------------------------------------------------------------------------------------------

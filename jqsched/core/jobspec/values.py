@@ -237,18 +237,22 @@ def env(value: object) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(entries.items()))  # type: ignore[arg-type]  # each item was read as a string above
 
 
-def duration_us(value: object) -> int:
-    """Read a time limit, in seconds or as RFC 23 writes it (`10m`, `1.5h`); more than 0."""
-    if type(value) is str:
-        match = _DURATION.fullmatch(value)
-        if match is None:
-            raise _must("seconds, or a duration like 90s, 10m, 1.5h, 2d, 100ms", value)
-        seconds = float(match[1]) * _UNIT_S[match[2]]
-    else:
+def duration_s(value: object) -> float:
+    """Read a duration, in seconds or as RFC 23 writes it (`10m`, `1.5h`); perhaps more than any time limit."""
+    if type(value) is not str:
         try:
-            seconds = number(value)
+            return number(value)
         except Wrong:
             raise _must("seconds, or a duration like 90s, 10m, 1.5h, 2d, 100ms", value) from None
+    match = _DURATION.fullmatch(value)
+    if match is None:
+        raise _must("seconds, or a duration like 90s, 10m, 1.5h, 2d, 100ms", value)
+    return float(match[1]) * _UNIT_S[match[2]]
+
+
+def duration_us(value: object) -> int:
+    """Read a time limit, in seconds or as RFC 23 writes it (`10m`, `1.5h`); more than 0."""
+    seconds = duration_s(value)
     if seconds > SECONDS_MAX or _microseconds(seconds) < 1:
         raise _must(f"more than 0 and at most {SECONDS_MAX} seconds", value)
     return _microseconds(seconds)
