@@ -13,6 +13,7 @@ from jqsched.cli import app_live
 from jqsched.cli.app_filter import filter_app
 from jqsched.cli.app_jobs import jobs
 from jqsched.cli.app_plugin import plugin_app
+from jqsched.cli.app_simulate import simulate
 from jqsched.cli.failure import USAGE, Failure
 from jqsched.cli.options import (
     INTEGER_MAX,
@@ -29,7 +30,6 @@ from jqsched.cli.options import (
     any_integer,
     integer,
     path,
-    probability,
     text,
 )
 
@@ -381,60 +381,7 @@ def resume(spool: Spool = None, store: Store = None) -> int:
 # ---- trying out ---------------------------------------------------------------------------------------------------
 
 
-@app.command()
-def simulate(
-    files: Annotated[
-        list[str] | None, typer.Argument(metavar="[FILE|DIR...]", help="Job files to drop.", parser=path)
-    ] = None,
-    spool: Spool = None,
-    queue: Annotated[
-        bool | None, typer.Option("--queue/--no-queue", help="With the present queue; default: if nothing is dropped.")
-    ] = None,
-    swf: Annotated[
-        str | None, typer.Option(metavar="TRACE", help="A trace in the Standard Workload Format.", parser=path)
-    ] = None,
-    max_running: MaxRunning = None,
-    cores: Cores = None,
-    runtime: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME",
-            help="10m, exp:10m, uniform:1m:10m, lognormal:10m:0.5, history; default: limit.",
-            parser=text,
-        ),
-    ] = None,
-    fail: Annotated[
-        float, typer.Option(metavar="P", help="The probability that a job fails.", parser=probability)
-    ] = 0.0,
-    rule: Annotated[
-        list[str] | None,
-        typer.Option(metavar="EXPR=ACTION|JSON|FILE", help="A filter rule (may be repeated).", parser=text),
-    ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="For what is drawn.", parser=any_integer)] = 0,
-    now: Annotated[str | None, typer.Option(metavar="TIME", help="When it begins.", parser=text)] = None,
-    until: Annotated[str | None, typer.Option(metavar="DURATION", help="Go no further.", parser=text)] = None,
-    journal: Annotated[bool, typer.Option("--events", help="The journal as JSON lines, nothing else.")] = False,
-    gantt: Annotated[bool, typer.Option("--gantt/--no-gantt", help="Draw a chart.")] = True,
-    width: Annotated[
-        int | None, typer.Option(metavar="N", help="Columns of the chart.", parser=integer(40, 1000))
-    ] = None,
-    as_json: AsJson = False,
-    store: Store = None,
-) -> int:
-    """Try out what the scheduler would do, and when."""
-    from jqsched.cli import simulate as simulation
-    from jqsched.cli.place import duration_us, place, time_us
-    from jqsched.cli.simulated import Shown
-
-    if journal and as_json:
-        raise Failure("--events and --json: only one of them", USAGE)
-    now_us = time_us(now) if now is not None else None
-    until_us = duration_us(until) if until is not None else None
-    request = simulation.Request(
-        files or (), swf, queue, max_running, cores, runtime, fail, rule or (), seed, now_us, until_us
-    )
-    shown = Shown(events=journal, as_json=as_json, gantt=gantt, width=width)
-    return simulation.simulate(request, place(spool, store) if spool else None, shown)
+app.command()(simulate)
 
 
 # ---- upkeep -------------------------------------------------------------------------------------------------------

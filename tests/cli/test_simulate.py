@@ -433,4 +433,4 @@ def test_help_imports_nothing_of_it():
         "print(sorted(name for name in sys.modules if 'simul' in name or name.startswith('jqsched.testing')))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=50)
-    assert ran.stdout.splitlines()[-1] == "[]"
+    assert ran.stdout.splitlines()[-1] == "['jqsched.cli.app_simulate']", "no more than its declaration"
