@@ -236,6 +236,9 @@ class Store(Protocol):
     def spec(self, id_: int) -> Draft | None:
         """The spec that a job has now, with the urgency and pin it was submitted with; None when unknown or purged."""
 
+    def events(self, id_: int) -> Sequence[Event]:
+        """The event log of a job, oldest first; empty when it is unknown or purged."""
+
     def userid(self, id_: int) -> int | None:
         """Whose job it is; None when unknown or purged."""
 

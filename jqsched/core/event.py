@@ -151,6 +151,8 @@ def _finish(job: Job, event: Event) -> Job:
 
 def _exception(job: Job, event: Event) -> Job:
     severity, kind = integer(event.context, "severity"), text(event.context, "type")
+    if severity == 0 and job.state is State.NEW:
+        raise IllegalEvent(f"job {job.id} is in NEW: no fatal exception {dict(event.context)!r} there")
     told = job.exception
     if told is None or severity < told.severity:
         told = JobException(kind, severity, text(event.context, "note"))
@@ -188,9 +190,9 @@ def _data(job: Job, _: Event) -> Job:
 
 
 N, D, P, S, R, C = State.NEW, State.DEPEND, State.PRIORITY, State.SCHED, State.RUN, State.CLEANUP
-_ACTIVE = frozenset((D, P, S, R, C))
+_UNTIL_OVER = frozenset((N, D, P, S, R, C))
 
-# name -> (states in which it may come, what it does). Names that are not here are data, in any active state.
+# name -> (states in which it may come, what it does). Names that are not here are data, until the job is over.
 TRANSITIONS: Mapping[str, tuple[frozenset[State], Callable[[Job, Event], Job]]] = {
     "validate": (frozenset((N,)), _validate),
     "dependency-add": (frozenset((N, D, P, S)), _dependency_add),
@@ -202,7 +204,7 @@ TRANSITIONS: Mapping[str, tuple[frozenset[State], Callable[[Job, Event], Job]]] 
     "alloc": (frozenset((S,)), _alloc),
     "start": (frozenset((R, C)), _start),
     "finish": (frozenset((R, C)), _finish),
-    "exception": (_ACTIVE, _exception),
+    "exception": (_UNTIL_OVER, _exception),
     "release": (frozenset((R, C)), _data),
     "free": (frozenset((R, C)), _data),
     "requeue": (frozenset((R,)), _requeue),
@@ -221,7 +223,7 @@ def advance(job: Job | None, event: Event) -> Job | None:
         return submitted(event)
     if event.name == "invalidate" and job.state is State.NEW:
         return None
-    allowed, apply = TRANSITIONS.get(event.name, (_ACTIVE, _data))
+    allowed, apply = TRANSITIONS.get(event.name, (_UNTIL_OVER, _data))
     if job.state not in allowed:
         raise IllegalEvent(f"job {job.id} is in {job.state.name}: no {event.name} {dict(event.context)!r} there")
     return apply(job, event)

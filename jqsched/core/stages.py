@@ -32,6 +32,7 @@ from jqsched.core.step import (
 
 NOTE_MAX = 1024
 SEVERITY_MAX = 7
+NAME_STAYS = "attributes.system.job.name: cannot be changed: other jobs may wait for this name"
 
 
 # ---- on its way ---------------------------------------------------------------------------------------------------
@@ -156,8 +157,6 @@ def note(queue: Queue, id_: int, name: str, context: JsonObject, limits: Limits,
         return Step(queue, answer=UnknownJob(id_))
     if not name or name in TRANSITIONS or name in ("submit", "invalidate"):
         return Step(queue, answer=Refused(f"{name!r} is an event of the scheduler's own"))
-    if job.state is State.NEW:
-        return Step(queue, answer=Refused("the job is being submitted"))
     fold = Fold(queue, limits, now_us)
     after = fold.post(id_, (name, context))
     return fold.step(Changed(after if after is not None else job))
@@ -210,6 +209,8 @@ def respecify(queue: Queue, id_: int, spec: Spec, changes: JsonObject, limits: L
     job = find(queue, id_)
     if job is None:
         return Step(queue, answer=UnknownJob(id_))
+    if spec.name != job.spec.name:
+        return Step(queue, answer=Refused(NAME_STAYS))
     limited = evolve(job.spec, time_limit_us=spec.time_limit_us, jobspec=spec.jobspec)
     if job.state is State.CLEANUP or (job.state is State.RUN and spec != limited):
         return Step(queue, answer=Refused("the job runs already: only its time limit can be changed"))

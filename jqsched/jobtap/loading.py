@@ -18,13 +18,14 @@ from typing import TypeVar
 
 from jqsched.core.jobspec.values import finite, show
 from jqsched.core.json import Json
-from jqsched.jobtap.plugin import Plugin, failure
+from jqsched.jobtap.boundary import DEPTH_MAX, describe_error, failure
+from jqsched.jobtap.plugin import Plugin
 
 Init = Callable[[Plugin], int | None]
 T = TypeVar("T")
 
 GROUP = "jqsched.jobtap"
-CONF_DEPTH_MAX = 32
+BUILTIN = "builtin"  # the path of those that come with jqsched
 NAME_MAX = 4_095  # bytes of a path
 BUILT_IN = MappingProxyType(
     {
@@ -45,7 +46,7 @@ def find_plugin(wanted: str, folder: str) -> tuple[str, str, Init]:
     wrong.
     """
     if wanted in BUILT_IN:
-        return wanted, "builtin", _init(wanted, importlib.import_module(BUILT_IN[wanted]))
+        return wanted, BUILTIN, _init(wanted, importlib.import_module(BUILT_IN[wanted]))
     if len(wanted) > NAME_MAX:
         raise failure(errno.ENOENT, f"{show(wanted)[1:-1]}: No such plugin found")
     if "/" in wanted or wanted.endswith(".py"):
@@ -105,24 +106,15 @@ def _run_file(wanted: str, path: str) -> ModuleType:
 def _guarded(wanted: str, load: Callable[[], T]) -> T:
     try:
         return load()
-    except (Exception, SystemExit) as error:  # whatever a plugin raises, the scheduler goes on
+    except BaseException as error:  # whatever a plugin raises, the scheduler goes on
         raise failure(errno.EINVAL, f"{wanted}: {describe_error(error)}") from error
 
 
 def _init(wanted: str, module: object) -> Init:
-    init = module if callable(module) else getattr(module, "plugin_init", None)
+    init = module if callable(module) else _guarded(wanted, lambda: getattr(module, "plugin_init", None))
     if not callable(init):
         raise failure(errno.EINVAL, f"{wanted}: has no plugin_init(p)")
     return init
-
-
-def describe_error(error: BaseException) -> str:
-    """An exception in a line: its kind, its text, and the line of the plugin where it came from."""
-    at = error.__traceback__
-    while at is not None and at.tb_next is not None:
-        at = at.tb_next
-    where = f" ({os.path.basename(at.tb_frame.f_code.co_filename)}:{at.tb_lineno})" if at is not None else ""
-    return f"{type(error).__name__}: {error}{where}".replace("\n", " ")
 
 
 # ---- what a user writes -------------------------------------------------------------------------------------------
@@ -144,8 +136,8 @@ def read_conf(pairs: Iterable[str]) -> dict[str, Json]:
         if not key or not equals:
             raise ValueError(f"{show(pair)} is not KEY=VALUE")
         *path, last = key.split(".")
-        if len(path) >= CONF_DEPTH_MAX:
-            raise ValueError(f"{show(key)}: nested more than {CONF_DEPTH_MAX} deep")
+        if len(path) >= DEPTH_MAX:
+            raise ValueError(f"{show(key)}: nested more than {DEPTH_MAX} deep")
         here = conf
         for part in path:
             there = here.setdefault(part, {})
@@ -160,13 +152,13 @@ def _conf_value(key: str, text: str) -> Json:
     """Read a value: of what looks like JSON, only what can go over the socket and to a plugin."""
     try:
         value: Json = json.loads(text, parse_float=finite, parse_constant=finite)
-        if not _is_deep(value, CONF_DEPTH_MAX):
+        if not _is_deep(value, DEPTH_MAX):
             return value
     except RecursionError:
         pass
     except ValueError:
         return text
-    raise ValueError(f"{show(key)}: nested more than {CONF_DEPTH_MAX} deep")
+    raise ValueError(f"{show(key)}: nested more than {DEPTH_MAX} deep")
 
 
 def _is_deep(value: Json, most: int) -> bool:

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from jqsched.core.jobspec import Wrong
 from jqsched.core.jobspec.values import duration_us
 from jqsched.core.json import Json
-from jqsched.jobtap.plugin import Args, Plugin, failure
+from jqsched.jobtap.boundary import failure
+from jqsched.jobtap.plugin import Args, Plugin
 
 
 def plugin_init(p: Plugin) -> None:

@@ -1,7 +1,8 @@
 """The host: what plugins may do to jobs, checked, decided by the core, and answered with Flux's errno.
 
 Rule: each method is one decision of `core.stages`; a job of which a callback runs is shown the result after it, any
-other at once. A plugin that posts without end is stopped after so many events. Source: flux.md sections 8.3 and 8.4.
+other at once. A plugin that posts without end is stopped after so many events. What comes here was checked and copied
+(`jobtap.boundary`). Source: flux_jobtap_get_flux(3), flux-jobtap-plugins(7).
 """
 
 import errno
@@ -17,14 +18,12 @@ from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue, find
 from jqsched.core.step import Answer, Refused, Step, UnknownJob
 from jqsched.jobtap import CURRENT_JOB, Args, Plugin
-from jqsched.jobtap.plugin import failure
+from jqsched.jobtap.boundary import failure
 from jqsched.scheduler.dispatch import Dispatch
 from jqsched.scheduler.ledger import Ledger
-from jqsched.scheduler.taps import Tap, Taps, arguments
+from jqsched.scheduler.taps import POSTS_MAX, Tap, Taps, arguments
 
 Apply = Callable[[Queue, int, Limits, int], Step]
-
-POSTS_MAX = 1_000  # by plugins, before the scheduler has its turn again
 
 
 class JobHost:
@@ -76,8 +75,7 @@ class JobHost:
             self._taps.show(here)
 
     def _count(self) -> None:
-        self._taps.posts += 1
-        if self._taps.posts > POSTS_MAX:
+        if not self._taps.may_post():
             raise failure(errno.EOVERFLOW, f"plugins have posted {POSTS_MAX} events in one go: one posts without end")
 
     def reprioritize_all(self) -> None:
@@ -89,14 +87,16 @@ class JobHost:
 
     def dependency_add(self, id_: int, description: str) -> None:
         tap = self._tap(id_)
-        if description in tap.removed:
+        if description in self._taps.past(tap).removed:
+            if self._taps.is_introducing:
+                return  # a plugin that was loaded again asks for all that the job once waited for
             raise failure(errno.EEXIST, f"{description!r} was removed before")
         self._change(id_, lambda queue, here, *at: stages.add_dependency(queue, here, description, *at))
 
     def dependency_remove(self, id_: int, description: str) -> None:
         tap = self._tap(id_)
         self._change(id_, lambda queue, here, *at: stages.remove_dependency(queue, here, description, *at))
-        tap.removed.add(description)
+        self._taps.past(tap).removed.add(description)
 
     def perilog(self, id_: int, name: str, description: str, status: int | None) -> None:
         tap, job = self._tap(id_), self._job(id_)
@@ -108,11 +108,15 @@ class JobHost:
             raise failure(errno.EINVAL, "the job has not ended")
         if not begins and count == 0:
             raise failure(errno.EINVAL, f"no {which[:-1]} of this job is under way")
-        setattr(tap, which, count + (1 if begins else -1))
         context: dict[str, Json] = {"description": description}
         if status is not None:
             context["status"] = status
-        self.post(id_, name, context)
+        setattr(tap, which, count + (1 if begins else -1))
+        try:
+            self.post(id_, name, context)
+        except OSError:
+            setattr(tap, which, count)
+            raise
         if not begins and tap.prologs == 0:
             self._dispatch.order_held(job.id)
 
@@ -150,7 +154,7 @@ class JobHost:
 
     def was_posted(self, id_: int, name: str) -> bool:
         tap = self._tap(id_)
-        return name in tap.posted or any(event.name == name for event in tap.events)
+        return name in self._taps.past(tap).posted or any(event.name == name for event in tap.events)
 
     def lookup(self, id_: int) -> JsonObject:
         return arguments(self._tap(id_))
@@ -188,6 +192,9 @@ class JobHost:
 def _respecified(spec: Spec, updates: JsonObject) -> Spec:
     """A spec after updates. Raises: EINVAL, with what is wrong."""
     try:
-        return updated(spec, updates)
+        changed = updated(spec, updates)
     except JobspecError as wrong:
         raise failure(errno.EINVAL, "; ".join(wrong.errors)) from None
+    if changed.name != spec.name:
+        raise failure(errno.EINVAL, stages.NAME_STAYS)
+    return changed

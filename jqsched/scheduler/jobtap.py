@@ -10,6 +10,7 @@ import heapq
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import count
+from typing import NamedTuple
 
 from jqsched.core import queue as queues
 from jqsched.core import stages
@@ -21,8 +22,9 @@ from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue
 from jqsched.core.step import Step
 from jqsched.jobtap import Args, Message, Plugin, Timer
+from jqsched.jobtap.boundary import failure, one_line
+from jqsched.jobtap.handle import Callback
 from jqsched.jobtap.loading import read_wanted
-from jqsched.jobtap.plugin import failure
 from jqsched.ports import Attempt, Clock, PortError
 from jqsched.scheduler.dispatch import Dispatch
 from jqsched.scheduler.host import JobHost
@@ -58,7 +60,7 @@ class Jobtap:
         self.config: JsonObject = {}
         self._ledger, self._dispatch, self._clock, self._userid = ledger, dispatch, clock, userid
         self._log, self._post, self._on_plugged = log, post, on_plugged
-        self._timers: list[tuple[int, int, Timer]] = []
+        self._timers: list[_Due] = []
         self._numbers = count()
         self.taps = Taps(ledger, dispatch, log)
         host = JobHost(self.taps, ledger, dispatch, userid)
@@ -97,11 +99,21 @@ class Jobtap:
         if name.startswith(".") and conf:
             self._plug()
         plugin = self.stack.load(name, conf)
-        if not self.stack.call("conf.update", Args({"conf": dict(self.config)}), [plugin]):
+        refusal = self._configure(plugin)
+        if refusal:
             self.stack.unload(plugin.name)
-            raise failure(errno.EINVAL, f"{name}: conf.update failed")
+            self.taps.drop([plugin])
+            raise failure(errno.EINVAL, f"{name}: {refusal}")
         self._plug()
         return plugin
+
+    def _configure(self, plugin: Plugin) -> str:
+        """Show a plugin the configuration; returns why it does not take it, nothing when it does."""
+        args, failures = Args({"conf": dict(self.config)}), list[str]()
+        if self.stack.call("conf.update", args, [plugin], failures):
+            return ""
+        errmsg = args.out.get("errmsg")
+        return one_line(errmsg) if isinstance(errmsg, str) else "; ".join(failures) or "conf.update failed"
 
     def _plug(self) -> None:
         """From now on plugins have a say."""
@@ -177,10 +189,12 @@ class Jobtap:
                 self.stack.call("job.inactive-remove", Args({"id": id_}))
 
     def configure(self, config: JsonObject) -> None:
-        """The configuration has changed: all plugins are told."""
+        """Show all plugins a configuration that has changed; those that refuse it are named in the log."""
         self.config = config
-        if self.is_plugged:
-            self.stack.call("conf.update", Args({"conf": dict(config)}))
+        for plugin in list(self.stack.plugins) if self.is_plugged else ():
+            refusal = self._configure(plugin)
+            if refusal:
+                self._log(f"plugin {plugin.name}: conf.update: {refusal}")
 
     def serve(self, topic: str, payload: JsonObject, reply: Reply) -> bool:
         """Have a plugin answer a request to its service; False when no plugin knows the topic."""
@@ -201,9 +215,9 @@ class Jobtap:
         """Do what a plugin asks for, as for a user, in the next turn."""
         self._post(lambda: self.request_handler(topic, payload, reply))
 
-    def call_at(self, timer: Timer) -> None:
-        """Have a timer fire."""
-        heapq.heappush(self._timers, (timer.due_us, next(self._numbers), timer))
+    def call_at(self, due_us: int, callback: Callback, repeat_us: int, timer: Timer) -> None:
+        """Have this called at a time, and then again and again if `repeat_us` is not 0, until the timer is canceled."""
+        heapq.heappush(self._timers, _Due(due_us, next(self._numbers), callback, repeat_us, timer))
         self._post(lambda: None)
 
     def call_soon(self, callback: Callable[[], object]) -> None:
@@ -228,16 +242,27 @@ class Jobtap:
         return self._timers[0][0] if self._timers else None
 
     def fire(self) -> None:
-        """Call the timers whose time has come."""
-        now_us = self.now_us()
-        while self._timers and self._timers[0][0] <= now_us:
-            _, _, timer = heapq.heappop(self._timers)
-            if timer.is_canceled:
+        """Call the timers whose time has come; those that they set meanwhile have their turn later."""
+        now_us, due = self.now_us(), list[_Due]()
+        while self._timers and self._timers[0].due_us <= now_us:
+            due.append(heapq.heappop(self._timers))
+        for one in due:
+            if one.timer.is_canceled is True:  # the plugin holds it, and may have put anything there
                 continue
-            if timer.repeat_us:
-                timer.due_us = now_us + timer.repeat_us
-                heapq.heappush(self._timers, (timer.due_us, next(self._numbers), timer))
-            timer.callback()
+            if one.repeat_us:
+                again = one._replace(due_us=now_us + one.repeat_us, number=next(self._numbers))
+                heapq.heappush(self._timers, again)
+            one.callback()
+
+
+class _Due(NamedTuple):
+    """A call that is to be made; ordered by its time, then by its number, which no two share."""
+
+    due_us: int
+    number: int
+    callback: Callback
+    repeat_us: int
+    timer: Timer
 
 
 def _resume(id_: int, over: bool, queue: Queue, limits: Limits, now_us: int) -> Step:

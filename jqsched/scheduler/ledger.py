@@ -138,6 +138,13 @@ class Ledger:
                 known[outcome.own_name] = outcome
         return known
 
+    def events_of(self, id_: int) -> list[Event]:
+        """The event log of a job, with what is not durable yet."""
+        stored = self._store.events(id_)
+        decided = (*(self._under_way.batch.events if self._under_way is not None else ()), *self._events)
+        last_us = stored[-1].t_us if stored else 0  # a batch under way may be in the store already
+        return [*stored, *(event for event in decided if event.jobid == id_ and event.t_us > last_us)]
+
     def is_ending(self, id_: int) -> bool:
         """Whether a job has ended, and that is not durable yet."""
         return id_ in self._settling

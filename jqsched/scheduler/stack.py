@@ -1,7 +1,8 @@
 """The stack of loaded plugins: loading, unloading, and calling their callbacks one after the other.
 
-Rule: whatever a callback does, the caller goes on: what it raises is reported and counts as a failure. Nothing is known
-here of jobs. Source: flux.md sections 8.2 and 8.5; Flux JM/jobtap.c.
+Rule: whatever a callback does, the caller goes on: what it raises is reported and counts as a failure, and what it left
+in `args.out` that is not JSON is reported and dropped before anyone else sees it. Nothing is known here of jobs.
+Source: flux-jobtap-plugins(7); Flux jobtap.c.
 """
 
 import errno
@@ -12,12 +13,14 @@ from functools import partial
 
 from jqsched.core.jobspec.values import show
 from jqsched.core.json import Json, JsonObject
-from jqsched.jobtap import BUILT_IN, Args, Handle, Host, Plugin, Timer, find_plugin
-from jqsched.jobtap.handle import Loop
-from jqsched.jobtap.loading import describe_error
-from jqsched.jobtap.plugin import failure
+from jqsched.jobtap import BUILT_IN, Args, Handle, Host, Plugin, Timer, boundary, find_plugin
+from jqsched.jobtap.boundary import failure
+from jqsched.jobtap.handle import Callback, Loop
+from jqsched.jobtap.loading import BUILTIN
 
 Report = Callable[[Plugin, str, str], None]  # the plugin, the topic, and what went wrong
+
+NESTED_MAX = 16  # calls within calls: a plugin that calls itself without end is stopped well before Python's stack ends
 
 
 class Stack:
@@ -28,32 +31,58 @@ class Stack:
         self.calling: tuple[str, str] | None = None  # plugin and topic, for who watches for hangs
         self.calls = 0
         self.on_load: Callable[[], None] = lambda: None
+        self._nested = 0
         self._host, self._loop, self._folder, self._report = host, loop, folder, report
         self._built_in = list(BUILT_IN)  # loaded when somebody needs them: until then the core does what they would
 
     # -- calling
 
-    def call(self, topic: str, args: Args, only: Iterable[Plugin] | None = None) -> bool:
-        """Call the first handler of each plugin that matches, in load order, until one fails; False when one did."""
+    def call(
+        self, topic: str, args: Args, only: Iterable[Plugin] | None = None, raised: list[str] | None = None
+    ) -> bool:
+        """Call the first handler of each plugin that matches, in load order, until one fails; False when one did.
+
+        What a callback raises is reported, and added to `raised`.
+        """
         for plugin in list(self.plugins) if only is None else only:
             handler = plugin.handler(topic)
-            if handler is not None and not self._call_one(plugin, topic, partial(handler, args)):
-                return False
+            if handler is not None:
+                went_well = self._call_one(plugin, topic, partial(handler, args), raised)
+                self._take_out(plugin, topic, args)
+                if not went_well:
+                    return False
         return True
 
-    def _call_one(self, plugin: Plugin, topic: str, act: Callable[[], object]) -> bool:
+    def _take_out(self, plugin: Plugin, topic: str, args: Args) -> None:
+        """Replace what a callback left in `args.out` by a copy of what is JSON. Our own plugins leave nothing else."""
+        if plugin.path == BUILTIN:
+            return
+        size_max = boundary.EVENT_SIZE_MAX if topic.startswith("job.") else boundary.ANSWER_SIZE_MAX
+        args.out, complaints = boundary.readable_parts(getattr(args, "out", None), size_max)
+        for complaint in complaints:
+            self._report(plugin, topic, complaint)
+
+    def _call_one(self, plugin: Plugin, topic: str, act: Callable[[], object], raised: list[str] | None = None) -> bool:
         """Call back; False when it failed. An answer that is no number counts as 0, as one that is none does."""
+        if self._nested >= NESTED_MAX:
+            self._report(plugin, topic, "plugins call one another without end")
+            return False
         outer, self.calling = self.calling, (plugin.name, topic)
         self.calls += 1
+        self._nested += 1
         try:
             answer = act()
-        except (Exception, SystemExit) as error:  # whatever a plugin raises, the scheduler goes on
-            self._report(plugin, topic, describe_error(error))
+        except BaseException as error:  # whatever a plugin raises, the scheduler goes on
+            what = boundary.describe_error(error)
+            if raised is not None:
+                raised.append(what)
+            self._report(plugin, topic, what)
             return False
         finally:
             self.calling = outer
             self.calls += 1
-        return not (isinstance(answer, int) and answer < 0)
+            self._nested -= 1
+        return not boundary.is_refusal(answer)
 
     def guard(self, plugin_name: str, topic: str, act: Callable[[], object]) -> bool:
         """Do something of a plugin's that is no handler: a timer, an answer. False when it failed."""
@@ -109,11 +138,12 @@ class Stack:
         plugin = Plugin(name, path, conf, self._host, Handle(_Guarded(self._loop, self, name), name))
         try:
             answer = init(plugin)
-        except OSError as error:
-            raise failure(error.errno or errno.EINVAL, f"{wanted}: {error.strerror or error}") from error
-        except (Exception, SystemExit) as error:  # whatever a plugin raises, the scheduler goes on
-            raise failure(errno.EINVAL, f"{wanted}: plugin_init: {describe_error(error)}") from error
-        if isinstance(answer, int) and answer < 0:
+        except BaseException as error:  # whatever a plugin raises, the scheduler goes on
+            number, text = boundary.error_number(error), boundary.error_text(error)
+            if not isinstance(error, OSError):
+                text = f"plugin_init: {boundary.describe_error(error)}"
+            raise failure(number, f"{wanted}: {text}") from error
+        if boundary.is_refusal(answer):
             raise failure(errno.EINVAL, f"{wanted}: plugin_init failed")
         return plugin
 
@@ -162,10 +192,8 @@ class _Guarded:
     def request(self, topic: str, payload: JsonObject, reply: Callable[[JsonObject | OSError], None]) -> None:
         self._loop.request(topic, payload, lambda answer: self._contained(topic, lambda: reply(answer)))
 
-    def call_at(self, timer: Timer) -> None:
-        inner = timer.callback
-        timer.callback = lambda: self._contained("timer", inner)
-        self._loop.call_at(timer)
+    def call_at(self, due_us: int, callback: Callback, repeat_us: int, timer: Timer) -> None:
+        self._loop.call_at(due_us, lambda: self._contained("timer", callback), repeat_us, timer)
 
     def call_soon(self, callback: Callable[[], object]) -> None:
         self._loop.call_soon(lambda: self._contained("call", callback))

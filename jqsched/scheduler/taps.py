@@ -3,7 +3,8 @@
 Rule: the core decides in stages (`core.stages`) while plugins are loaded. Each event is shown in order, first to those
 who subscribed, then, if it led to another state, to all; when a job's events are shown, it goes on to its next stage.
 What a callback posts for its own job is shown after it (FIFO, no recursion); for another, idle job before it goes on.
-Source: flux.md section 8; Flux JM/event.c (event queue), flux-jobtap-plugins(7).
+What an earlier scheduler's plugins did to a job is read from its event log when it is asked for.
+Source: flux-jobtap-plugins(7); Flux event.c (event queue).
 """
 
 import errno
@@ -16,15 +17,16 @@ from attrs import define, field
 
 from jqsched.core import queue as queues
 from jqsched.core import stages
-from jqsched.core.event import Event, advance
+from jqsched.core.event import Event, advance, text
 from jqsched.core.job import Job, Spec, State, is_ours, unsupported
-from jqsched.core.jobspec import dependency_object, shown_jobspec, updated
+from jqsched.core.jobspec import JobspecError, dependency_object, shown_jobspec, updated
 from jqsched.core.json import Json, JsonObject
 from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue, find
-from jqsched.core.step import Step
+from jqsched.core.step import Refused, Step
 from jqsched.jobtap import PRIORITY_UNAVAIL, Args, Plugin
-from jqsched.jobtap.plugin import failure, is_priority
+from jqsched.jobtap.boundary import failure, one_line
+from jqsched.jobtap.plugin import is_priority
 from jqsched.scheduler.dispatch import Dispatch
 from jqsched.scheduler.ledger import Ledger
 from jqsched.scheduler.stack import Stack
@@ -32,6 +34,21 @@ from jqsched.scheduler.stack import Stack
 Decide = Callable[[Queue, Limits, int], Step]
 
 SEVERITY_STUCK = 4  # of the exception that reports a callback that failed: it ends nothing
+POSTS_MAX = 1_000  # by plugins, before the scheduler has its turn again
+
+
+@define
+class Past:
+    """What plugins may ask of a job's past: the names of its events, and the dependencies that were removed."""
+
+    posted: set[str] = field(factory=set)
+    removed: set[str] = field(factory=set)
+
+    def add(self, event: Event) -> None:
+        """Add an event that was posted."""
+        self.posted.add(event.name)
+        if event.name == "dependency-remove":
+            self.removed.add(text(event.context, "description"))
 
 
 @define
@@ -39,13 +56,13 @@ class Tap:
     """What is remembered of an active job for plugins.
 
     `job` is the job after the last event that was shown; `events` are those to be shown yet. `prologs` and `epilogs`
-    count the ones under way. `updates` are the changes of its jobspec that the present callback asked for.
+    count the ones under way. `updates` are the changes of its jobspec that the present callback asked for. `past` is
+    None as long as nobody asked for that of a job which was there before the plugins.
     """
 
     job: Job
     events: deque[Event] = field(factory=deque)
-    posted: set[str] = field(factory=set)
-    removed: set[str] = field(factory=set)
+    past: Past | None = None
     subscribers: dict[Plugin, None] = field(factory=dict)
     aux: dict[Plugin, dict[str, object]] = field(factory=dict)
     prologs: int = 0
@@ -69,7 +86,8 @@ class Taps:
         self._reported: set[tuple[str, str, int]] = set()
         self._showing: set[int] = set()
         self._is_pumping = False
-        self.posts = 0  # by plugins, in the present pumping
+        self._posts = 0  # by plugins, in the present pumping
+        self.is_introducing = False  # whether jobs are shown to plugins that are new
 
     # ---- following what is decided --------------------------------------------------------------------------------
 
@@ -78,7 +96,7 @@ class Taps:
         for event in events:
             tap = self._taps.get(event.jobid)
             if tap is None:
-                tap = self._taps[event.jobid] = Tap(_unborn(event))
+                tap = self._taps[event.jobid] = Tap(_unborn(event), past=Past())
             tap.events.append(event)
             self._todo[event.jobid] = None
         if not self._is_pumping:
@@ -94,8 +112,13 @@ class Taps:
                 self.show(id_)
         finally:
             self._is_pumping = False
-            self.posts = 0
+            self._posts = 0
             self._reported.clear()
+
+    def may_post(self) -> bool:
+        """Whether plugins may post one more event before the scheduler has its turn again; it is counted."""
+        self._posts += 1
+        return self._posts <= POSTS_MAX
 
     def _let_in(self, new: list[int]) -> None:
         """Have all that came together rejected or validated before any goes on: they may wait for one another."""
@@ -147,7 +170,8 @@ class Taps:
         is_new = event.name == "submit"
         after = advance(None if is_new else before, event)
         tap.job = after if after is not None else before
-        tap.posted.add(event.name)
+        if tap.past is not None:
+            tap.past.add(event)
         self._note(tap, event)
         if is_new:
             self._enter(tap)
@@ -214,7 +238,7 @@ class Taps:
 
     def _ask(self, tap: Tap, topic: str, more: JsonObject, default: str) -> str | None:
         args, called_well = self._call(tap, topic, more)
-        return None if called_well else str(args.out.get("errmsg") or default)
+        return None if called_well else _errmsg(args, default)
 
     def rejections(self) -> dict[int, str]:
         """The jobs that plugins rejected since this was asked last, and why."""
@@ -245,16 +269,30 @@ class Taps:
         """See to the priority and the annotations that callbacks gave."""
         id_ = tap.job.id
         priority, annotations = out.get("priority"), out.get("annotations")
-        if annotations is not None and isinstance(annotations, dict):
-            self.decide(lambda *at: stages.note(at[0], id_, "annotations", {"annotations": annotations}, *at[1:]))
+        if isinstance(annotations, dict):
+            context: JsonObject = {"annotations": annotations}
+            self._post(id_, topic, lambda *at: stages.note(at[0], id_, "annotations", context, *at[1:]))
         elif annotations is not None:
             self.report(id_, topic, f"annotations: Expected object, got {_kind(annotations)}")
         if priority is not None and priority != PRIORITY_UNAVAIL and not is_priority(priority):
             self.report(id_, topic, f"arg_unpack: Expected integer, got {_kind(priority)}")
             priority = None
         computed = priority if isinstance(priority, int) and priority != PRIORITY_UNAVAIL else None
-        if computed is not None or topic == "job.state.priority":
+        if topic == "job.state.priority":
             self.decide(lambda *at: stages.prioritize(at[0], id_, computed, *at[1:]))
+        elif computed is not None:
+            self._post(id_, topic, lambda *at: stages.prioritize(at[0], id_, computed, *at[1:]))
+
+    def _post(self, id_: int, topic: str, decision: Decide) -> None:
+        """Do what a callback asked for by what it returned; a refusal, or one too many, is reported."""
+        if not self.may_post():
+            what = f"plugins have posted {POSTS_MAX} events in one go: one posts without end"
+            if self._posts == POSTS_MAX + 1:
+                self._log(f"{topic} of job {id_}: {what}")
+            return
+        answer = self.decide(decision).answer
+        if isinstance(answer, Refused):
+            self.report(id_, topic, answer.text)
 
     def ask_priority(self, tap: Tap) -> None:
         """Have a pending job's priority asked for."""
@@ -278,14 +316,18 @@ class Taps:
         job = find(self._ledger.head, tap.job.id)
         if job is None:
             return
-        id_, spec = job.id, updated(job.spec, updates)
-        self.decide(lambda *at: stages.respecify(at[0], id_, spec, updates, *at[1:]))
+        try:
+            id_, spec = job.id, updated(job.spec, updates)
+        except JobspecError as wrong:  # it was changed after the callback had asked
+            self.report(job.id, "job.update", one_line("; ".join(wrong.errors)))
+        else:
+            self._post(id_, "job.update", lambda *at: stages.respecify(at[0], id_, spec, updates, *at[1:]))
 
     def report(self, id_: int, topic: str, what: str) -> None:
         """Say in a job's log that a callback failed, once for each kind of failure."""
         key = (topic, what, id_)
         job = find(self._ledger.head, id_)
-        if job is None or job.state is State.NEW or key in self._reported:
+        if job is None or key in self._reported or not self.may_post():
             return
         self._reported.add(key)
         note = f"{what} (job may be stuck in {job.state.name} state)"
@@ -311,7 +353,7 @@ class Taps:
         cred: dict[str, Json] = {"userid": tap.job.userid, "rolemask": 1}
         args, called_well = self._call(tap, topic, {"cred": cred, "key": key, "value": value})
         if not called_well:
-            raise failure(errno.EINVAL, str(args.out.get("errmsg") or f"update of {key} rejected"))
+            raise failure(errno.EINVAL, _errmsg(args, f"update of {key} rejected"))
         return args
 
     def validate_update(self, id_: int, spec: Spec) -> None:
@@ -320,13 +362,21 @@ class Taps:
         jobspec = shown_jobspec(spec)
         args, called_well = self._call(tap, "job.validate", {"jobspec": jobspec})
         if not called_well:
-            raise failure(errno.EINVAL, str(args.out.get("errmsg") or "rejected by job-manager plugin"))
+            raise failure(errno.EINVAL, _errmsg(args, "rejected by job-manager plugin"))
 
     # ---- jobs that are there already ------------------------------------------------------------------------------
 
     def get(self, id_: int) -> Tap | None:
         """What is remembered of an active job."""
         return self._taps.get(id_)
+
+    def past(self, tap: Tap) -> Past:
+        """What was posted for a job, by this scheduler and those before it."""
+        if tap.past is None:
+            tap.past = Past()
+            for event in self._ledger.events_of(tap.job.id):
+                tap.past.add(event)
+        return tap.past
 
     def begin(self) -> None:
         """From now on jobs are followed: all that are active are known."""
@@ -336,10 +386,14 @@ class Taps:
     def introduce(self, plugins: Iterable[Plugin], order: str, *, at_start: bool) -> None:
         """Show the jobs that are there already to plugins that are new. Source: flux.md section 8.5 (load, restart)."""
         plugins = list(plugins)
-        for job in _sorted(queues.live(self._ledger.head), order):
-            tap = self._taps.get(job.id)
-            if tap is not None:
-                self._visit(tap, partial(self._introduce, tap, plugins, at_start=at_start))
+        self.is_introducing = True
+        try:
+            for job in _sorted(queues.live(self._ledger.head), order):
+                tap = self._taps.get(job.id)
+                if tap is not None:
+                    self._visit(tap, partial(self._introduce, tap, plugins, at_start=at_start))
+        finally:
+            self.is_introducing = False
 
     def _introduce(self, tap: Tap, plugins: list[Plugin], *, at_start: bool) -> None:
         job = tap.job
@@ -389,6 +443,12 @@ def _unborn(event: Event) -> Job:
 def _sorted(jobs: Iterable[Job], order: str) -> list[Job]:
     sign = {"state": 1, "-state": -1}.get(order, 0)
     return sorted(jobs, key=lambda job: (sign * job.state, job.id))
+
+
+def _errmsg(args: Args, default: str) -> str:
+    """What a refusal says, in a line."""
+    errmsg = args.out.get("errmsg")
+    return one_line(errmsg) if isinstance(errmsg, str) and errmsg else default
 
 
 def _kind(value: object) -> str:

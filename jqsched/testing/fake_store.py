@@ -155,6 +155,10 @@ class MemoryStore:
         assert isinstance(urgency, int)
         return Draft(job.spec, urgency, pin if isinstance(pin, int) else None, requeue_of=id_)
 
+    def events(self, id_: int) -> list[Event]:
+        """The event log of a job, oldest first."""
+        return [event for _, event in sorted(self.disk.events.items()) if event.jobid == id_]
+
     def userid(self, id_: int) -> int | None:
         """Whose job it is."""
         job = self.disk.jobs.get(id_)

@@ -187,6 +187,10 @@ class TableStore:
         """Nothing: specs are not kept."""
         return None
 
+    def events(self, id_: int) -> list[Event]:  # noqa: ARG002  # no plugins are loaded here, who would ask
+        """Nothing: events are not kept."""
+        return []
+
     def userid(self, id_: int) -> int | None:  # noqa: ARG002  # as `spec`
         """Nothing, as there are no specs."""
         return None

@@ -293,8 +293,11 @@ def test_nothing_can_be_asked_for_a_job_that_is_not_there(desk, ask, arguments):
 
 
 def test_a_note_is_an_event_that_is_only_data(desk):
+    """Also while the job is being submitted, as Flux has it."""
     desk.drop(a_file())
-    assert desk.ask(stages.note, 1, "memo", {"k": 1}).answer == Refused("the job is being submitted")
+    assert desk.ask(stages.note, 1, "memo", {"k": 0}).answer == Changed(desk.job(1))
+    assert desk.log(1)[-1] == ("memo", {"k": 0})
+    assert desk.job(1).state is State.NEW
     desk.go(1)
     assert desk.ask(stages.note, 1, "memo", {"k": 1}).answer == Changed(desk.job(1))
     assert desk.log(1)[-1] == ("memo", {"k": 1})

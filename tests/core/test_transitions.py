@@ -35,9 +35,10 @@ LEADS_TO = {
     "free": {R: R, C: C},
     "requeue": {R: P},
     "clean": {C: I},
-    "memo": {D: D, P: P, S: S, R: R, C: C},
+    "memo": {N: N, D: D, P: P, S: S, R: R, C: C},
     "submit": {D: D, P: P, S: S, R: R, C: C},
 }
+REMARK = {"type": "remark", "severity": 4, "note": "", "userid": 0}
 
 
 def event(name: str) -> Event:
@@ -58,6 +59,12 @@ def test_each_event_in_each_state(name, state):
             advance(a_job(state), event(name))
     else:
         assert advance(a_job(state), event(name)).state is leads_to
+
+
+@pytest.mark.parametrize("state", [state for state in State if state is not I], ids=lambda state: state.name)
+def test_an_exception_that_is_not_fatal_changes_no_state(state):
+    """Also of a job that is being submitted, which a fatal one cannot end."""
+    assert advance(a_job(state), Event(1, 7, "exception", REMARK)).state is state
 
 
 def test_the_table_is_complete():

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from jqsched.adapters.store import codec
 from jqsched.adapters.store.schema import check_log, damage_refused, open_store, port_errors, store_path
+from jqsched.core.event import Event
 from jqsched.core.filters import kept_rules
 from jqsched.core.job import Draft, Job, Outcome, OwnName, State
 from jqsched.core.policy import outcome_of
@@ -197,6 +198,12 @@ class SqliteStore:
 
     def _job(self, id_: int) -> Job | None:
         return next(map(codec.job_from_row, self._rows("jobs", "WHERE id = ?", (id_,))), None)
+
+    def events(self, id_: int) -> list[Event]:
+        """The event log of a job, oldest first. Committed ones only."""
+        with damage_refused("read the store", self.path):
+            rows = self._rows("events", "WHERE jobid = ? ORDER BY seq", (id_,))
+            return [event for _, event in map(codec.event_from_row, rows)]
 
     def userid(self, id_: int) -> int | None:
         """Whose job it is; None when unknown or purged."""

@@ -18,6 +18,7 @@ from jqsched.core.json import Json, JsonObject
 T = TypeVar("T")
 
 _KEYS = ("version", "resources", "tasks", "attributes")
+_PATH_MAX = 32  # names in a dotted key of an update: what is nested deeper could not be written to the store
 _OURS = ("output", "error", "on_interrupt", "reasons")
 
 
@@ -138,13 +139,17 @@ def from_jobspec(jobspec: object, default_cwd: str = "/") -> Spec:
 
 
 def updated(spec: Spec, updates: Mapping[str, Json]) -> Spec:
-    """A spec with some values of its jobspec changed, by dotted keys; None removes one. Raises: JobspecError.
+    """A spec with some values of its jobspec changed, by dotted keys; None removes one.
 
-    Source: RFC 21 (jobspec-update).
+    Raises:   JobspecError.
+    Source:   RFC 21 (jobspec-update).
     """
     document = dict(to_jobspec(spec))
     for key, value in updates.items():
-        _put(document, key, key.split("."), value)
+        path = key.split(".")
+        if len(path) > _PATH_MAX:
+            raise JobspecError((f"{show(key)[1:-1]}: more than {_PATH_MAX} names, one inside the other",))
+        _put(document, key, path, value)
     return from_jobspec(document, spec.cwd)
 
 
