@@ -179,6 +179,7 @@ class Executor(Protocol):
 # ---- store --------------------------------------------------------------------------------------------------------
 
 RULES = "rules"  # the setting that holds the filter rules (`filters.rules_text`)
+PLUGGED = "plugged"  # the setting that is there once plugins had a say: "1" where jobs may wait for them
 
 
 @frozen

@@ -12,8 +12,9 @@ from functools import cache
 from json.encoder import encode_basestring_ascii as quoted
 
 from jqsched.adapters.store.codec import EventRow, decode_json
-from jqsched.core.event import LAST_EVENTS
+from jqsched.core.event import LAST_EVENTS, NO_CONTEXT
 from jqsched.core.job import UNSET_PRIORITY, Job, Result, State
+from jqsched.core.json import JsonObject
 from jqsched.core.view import cores_text, job_info, returncode, runtime_us
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
@@ -23,15 +24,23 @@ _RESULTS = {result: result.name for result in Result}
 Line = Callable[[Job, Sequence[str]], str]
 
 
-def writer(username: Callable[[int], str], now_us: int, hostname: str) -> Line:
-    """Make the function that writes jobs as JSON objects; `username` names a user by id."""
+def writer(
+    username: Callable[[int], str],
+    now_us: int,
+    hostname: str,
+    notes: Callable[[int], JsonObject] = lambda _: NO_CONTEXT,
+) -> Line:
+    """Make the function that writes jobs as JSON objects.
+
+    `username` names a user by id, `notes` reads what plugins noted of a job.
+    """
 
     def line(job: Job, reasons: Sequence[str]) -> str:
-        spec = job.spec
+        spec, noted = job.spec, notes(job.id)
         plain = job.exception is None and not job.waits and spec.time_limit_us is None and spec.jobspec is None
-        if not plain:
+        if noted or not plain:
             user = username(job.userid)
-            return _encode(job_info(job, username=user, now_us=now_us, reasons=reasons, hostname=hostname))
+            return _encode(job_info(job, username=user, now_us=now_us, reasons=reasons, hostname=hostname, notes=noted))
         ended, ran = job.state is State.INACTIVE, job.t_run_us > 0
         result = job.result
         shown_result = f'"{_RESULTS[result]}"' if result is not None else "null"

@@ -32,9 +32,10 @@ from jqsched.core.constraint import (
     read_constraint,
     read_filter,
 )
+from jqsched.core.event import NO_CONTEXT
 from jqsched.core.explain import UNSERVED, look, reasons
 from jqsched.core.job import Job, State
-from jqsched.core.json import Json
+from jqsched.core.json import Json, JsonObject
 from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue
 from jqsched.core.view import ACTIVE, job_info, runtime_us, standing
@@ -182,10 +183,17 @@ def _write(lines: Iterator[str]) -> None:
         sys.stdout.write("".join(portion))
 
 
-def shown_as(why: Why = lambda job: ()) -> Callable[[Job], dict[str, Json]]:
-    """A function that makes the document of a job, as of now."""
+def shown_as(
+    why: Why = lambda job: (), notes: Callable[[int], JsonObject] = lambda _: NO_CONTEXT
+) -> Callable[[Job], dict[str, Json]]:
+    """A function that makes the document of a job, as of now; `notes` reads what plugins noted of it."""
     here, now_us, user = hostname(), time.time_ns() // 1000, cache(username)
-    return lambda job: job_info(job, username=user(job.userid), now_us=now_us, reasons=why(job), hostname=here)
+
+    def document(job: Job) -> dict[str, Json]:
+        noted, reasons = notes(job.id), why(job)
+        return job_info(job, username=user(job.userid), now_us=now_us, reasons=reasons, hostname=here, notes=noted)
+
+    return document
 
 
 def reasons_from(where: Place, reader: StoreReader, active: Callable[[], Iterable[Job]]) -> Why:
@@ -214,7 +222,7 @@ def _ask(where: Place, queue: Queue) -> Callable[[Job], list[str]]:
 def _write_json(choice: Choice, where: Place) -> None:
     from jqsched.cli.fastjson import writer
 
-    line = writer(cache(username), time.time_ns() // 1000, hostname())
+    line = writer(cache(username), time.time_ns() // 1000, hostname(), choice.reader.notes())
     why = reasons_from(where, choice.reader, lambda: choice.active)
     lines = (line(job, why(job)) for job in choice.jobs())
     sys.stdout.write(f'{{"schema":"{SCHEMA}","jobs":[')
@@ -228,7 +236,8 @@ def _write_json(choice: Choice, where: Place) -> None:
 def _write_formatted(choice: Choice, where: Place, template: str) -> None:
     from jqsched.cli.template import compiled
 
-    write = compiled(template, shown_as(reasons_from(where, choice.reader, lambda: choice.active)), hostname())
+    why = reasons_from(where, choice.reader, lambda: choice.active)
+    write = compiled(template, shown_as(why, choice.reader.notes()), hostname())
     _write(write(job) + "\n" for job in choice.jobs())
 
 

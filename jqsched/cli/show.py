@@ -17,7 +17,7 @@ from jqsched.core.event import Event
 from jqsched.core.job import Job, State, output_paths
 from jqsched.core.jobspec import shown_jobspec, to_jobspec
 from jqsched.core.json import Json
-from jqsched.core.view import event_entry, job_info, returncode, runtime_us
+from jqsched.core.view import event_entry, job_info, notes_of, returncode, runtime_us
 
 JOB_SCHEMA, STATUS_SCHEMA = "jqsched.job/1", "jqsched.status/1"
 DRAINED = "drained"  # the scheduler's setting, "1" while it is
@@ -55,10 +55,11 @@ def document(
     here, spec = hostname(), job.spec
     output, error = output_paths(spec, job.id, f"{where.root}/output")
     now_us = time.time_ns() // 1000
+    notes = notes_of(event for _, event in log)
     entries = [event_entry(seq, event, spec, here) for seq, event in log]
     return {
         "schema": JOB_SCHEMA,
-        "job": job_info(job, username=username(job.userid), now_us=now_us, reasons=why, hostname=here),
+        "job": job_info(job, username=username(job.userid), now_us=now_us, reasons=why, hostname=here, notes=notes),
         "output": output,
         "error": error,
         "jobspec": shown_jobspec(spec) if redacted else dict(to_jobspec(spec)),

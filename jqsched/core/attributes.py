@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from attrs import frozen
 
+from jqsched.core.event import NO_CONTEXT
 from jqsched.core.job import UNSET_PRIORITY, Job, State
-from jqsched.core.json import Json
-from jqsched.core.view import accounting, cores_text, expiration_us
+from jqsched.core.json import Json, JsonObject
+from jqsched.core.view import accounting, annotations, expiration_us
 
 ALL = "all"
 
@@ -46,9 +47,12 @@ def read_attributes(document: object) -> Attributes | BadAttributes:
     return tuple(wanted)
 
 
-def job_attributes(job: Job, wanted: Sequence[str], hostname: str = "localhost") -> dict[str, Json]:
+def job_attributes(
+    job: Job, wanted: Sequence[str], hostname: str = "localhost", notes: JsonObject = NO_CONTEXT
+) -> dict[str, Json]:
     """Make the raw document of a job: its id, and those of the wanted attributes that are known.
 
+    Shape: `notes` are what plugins noted (`view.notes_of`): they are part of its annotations.
     Units: seconds as floats. Cost: some microseconds.
     """
     document: dict[str, Json] = {"id": job.id}
@@ -56,6 +60,8 @@ def job_attributes(job: Job, wanted: Sequence[str], hostname: str = "localhost")
         value = _VALUES[name](job)
         if value is not None:
             document[name] = hostname if name == "nodelist" else value
+    if notes and "annotations" in wanted:
+        document["annotations"] = annotations(job, notes)
     return document
 
 
@@ -83,7 +89,7 @@ def _account(index: int) -> Callable[[Job], Json]:
 
 
 def _annotations(job: Job) -> Json:
-    return _ran(job, {"sched": {"resource_summary": cores_text(job.spec.cores)}})
+    return _ran(job, annotations(job, NO_CONTEXT))
 
 
 def _dependencies(job: Job) -> Json:

@@ -11,12 +11,12 @@ from attrs import frozen
 
 from jqsched.core import admission, order
 from jqsched.core.admission import Stand, gates_of
-from jqsched.core.event import Event
+from jqsched.core.event import NO_CONTEXT, Event
 from jqsched.core.filters import Rules
 from jqsched.core.idmap import id_map
 from jqsched.core.job import UNSET_PRIORITY, Job, Result, Spec, State
 from jqsched.core.jobspec import shown_jobspec
-from jqsched.core.json import Json
+from jqsched.core.json import Json, JsonObject
 from jqsched.core.order import Key
 from jqsched.core.queue import Queue, is_ready, rank_key, stand_of
 
@@ -24,6 +24,7 @@ PENDING = State.DEPEND | State.PRIORITY | State.SCHED
 RUNNING = State.RUN | State.CLEANUP
 ACTIVE = PENDING | RUNNING
 
+NOTES = ("annotations", "memo")  # the events by which plugins note something of a job
 _HERE = "localhost"  # the name of the one node where the caller knows no better
 
 JobDocument: TypeAlias = dict[str, Json]
@@ -32,10 +33,18 @@ JobDocument: TypeAlias = dict[str, Json]
 # ---- jobs ---------------------------------------------------------------------------------------------------------
 
 
-def job_info(job: Job, *, username: str, now_us: int, reasons: Sequence[str], hostname: str = _HERE) -> JobDocument:
+def job_info(
+    job: Job,
+    *,
+    username: str,
+    now_us: int,
+    reasons: Sequence[str],
+    hostname: str = _HERE,
+    notes: JsonObject = NO_CONTEXT,
+) -> JobDocument:
     """Show one job: the 36 keys of Flux's `get_job()` in its order, then `attempt` and `reasons`.
 
-    Shape:    None where a value is not known (yet); `jobid` is the id as a string.
+    Shape:    None where a value is not known (yet); `jobid` is the id as a string. `notes`: as `notes_of` makes them.
     Units:    seconds as floats. Cost: some microseconds.
     Source:   flux.md section 5 (attributes, JobInfo, get_job).
     """
@@ -78,7 +87,7 @@ def job_info(job: Job, *, username: str, now_us: int, reasons: Sequence[str], ho
         "returncode": returncode(job),
         "dependencies": list(job.waits),
         "jobid": str(job.id),
-        "annotations": {"sched": {"resource_summary": cores_text(spec.cores)}} if ran else {},
+        "annotations": annotations(job, notes),
         "exception": _exception(job),
         "attempt": job.attempt,
         "reasons": list(reasons),
@@ -130,6 +139,39 @@ def _exception(job: Job) -> Json:
 def cores_text(cores: int) -> str:
     """Say how many cores a job got, as the annotation of its `alloc` does."""
     return "1 core" if cores == 1 else f"{cores} cores"
+
+
+def annotations(job: Job, notes: JsonObject) -> dict[str, Json]:
+    """Make a job's annotations: what it got, and what plugins noted."""
+    ours: dict[str, Json] = {"sched": {"resource_summary": cores_text(job.spec.cores)}} if job.t_run_us else {}
+    return _merged(ours, notes) if notes else ours
+
+
+def notes_of(events: Iterable[Event]) -> dict[str, Json]:
+    """Make one object of what plugins noted of a job, in the order in which they did.
+
+    Source: RFC 21 (`annotations`, ours in the log too; the keys of a `memo` are annotations of the user).
+    """
+    notes: dict[str, Json] = {}
+    for event in events:
+        noted = dict(event.context) if event.name == "memo" else event.context.get("annotations")
+        if event.name in NOTES and isinstance(noted, Mapping):
+            notes = _merged(notes, {"user": dict(noted)} if event.name == "memo" else noted)
+    return notes
+
+
+def _merged(document: JsonObject, changes: JsonObject) -> dict[str, Json]:
+    """Change an object, and the objects in it, key by key; None removes one."""
+    merged = dict(document)
+    for key, value in changes.items():
+        present = merged.get(key)
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, Mapping):
+            merged[key] = _merged(present if isinstance(present, Mapping) else {}, value)
+        else:
+            merged[key] = value
+    return merged
 
 
 def accounting(spec: Spec) -> tuple[Json, Json, Json]:

@@ -21,7 +21,8 @@ from jqsched.jobtap import CURRENT_JOB, Args, Plugin
 from jqsched.jobtap.boundary import failure
 from jqsched.scheduler.dispatch import Dispatch
 from jqsched.scheduler.ledger import Ledger
-from jqsched.scheduler.taps import POSTS_MAX, Tap, Taps, arguments
+from jqsched.scheduler.tap import Tap, arguments
+from jqsched.scheduler.taps import POSTS_MAX, Taps
 
 Apply = Callable[[Queue, int, Limits, int], Step]
 

@@ -25,7 +25,7 @@ from jqsched.jobtap import Args, Message, Plugin, Timer
 from jqsched.jobtap.boundary import failure, one_line
 from jqsched.jobtap.handle import Callback
 from jqsched.jobtap.loading import read_wanted
-from jqsched.ports import Attempt, Clock, PortError
+from jqsched.ports import PLUGGED, Attempt, Clock, PortError
 from jqsched.scheduler.dispatch import Dispatch
 from jqsched.scheduler.host import JobHost
 from jqsched.scheduler.ledger import Ledger
@@ -34,7 +34,6 @@ from jqsched.scheduler.taps import Decide, Taps
 
 DURATION = "attributes.system.duration"
 ERRORS_SHOWN = 3  # in the one line of a refusal
-PLUGGED = "plugged"  # the setting that says that jobs may wait for plugins
 
 Reply = Callable[[JsonObject | OSError], None]
 Request = Callable[[str, JsonObject, Reply], None]

@@ -16,10 +16,10 @@ from jqsched.core import queue as queues
 from jqsched.core.event import Event
 from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue
-from jqsched.ports import Clock, Executor, News, PortError, Spool, Store, Stored
+from jqsched.ports import PLUGGED, Clock, Executor, News, PortError, Spool, Store, Stored
 from jqsched.scheduler.dispatch import Dispatch
 from jqsched.scheduler.intake import Intake
-from jqsched.scheduler.jobtap import PLUGGED, Jobtap
+from jqsched.scheduler.jobtap import Jobtap
 from jqsched.scheduler.ledger import Ledger
 from jqsched.scheduler.rulebook import Rulebook
 

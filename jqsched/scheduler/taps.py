@@ -8,16 +8,13 @@ Source: flux-jobtap-plugins(7); Flux event.c (event queue).
 """
 
 import errno
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
-from attrs import define, field
-
 from jqsched.core import queue as queues
 from jqsched.core import stages
-from jqsched.core.event import Event, advance, text
+from jqsched.core.event import Event, advance
 from jqsched.core.job import Job, Spec, State, is_ours, unsupported
 from jqsched.core.jobspec import JobspecError, dependency_object, shown_jobspec, updated
 from jqsched.core.json import Json, JsonObject
@@ -30,47 +27,12 @@ from jqsched.jobtap.plugin import is_priority
 from jqsched.scheduler.dispatch import Dispatch
 from jqsched.scheduler.ledger import Ledger
 from jqsched.scheduler.stack import Stack
+from jqsched.scheduler.tap import Past, Tap, arguments, entry_of, unborn
 
 Decide = Callable[[Queue, Limits, int], Step]
 
 SEVERITY_STUCK = 4  # of the exception that reports a callback that failed: it ends nothing
 POSTS_MAX = 1_000  # by plugins, before the scheduler has its turn again
-
-
-@define
-class Past:
-    """What plugins may ask of a job's past: the names of its events, and the dependencies that were removed."""
-
-    posted: set[str] = field(factory=set)
-    removed: set[str] = field(factory=set)
-
-    def add(self, event: Event) -> None:
-        """Add an event that was posted."""
-        self.posted.add(event.name)
-        if event.name == "dependency-remove":
-            self.removed.add(text(event.context, "description"))
-
-
-@define
-class Tap:
-    """What is remembered of an active job for plugins.
-
-    `job` is the job after the last event that was shown; `events` are those to be shown yet. `prologs` and `epilogs`
-    count the ones under way. `updates` are the changes of its jobspec that the present callback asked for. `past` is
-    None as long as nobody asked for that of a job which was there before the plugins.
-    """
-
-    job: Job
-    events: deque[Event] = field(factory=deque)
-    past: Past | None = None
-    subscribers: dict[Plugin, None] = field(factory=dict)
-    aux: dict[Plugin, dict[str, object]] = field(factory=dict)
-    prologs: int = 0
-    epilogs: int = 0
-    released: bool = False
-    updates: dict[str, Json] = field(factory=dict)
-    end_event: dict[str, Json] | None = None
-    shown: tuple[Spec, dict[str, Json]] | None = None
 
 
 class Taps:
@@ -96,7 +58,7 @@ class Taps:
         for event in events:
             tap = self._taps.get(event.jobid)
             if tap is None:
-                tap = self._taps[event.jobid] = Tap(_unborn(event), past=Past())
+                tap = self._taps[event.jobid] = Tap(unborn(event), past=Past())
             tap.events.append(event)
             self._todo[event.jobid] = None
         if not self._is_pumping:
@@ -432,14 +394,6 @@ class Taps:
 _ASKING = frozenset(("job.create", "job.validate", "job.destroy", "job.inactive-add"))
 
 
-def _unborn(event: Event) -> Job:
-    """What stands for a job whose `submit` is to be shown yet."""
-    assert event.name == "submit", f"{event.name} of job {event.jobid}, which no plugin was told of"
-    job = advance(None, event)
-    assert job is not None
-    return job
-
-
 def _sorted(jobs: Iterable[Job], order: str) -> list[Job]:
     sign = {"state": 1, "-state": -1}.get(order, 0)
     return sorted(jobs, key=lambda job: (sign * job.state, job.id))
@@ -455,30 +409,3 @@ def _kind(value: object) -> str:
     """The JSON word for a value's type."""
     names = {str: "string", bool: "boolean", float: "real", dict: "object", list: "array", type(None): "null"}
     return names.get(type(value), "integer")
-
-
-def entry_of(event: Event) -> dict[str, Json]:
-    """An event as RFC 18 writes it."""
-    entry: dict[str, Json] = {"timestamp": event.t_us / 1_000_000, "name": event.name}
-    if event.context:
-        entry["context"] = dict(event.context)
-    return entry
-
-
-def arguments(tap: Tap) -> dict[str, Json]:
-    """What every callback is told of its job. Source: flux.md section 8.2."""
-    job = tap.job
-    if tap.shown is None or tap.shown[0] is not job.spec:
-        tap.shown = (job.spec, shown_jobspec(job.spec))
-    given: dict[str, Json] = {
-        "jobspec": tap.shown[1],
-        "id": job.id,
-        "userid": job.userid,
-        "urgency": job.urgency,
-        "state": int(job.state),
-        "priority": job.priority,
-        "t_submit": job.t_submit_us / 1_000_000,
-    }
-    if tap.end_event is not None:
-        given["end_event"] = dict(tap.end_event)
-    return given

@@ -7,6 +7,7 @@ import pytest
 from attrs import evolve
 
 from jqsched.core import explain, order, queue
+from jqsched.core.attributes import job_attributes
 from jqsched.core.event import Event, advance
 from jqsched.core.job import Job, JobException, Spec, State
 from jqsched.core.policy import Limits
@@ -15,6 +16,7 @@ from jqsched.core.view import (
     event_entry,
     job_info,
     list_key,
+    notes_of,
     standing,
 )
 from tests.core.desk import Desk, a_file
@@ -238,3 +240,23 @@ def test_a_standing_knows_rules_and_rate_limits():
 def test_an_exception_is_shown_only_at_the_end():
     job = evolve(history(*STARTED), exception=JobException("note", 5, "n"))
     assert info(job)["exception"]["occurred"] is None
+
+
+def test_what_plugins_noted_is_merged_into_the_annotations():
+    """In order, key by key; null removes one, a memo's keys are the user's. What is no object says nothing."""
+    noted = [
+        ("memo", {"who": "ann", "n": 1}),
+        ("annotations", {"annotations": {"user": {"n": 2, "more": {"a": 1}}, "sched": {"queue": "q"}}}),
+        ("alloc", {"annotations": {"sched": {"resource_summary": "7 cores"}}}),
+        ("annotations", {"annotations": {"user": {"more": {"b": 2}, "who": None}}}),
+        ("annotations", {"annotations": 5}),
+        ("annotations", {}),
+    ]
+    notes = notes_of(Event(5, T_US + n, name, context) for n, (name, context) in enumerate(noted))
+    assert notes == {"user": {"n": 2, "more": {"a": 1, "b": 2}}, "sched": {"queue": "q"}}
+    running = job_info(history(*STARTED), username="ann", now_us=T_US, reasons=(), notes=notes)
+    assert running["annotations"] == {**notes, "sched": {"resource_summary": "1 core", "queue": "q"}}
+    pending = history(*QUEUED)
+    assert job_attributes(pending, ("annotations",), notes=notes) == {"id": 5, "annotations": notes}
+    assert job_attributes(pending, ("state",), notes=notes) == {"id": 5, "state": 8}
+    assert job_attributes(pending, ("annotations",)) == {"id": 5}

@@ -1,6 +1,7 @@
 """Plugins and jobs: before and after they run, and what plugins do to them."""
 
 import errno
+import json
 
 import pytest
 from attrs import evolve
@@ -222,3 +223,119 @@ def test_updates_that_users_ask_for_are_up_to_plugins(plugged: Make) -> None:
     assert world.events(2)[-2:] == ["jobspec-update", "priority"]
     answer(world, "update", id=1, updates={"attributes.system.duration": 7})
     assert world.job(1).spec.time_limit_us == 7_000_000
+
+
+# ---- while a job is being submitted, and what is left of it ----------------------------------------------------------
+
+
+SUBMITTING = """
+    heard = []
+    def post(p, topic, args):
+        p.job_subscribe(-1)
+        p.event_post(-1, "memo", {"topic": topic})
+        p.raise_exception(-1, "remark", 5, topic)
+        if topic == args["jobspec"]["attributes"]["system"]["job"]["name"]:
+            return p.reject_job(args, "no")
+    def hear(p, topic, args):
+        heard.append((topic, args["entry"].get("context")))
+    def plugin_init(p):
+        for topic in ("job.create", "job.validate", "job.new"):
+            p.add_handler(topic, post)
+        p.add_handler("job.event.*", hear)
+"""
+
+
+def test_events_are_posted_while_a_job_is_being_submitted(plugged: Make) -> None:
+    """They come before `validate`, and whoever subscribed hears of them."""
+    world = plugged(SUBMITTING)
+    world.add("a")
+    assert world.events(1)[:8] == ["submit", *["memo", "exception"] * 3, "validate"]
+    memos = [context["topic"] for topic, context in plugin(world)["heard"] if topic == "job.event.memo"]
+    assert memos == ["job.create", "job.validate", "job.new"]
+    assert world.job(1).state is State.RUN
+    world.check()
+
+
+@pytest.mark.parametrize(("topic", "posts"), [("job.create", 1), ("job.validate", 2)])
+def test_what_was_posted_for_a_job_that_is_rejected_stays_in_the_journal(plugged: Make, topic: str, posts: int) -> None:
+    world = plugged(SUBMITTING)
+    world.add(topic)
+    assert world.events(1) == ["submit", *["memo", "exception"] * posts, "invalidate"]
+    assert not world.store.disk.jobs
+    world.restart()
+    world.check()
+
+
+def test_what_was_posted_before_a_restart_is_known_after_it(plugged: Make) -> None:
+    world = plugged(
+        """
+        asked = {}
+        def create(p, topic, args):
+            names = ("submit", "memo", "depend", "alloc")
+            asked[args["id"]] = [name for name in names if p.job_event_posted(args["id"], name)]
+        def plugin_init(p):
+            p.add_handler("job.create", create)
+            p.add_handler("job.state.depend", lambda p, topic, args: p.event_post(-1, "memo"))
+        """
+    )
+    world.add("a", "b")
+    assert plugin(world)["asked"][1] == ["submit"]
+    world.restart()
+    assert plugin(world)["asked"] == {1: ["submit", "memo", "depend", "alloc"], 2: ["submit", "memo", "depend"]}
+
+
+# ---- what they are given --------------------------------------------------------------------------------------------
+
+
+CHANGING = """
+    changed = []
+    def spoil(value):
+        changed.append(True)
+        for key in list(value):
+            if isinstance(value[key], dict):
+                spoil(value[key])
+            value[key] = "spoilt"
+        value["more"] = 1
+    def look(p, topic, args):
+        for key in args:
+            if isinstance(args[key], dict):
+                spoil(args[key])
+        found = p.job_lookup(args["id"])
+        spoil(found["jobspec"])
+        for job in p.live_jobs():
+            spoil(job.spec.jobspec)
+    def serve(p, message):
+        spoil(message.payload)
+        message.respond({"given": 1})
+    def plugin_init(p):
+        spoil(p.conf)
+        p.set_name("spoils")
+        p.service_register("do", serve)
+        p.add_handler("job.*", look)
+        p.add_handler("conf.update", lambda p, topic, args: spoil(args["conf"]))
+"""
+
+
+def test_changing_what_is_given_changes_nothing(plugged: Make) -> None:
+    jobspec = {
+        "version": 1,
+        "resources": [{"type": "slot", "count": 1, "label": "task", "with": [{"type": "core", "count": 1}]}],
+        "tasks": [{"command": ["app"], "slot": "task", "count": {"per_slot": 1}}],
+        "attributes": {"system": {"duration": 5, "cwd": "/"}, "user": {"k": {"deep": [1]}}},
+    }
+    world = plugged(CHANGING)
+    answer(world, "submit", text=json.dumps(jobspec))
+    payload = {"k": {"j": 1}}
+    assert answer(world, "spoils.do", **payload) == {"given": 1}
+    config = {"k": {"j": 1}}
+    world.scheduler.jobtap.configure(config)
+    assert world.job(1).spec.jobspec == jobspec
+    assert (payload, config) == ({"k": {"j": 1}}, {"k": {"j": 1}})
+    world.end(1)
+    assert plugin(world)["changed"]
+    assert world.job(1).spec.jobspec == jobspec
+    assert [event.context for event in world.seen if event.name in ("priority", "finish")] == [
+        {"priority": 16},
+        {"status": 0},
+    ]
+    world.check()

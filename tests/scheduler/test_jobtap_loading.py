@@ -137,6 +137,13 @@ def test_what_cannot_be_loaded_or_removed(plugged: Make, payload: dict[str, Any]
         ("def plugin_init(p):\n    raise RuntimeError('not today')", "plugin_init: RuntimeError: not today (p.py:2)"),
         ("def plugin_init(p):\n    return -1", "plugin_init failed"),
         ("def plugin_init(p):\n    p.add_handler('conf.update', lambda *_: -1)", "conf.update failed"),
+        (
+            "def plugin_init(p):\n    p.add_handler('conf.update', lambda p, t, a: p.reject_job(a, 'Error in [x]'))",
+            "Error in [x]",
+        ),
+        ("def plugin_init(p):\n    p.add_handler('conf.update', lambda *_: {}['x'])", "KeyError: 'x' (p.py:2)"),
+        ("class E(Exception):\n    def __str__(self): 1 / 0\nraise E", "E: (its text cannot be read) (p.py:3)"),
+        ("def plugin_init(p):\n    raise KeyboardInterrupt", "plugin_init: KeyboardInterrupt:  (p.py:2)"),
     ],
 )
 def test_a_plugin_that_does_not_load_is_refused_in_a_line(plugged: Make, tmp_path: Path, body: str, text: str) -> None:

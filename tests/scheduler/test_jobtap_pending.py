@@ -184,6 +184,28 @@ def test_it_is_still_there_after_a_restart(plugged: Make) -> None:
     assert world.job(1).state is State.RUN
 
 
+NORTH_AND_SOUTH = {"dependencies": [{"scheme": "gate", "value": value} for value in ("north", "south")]}
+
+
+@pytest.mark.parametrize("opened", ["north", "south"])
+def test_what_was_removed_before_a_restart_stays_removed(plugged: Make, opened: str) -> None:
+    """The plugin asks for all dependencies again, as it does when it is loaded again; the event log knows better."""
+    world = plugged(GATE)
+    world.add("a", **NORTH_AND_SOUTH)
+    answer(world, "gate.open", id=1, description=f"gate={opened}")
+    other = {"north": "gate=south", "south": "gate=north"}[opened]
+    assert world.job(1).waits == (other,)
+    world.restart()
+    assert world.job(1).waits == (other,)
+    path = world.scheduler.jobtap.stack.find("p0.py").path
+    answer(world, "jobtap", remove="p0.py", load=path)
+    assert world.job(1).waits == (other,)
+    assert "exception" not in world.events(1)
+    answer(world, "gate.open", id=1, description=other)
+    assert world.job(1).state is State.RUN
+    world.check()
+
+
 @pytest.mark.parametrize("loaded", [True, False])
 def test_a_scheme_that_nobody_knows_is_refused(plugged: Make, loaded: bool) -> None:
     world = plugged(RECORD) if loaded else plugged()

@@ -4,7 +4,7 @@ Rule: never writes, never waits for the writer (WAL readers see a committed snap
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
@@ -24,10 +24,12 @@ from jqsched.adapters.store.schema import (
 )
 from jqsched.adapters.store.writer import SELECT_EVENTS, SELECT_JOBS
 from jqsched.core.constraint import Budget, Constraint, matches
-from jqsched.core.event import Event
+from jqsched.core.event import NO_CONTEXT, Event
 from jqsched.core.filters import Rules, kept_rules
 from jqsched.core.job import Job
-from jqsched.ports import RULES
+from jqsched.core.json import JsonObject
+from jqsched.core.view import NOTES, notes_of
+from jqsched.ports import PLUGGED, RULES
 
 
 @frozen
@@ -214,6 +216,13 @@ class StoreReader:
         """The event log of a job, with the seqs."""
         sql = f"{SELECT_EVENTS} WHERE jobid = ? AND seq > ? ORDER BY seq"
         return self._events(sql, (jobid, after_seq))
+
+    def notes(self) -> Callable[[int], JsonObject]:
+        """Return the function that reads what plugins noted of a job; without plugins there is nothing to read."""
+        if self.setting(PLUGGED) is None:
+            return lambda _: NO_CONTEXT
+        sql = f"{SELECT_EVENTS} WHERE jobid = ? AND name IN ({_marks(NOTES)}) ORDER BY seq"
+        return lambda id_: notes_of(event for _, event in self._events(sql, (id_, *NOTES)))
 
     def journal(self, *, after_seq: int = 0, since_us: int = 0) -> Iterator[tuple[int, Event]]:
         """The events of all jobs, in order, after a seq and a time."""

@@ -6,15 +6,16 @@ judged by the core, what is found is found by the store. Source: flux.md section
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import isnan
 
 from jqsched.client.local import PAUSE, Call, Pause
 from jqsched.client.services import payload as reading
 from jqsched.core.attributes import ALL, ATTRIBUTES, Attributes, BadAttributes, job_attributes, read_attributes
 from jqsched.core.constraint import BadConstraint, Budget, Constraint, Every, Excessive, read_constraint
+from jqsched.core.event import NO_CONTEXT
 from jqsched.core.job import Job, State
-from jqsched.core.json import Json
+from jqsched.core.json import Json, JsonObject
 from jqsched.core.view import ACTIVE
 from jqsched.future import Payload
 
@@ -39,7 +40,8 @@ def list_jobs(call: Call) -> Iterator[Payload | Pause]:
         jobs = list(found)  # to the end: no snapshot is held while whoever asked thinks
     except Excessive as excessive:
         raise OSError(errno.EINVAL, str(excessive)) from None
-    documents: Iterator[Json] = (job_attributes(job, attributes, hostname) for job in jobs)
+    notes = _notes(call, attributes)
+    documents: Iterator[Json] = (job_attributes(job, attributes, hostname, notes(job.id)) for job in jobs)
     if not call.streaming:
         yield {"jobs": list(documents)}
         return
@@ -62,7 +64,7 @@ def list_id(call: Call) -> Iterator[Payload | Pause]:
         raise reading.protocol_error("invalid payload: invalid state specified")
     while not _has_been(job := _known(call, id_), state):
         yield PAUSE
-    yield {"job": job_attributes(job, attributes, os.uname().nodename)}
+    yield {"job": job_attributes(job, attributes, os.uname().nodename, _notes(call, attributes)(id_))}
 
 
 def list_attrs(call: Call) -> Iterator[Payload | Pause]:
@@ -92,6 +94,11 @@ def _attributes(payload: Payload) -> Attributes:
     if isinstance(attributes, BadAttributes):
         raise OSError(attributes.errno, attributes.text)
     return attributes
+
+
+def _notes(call: Call, attributes: Attributes) -> Callable[[int], JsonObject]:
+    """Return the function that reads what plugins noted of a job, where that was asked for."""
+    return call.records.reader().notes() if "annotations" in attributes else lambda _: NO_CONTEXT
 
 
 def _constraint(payload: Payload) -> Constraint:

@@ -25,7 +25,8 @@ def result(call: Call) -> Iterator[Payload | Pause]:
         known = reader.known(ids)  # first: one that is purged when it has ended is not missed, but told as unknown
         job = reader.first_ended(ids)
         if job is not None:
-            yield {"job": job_attributes(job, ATTRIBUTES, uname().nodename)}
+            notes = reader.notes()(job.id)
+            yield {"job": job_attributes(job, ATTRIBUTES, uname().nodename, notes)}
             return
         if not known:
             raise FileNotFoundError(errno.ENOENT, "No such file or directory")

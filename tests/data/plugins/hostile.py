@@ -158,7 +158,7 @@ def attempt(name, act):
         act()
     except OSError as error:
         outcomes.append((name, error))
-    except Exception as error:
+    except Exception as error:  # what it is does not matter: none should come
         stray.append((name, error))
     else:
         outcomes.append((name, None))

@@ -1,0 +1,86 @@
+"""What is remembered of an active job for plugins, and what callbacks are told of it.
+
+Rule: a `Tap` is changed by `taps` and `host` only, on the loop's thread; nothing is decided here. What is made of it
+for a callback is copied before a plugin gets it (`jobtap.Args`).
+"""
+
+from collections import deque
+
+from attrs import define, field
+
+from jqsched.core.event import Event, advance, text
+from jqsched.core.job import Job, Spec
+from jqsched.core.jobspec import shown_jobspec
+from jqsched.core.json import Json
+from jqsched.jobtap import Plugin
+
+
+@define
+class Past:
+    """What plugins may ask of a job's past: the names of its events, and the dependencies that were removed."""
+
+    posted: set[str] = field(factory=set)
+    removed: set[str] = field(factory=set)
+
+    def add(self, event: Event) -> None:
+        """Add an event that was posted."""
+        self.posted.add(event.name)
+        if event.name == "dependency-remove":
+            self.removed.add(text(event.context, "description"))
+
+
+@define
+class Tap:
+    """What is remembered of an active job for plugins.
+
+    `job` is the job after the last event that was shown; `events` are those to be shown yet. `prologs` and `epilogs`
+    count the ones under way. `updates` are the changes of its jobspec that the present callback asked for. `past` is
+    None as long as nobody asked for that of a job which was there before the plugins.
+    """
+
+    job: Job
+    events: deque[Event] = field(factory=deque)
+    past: Past | None = None
+    subscribers: dict[Plugin, None] = field(factory=dict)
+    aux: dict[Plugin, dict[str, object]] = field(factory=dict)
+    prologs: int = 0
+    epilogs: int = 0
+    released: bool = False
+    updates: dict[str, Json] = field(factory=dict)
+    end_event: dict[str, Json] | None = None
+    shown: tuple[Spec, dict[str, Json]] | None = None
+
+
+def unborn(event: Event) -> Job:
+    """What stands for a job whose `submit` is to be shown yet."""
+    assert event.name == "submit", f"{event.name} of job {event.jobid}, which no plugin was told of"
+    job = advance(None, event)
+    assert job is not None
+    return job
+
+
+def entry_of(event: Event) -> dict[str, Json]:
+    """An event as RFC 18 writes it."""
+    entry: dict[str, Json] = {"timestamp": event.t_us / 1_000_000, "name": event.name}
+    if event.context:
+        entry["context"] = dict(event.context)
+    return entry
+
+
+def arguments(tap: Tap) -> dict[str, Json]:
+    """What every callback is told of its job. Source: flux.md section 8.2."""
+    job = tap.job
+    if tap.shown is None or tap.shown[0] is not job.spec:
+        tap.shown = (job.spec, shown_jobspec(job.spec))
+    given: dict[str, Json] = {
+        "jobspec": tap.shown[1],
+        "id": job.id,
+        "userid": job.userid,
+        "urgency": job.urgency,
+        "state": int(job.state),
+        "priority": job.priority,
+        "t_submit": job.t_submit_us / 1_000_000,
+    }
+    if tap.end_event is not None:
+        given["end_event"] = dict(tap.end_event)
+    return given
