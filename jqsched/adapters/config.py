@@ -4,6 +4,7 @@ Rule: a `Config` is whole and valid, or there is a `BadFile` that says all that 
 that depends on the machine. Whoever reloads keeps the last good one.
 """
 
+import os
 from collections.abc import Callable, Mapping
 
 from attrs import asdict, frozen
@@ -97,6 +98,15 @@ def read_config(path: str) -> Config | BadFile:
     except OSError as wrong:
         raise PortError("reading the configuration", path, wrong.errno, wrong.strerror or str(wrong)) from wrong
     return BadFile((content.text,)) if isinstance(content, Refusal) else parse_config(content.data)
+
+
+def config_signature(path: str) -> object:
+    """What changes when the configuration does, also by its removal or through another name of the file."""
+    try:
+        found = os.stat(path, follow_symlinks=False)
+    except OSError as wrong:
+        return wrong.errno
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def parse_config(data: bytes) -> Config | BadFile:

@@ -13,7 +13,7 @@ from types import FrameType
 
 from attrs import frozen
 
-from jqsched.adapters.config import Config, merge, read_config
+from jqsched.adapters.config import Config, config_signature, merge, read_config
 from jqsched.adapters.jobfile import BadFile
 from jqsched.adapters.server import Request, Server
 from jqsched.adapters.spool import SpoolRefused
@@ -130,7 +130,8 @@ class _Daemon:
         self._since_us = built.clock.now_us()
         self._signaled = 0
         self._edited: set[int] = set()
-        self._config_rung = False
+        self._config_path = os.path.join(built.root, "jqsched.toml")
+        self._config_sign: object = None  # the first scan reads it: it may have changed since the start
         self._watcher = FolderWatcher(
             built.root,
             self._ring_drop,
@@ -160,6 +161,9 @@ class _Daemon:
             self._scheduler.post(self._scan_soon)
         elif not self._built.spool.own_change(id_) or (written and self._built.spool.is_stray(id_)):
             self._scheduler.post(lambda: self._edited.add(id_))
+
+    def _plugin_files(self) -> set[str]:
+        return {os.path.basename(plugin) for plugin in self._built.config.plugins}
 
     def _scan_soon(self) -> None:
         self._next_scan_us = 0
@@ -215,7 +219,12 @@ class _Daemon:
         self._watcher.ensure()
         self._built.spool.ring()
         self._more_drops()
+        for line in self._built.spool.fresh_remarks(self._plugin_files()):
+            self._built.report.log(line)
         self._scheduler.trim()
+        if (sign := config_signature(self._config_path)) != self._config_sign:
+            self._config_sign = sign
+            self._reload()
         self._edited.update(self._built.spool.scan_jobs(SCAN_JOBS))
         if self._built.spool.is_scanning_jobs:
             self._next_scan_us = now_us + SCAN_PAUSE_US
@@ -311,7 +320,7 @@ class _Daemon:
             "cores": limits.cores,
             "running": self._scheduler.ledger.visible.get().busy,
             "drained": self._scheduler.drained,
-            "warnings": [*self._warnings, *self._full(), *self._built.spool.remarks()],
+            "warnings": [*self._warnings, *self._full(), *self._built.spool.remarks(self._plugin_files())],
         }
 
     def _full(self) -> list[str]:

@@ -99,10 +99,10 @@ def between(monkeypatch, name: str, happens: Callable[[], None], *, before: bool
     """Let something happen once, right before (or after) the folder's operation of this name."""
     real, done = getattr(Folder, name), []
 
-    def step(self: Folder, *args: object) -> object:
+    def step(self: Folder, *args: object, **more: object) -> object:
         if before and not done:
             done.append(happens())
-        result = real(self, *args)
+        result = real(self, *args, **more)
         if not before and not done:
             done.append(happens())
         return result

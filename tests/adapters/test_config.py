@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from jqsched.adapters.config import Config, merge, parse_config, read_config
+from jqsched.adapters.config import Config, config_signature, merge, parse_config, read_config
 from jqsched.adapters.jobfile import BadFile
 from jqsched.ports import PortError
 
@@ -82,3 +82,25 @@ def test_a_folder_that_is_none_is_an_error_of_the_outside(tmp_path):
     with pytest.raises(PortError) as wrong:
         read_config(str(tmp_path / "file" / "jqsched.toml"))
     assert "reading the configuration" in str(wrong.value)
+
+
+def test_whatever_changes_the_configuration_changes_its_signature(tmp_path):
+    """Its content, through another name of the file too; its mode; another file in its place; its removal."""
+    path, other = tmp_path / "jqsched.toml", tmp_path / "other"
+    seen = [config_signature(str(path))]
+
+    def look() -> None:
+        assert config_signature(str(path)) not in seen
+        seen.append(config_signature(str(path)))
+        assert config_signature(str(path)) == seen[-1]
+
+    path.write_text("max_running = 1")
+    look()
+    other.hardlink_to(path)
+    other.write_text("max_running = 22")
+    look()
+    (tmp_path / "new").write_text("max_running = 33")
+    (tmp_path / "new").rename(path)
+    look()
+    path.unlink()
+    assert config_signature(str(path)) == seen[0]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from jqsched.adapters.jobfile import trusted
 from jqsched.adapters.spool import SpoolRefused, drops
 from jqsched.adapters.spool import folder as folders
 from jqsched.adapters.spool.folder import Folder
@@ -278,8 +279,71 @@ def test_a_bad_file_that_was_only_closed_may_be_opened_again(case):
     assert case.intake().refused == ()
 
 
-def test_toml_waits_until_it_was_closed_or_quiet(case):
-    """For half a TOML file is a TOML file."""
+@pytest.mark.parametrize("name", ["a.toml", "a.json"])
+def test_a_file_that_is_open_for_writing_is_not_judged_however_long_it_is(case, name):
+    """Half a TOML file is a TOML file, and half a JSON file would be set aside."""
+    whole = 'command = ["true"]\nurgency = 0\n' if name == "a.toml" else '{"command": ["true"], "urgency": 0}'
+    with (case.root / name).open("w") as writer:
+        writer.write(whole[:19])
+        writer.flush()
+        for _ in range(3):
+            assert case.intake() == Harvest(again_us=case.spool.intake(1, 10).again_us)
+            case.later(6 * QUIET_US)
+        assert case.spool.remarks() == [f"in the drop zone, and its writer still has it open: {name}"]
+        assert (case.spool.fresh_remarks(), case.spool.fresh_remarks()) == (case.spool.remarks(), [])
+        writer.write(whole[19:])
+    case.later()
+    (taken,) = case.intake().taken
+    assert taken.draft.urgency == 0
+    assert case.spool.remarks() == []
+
+
+def test_a_file_that_nobody_has_open_need_not_wait(case):
+    (case.root / "a.toml").write_text('command = ["true"]\n')
+    assert len(case.intake().taken) == 1
+
+
+def test_a_lease_of_somebody_else_delays_and_loses_nothing(case, monkeypatch):
+    """Samba takes them; to open such a file would mean to wait for it."""
+    case.drop("a.json")
+    real = os.open
+
+    def leased(name: str, *args: object, **more: object) -> int:
+        if name == "a.json":
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable", name)
+        return real(name, *args, **more)
+
+    monkeypatch.setattr(os, "open", leased)
+    found = case.intake()
+    assert (found.taken, found.refused, found.again_us is not None) == ((), (), True)
+    case.later(6 * QUIET_US)
+    assert case.intake().refused == ()
+    assert case.spool.remarks() == ["in the drop zone, and somebody holds a lease on it: a.json"]
+    monkeypatch.undo()
+    case.later()
+    assert len(case.intake().taken) == 1
+
+
+def test_what_was_hardly_meant_to_be_nothing_is_named_after_a_while(case):
+    for name in ("X.JSON", "b.yaml", "c.json.tmp", ".hidden.x", "d~", "jqsched.toml", "policy.py", "drop/jqsched.toml"):
+        (case.root / name).write_text(GOOD)
+    (case.root / "work").mkdir()
+    case.intake()
+    assert case.spool.remarks() == []
+    case.later(6 * QUIET_US)
+    case.intake()
+    assert case.spool.remarks({"policy.py"}) == [
+        "in the drop zone, and no job file (NAME.json or NAME.toml): X.JSON, b.yaml, work"
+    ]
+    (case.root / "work").rmdir()
+    (case.root / "X.JSON").rename(case.root / "b.yaml")
+    case.intake()
+    assert case.spool.remarks({"policy.py"}) == ["in the drop zone, and no job file (NAME.json or NAME.toml): b.yaml"]
+
+
+def test_toml_waits_until_it_was_closed_or_quiet(case, monkeypatch):
+    """For half a TOML file is a TOML file; that is, where it cannot be known who has it open."""
+    monkeypatch.setattr(trusted, "is_written", lambda _: None)
     (case.root / "a.toml").write_text('command = ["true"]\n')
     assert case.intake().taken == ()
     case.spool.ring("a.toml", False)

@@ -71,6 +71,20 @@ def test_a_half_written_edit_is_left_until_it_is_whole(case):
     assert case.spool.edits_again_us is None
 
 
+def test_an_edit_that_is_open_for_writing_is_not_judged(case):
+    path = case.take()
+    with path.open("w") as writer:
+        writer.write('{"command": ["true"]')
+        writer.flush()
+        for _ in range(3):
+            assert case.spool.edits([1]) == []
+            case.later()
+        writer.write(', "urgency": 3}')
+    (edit,) = case.spool.edits([1])
+    assert edit.draft is not None
+    assert edit.draft.urgency == 3
+
+
 def test_a_half_written_edit_that_stays_so_is_bad(case):
     case.take().write_text(GOOD[:9])
     case.spool.edits([1])

@@ -6,8 +6,10 @@ and its content is read through it. Nothing is read before that, and never more 
 """
 
 import errno
+import fcntl
 import os
 import pwd
+import signal
 import stat
 from collections.abc import Callable
 
@@ -23,8 +25,7 @@ _REFUSED = {
     errno.ENXIO: "is a socket: only regular files are read",
     errno.ENODEV: "is a device: only regular files are read",
 }
-# EAGAIN: its owner holds a lease on it (fcntl(2)), which opening would have to wait for
-_UNREADABLE = {errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ETXTBSY, errno.EOVERFLOW, errno.EAGAIN}
+_UNREADABLE = {errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ETXTBSY, errno.EOVERFLOW}
 
 # Says why a file with this stat is not read; empty when it is.
 Distrust = Callable[[os.stat_result], str]
@@ -32,18 +33,23 @@ Distrust = Callable[[os.stat_result], str]
 
 @frozen
 class Content:
-    """What a trusted file held, and what it was (fstat before reading)."""
+    """What a trusted file held, and what it was (fstat before reading).
+
+    `written`: somebody has it open for writing; None: that is not known, or was not asked.
+    """
 
     data: bytes
     stat: os.stat_result
+    written: bool | None = None
 
 
 @frozen
 class Refusal:
-    """Why a file is not read. `unreadable`: for now; it may be when it has changed."""
+    """Why a file is not read. `unreadable`: for now; it may be when it has changed. `busy`: when somebody is done."""
 
     text: str
     unreadable: bool = False
+    busy: bool = False
 
 
 def distrust(found: os.stat_result, owner: int | None = None) -> str:
@@ -90,9 +96,12 @@ def _is_known(userid: int) -> bool:
     return True
 
 
-def read_trusted(name: str, dir_fd: int | None = None, distrusted: Distrust = distrust) -> Content | Refusal:
-    """Open, check and read a file. Raises OSError for what is no fault of the file (no descriptors left), and
-    FileNotFoundError when there is none.
+def read_trusted(
+    name: str, dir_fd: int | None = None, distrusted: Distrust = distrust, *, ask_writers: bool = False
+) -> Content | Refusal:
+    """Open, check and read a file; `ask_writers`: also whether somebody has it open for writing.
+
+    Raises OSError for what is no fault of the file (no descriptors left), and FileNotFoundError when there is none.
     """
     try:
         fd = os.open(name, _FLAGS, dir_fd=dir_fd)
@@ -102,16 +111,35 @@ def read_trusted(name: str, dir_fd: int | None = None, distrusted: Distrust = di
         found = os.fstat(fd)
         if why := distrusted(found):
             return Refusal(why)
-        return Content(os.read(fd, found.st_size + 1), found)
+        data = os.read(fd, found.st_size + 1)
+        return Content(data, found, is_written(fd) if ask_writers else None)
     except OSError as wrong:
         return _not_opened(wrong)
     finally:
         os.close(fd)
 
 
+def is_written(fd: int) -> bool | None:
+    """Whether somebody has this file open for writing, asked after it was read; None where that cannot be known.
+
+    A read lease is only given when nobody has (fcntl(2)), and not at all by remote file systems or of files of others.
+    It is let go at once; who opens the file in between waits no longer than that, and the signal that we would get for
+    it is one that does nothing (by default it would end us).
+    """
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as wrong:
+        return True if wrong.errno == errno.EAGAIN else None
+    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return False
+
+
 def _not_opened(wrong: OSError) -> Refusal:
     if wrong.errno in _REFUSED:
         return Refusal(_REFUSED[wrong.errno])
+    if wrong.errno == errno.EAGAIN:  # opening would have to wait until somebody (Samba, say) gives a lease up
+        return Refusal("cannot be read: somebody holds a lease on it", unreadable=True, busy=True)
     if wrong.errno in _UNREADABLE:
         return Refusal(f"cannot be read: {wrong.strerror}", unreadable=True)
     raise wrong

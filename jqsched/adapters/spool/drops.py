@@ -24,12 +24,19 @@ from jqsched.adapters.jobfile import (
     read_job,
 )
 from jqsched.adapters.spool.folder import Folder, escaped, is_same, signature
+from jqsched.adapters.spool.lingering import Lingering
 from jqsched.adapters.spool.quiet import Quiet
 from jqsched.adapters.spool.rejects import FILES_MAX, Rejects
 from jqsched.core.job import Draft
 from jqsched.ports import Harvest, Taken
 
 CONFIG = "jqsched.toml"
+_OURS = {"jobs", "output", "rejected", "archive", "drop", "__pycache__"}  # the last: of plugins in the spool
+_TEMPORARY = ("~", ".tmp", ".part", ".partial", ".filepart", ".crdownload", ".swp", ".new", ".lock")
+NO_JOB_FILE = "in the drop zone, and no job file (NAME.json or NAME.toml)"
+_OPEN = "in the drop zone, and its writer still has it open"
+_LEASED = "in the drop zone, and somebody holds a lease on it"
+_NOT_READ = "in the drop zone, and cannot be taken or read until it is changed"
 LISTED_AT_ONCE = 50_000  # names; a tenth of a second, after which the first of a million files can start
 _HINTS_MAX = 100_000
 _AGAIN = "taking dropped files: %s: %s: it is tried again"
@@ -40,6 +47,12 @@ _THIS_FILE = {errno.EPERM, errno.EACCES, errno.EBUSY, errno.EXDEV, errno.ENOTEMP
 def is_job_name(name: str) -> bool:
     """Whether a file of this name in the drop zone is a job; temporary names of editors and uploaders are not."""
     return name.endswith((".json", ".toml")) and name[0] not in ".#" and name != CONFIG
+
+
+def is_strange(name: str) -> bool:
+    """Whether a file of this name is neither a job, nor ours, nor a temporary one: perhaps it was meant to be a job."""
+    is_ours = name in _OURS or name.startswith("jqsched")
+    return not (is_job_name(name) or name[0] in ".#" or name.endswith(_TEMPORARY) or is_ours)
 
 
 @frozen
@@ -81,10 +94,12 @@ class Drops:
         jobs: Folder,
         rejects: Rejects,
         quiet: Quiet,
+        lingering: Lingering,
         cwd: str,
         log: logging.Logger,
         distrusted: Distrust = distrust,
     ) -> None:
+        self.lingering = lingering
         self._root, self._jobs, self._rejects, self._quiet, self._cwd = root, jobs, rejects, quiet, cwd
         self._log, self._distrusted = log, distrusted
         self._next_id = 1
@@ -162,7 +177,8 @@ class Drops:
         """List what is there; of very many names the next portion."""
         if self._listing is None:
             self._rung = False  # before the scan: a bell that rings during it must not be forgotten
-            self._unseen = {*self._hints, *self._left, *(key for key in self._quiet if "/" not in key)}
+            noted = self.lingering.names()
+            self._unseen = {*self._hints, *self._left, *noted, *(key for key in self._quiet if "/" not in key)}
         try:
             listing = self._listing = self._listing or self._root.scan()
             listed = list(islice(listing, LISTED_AT_ONCE))
@@ -173,6 +189,10 @@ class Drops:
         self._pending = sorted((name for name, _ in found), reverse=True)
         self._odd = {name for name, regular in found if not regular}
         self._unseen.difference_update(self._pending)
+        for name, _ in listed:
+            if is_strange(name):
+                self._unseen.discard(name)
+                self.lingering.note(name, NO_JOB_FILE)
         if len(listed) < LISTED_AT_ONCE:
             self._listing = None
             for gone in self._unseen:
@@ -180,6 +200,7 @@ class Drops:
                 self._left.pop(gone, None)
                 self._beyond.discard(gone)
                 self._quiet.forget(gone)
+                self.lingering.forget(gone)
 
     def _is_unchanged(self, name: str) -> bool:
         """Whether this file was looked at before, and there is no reason to do it again."""
@@ -194,7 +215,8 @@ class Drops:
             return True
         if self._left.get(name) == signature(found):
             return True
-        self._left.pop(name, None)
+        if self._left.pop(name, None) is not None:
+            self.lingering.forget(name)
         return name not in self._hints and self._quiet.waits(name, found)
 
     # ---- judging --------------------------------------------------------------------------------------------------
@@ -206,18 +228,40 @@ class Drops:
         except FileNotFoundError:
             self._quiet.forget(drop.key)
             return None
+        if isinstance(content, Refusal) and content.busy:
+            self._wait(drop, _LEASED)
+            return None
         if isinstance(content, Refusal):
             return self._refuse(drop, (content.text,), content.unreadable)
+        if content.written:
+            self._wait(drop, _OPEN)
+            return None
         hint = self._hints.pop(drop.key, None)
         suffix = drop.entry[-5:]
         job = read_job(content.data, suffix, self._cwd, drop.stem)
-        unsure = (job.incomplete and not hint) if isinstance(job, BadFile) else (suffix == ".toml" and hint is None)
+        if isinstance(job, BadFile):
+            unsure = job.incomplete and not hint
+        else:
+            unsure = suffix == ".toml" and hint is None and content.written is None
         if unsure and not self._quiet.settled(drop.key, content.stat):
             return None
         self._quiet.forget(drop.key)
+        self.lingering.forget(drop.key)
         if isinstance(job, BadFile):
             return self._refuse(drop, job.errors)
         return self._keep(drop, content, job, seen)
+
+    def _wait(self, drop: Drop, why: str) -> None:
+        """Somebody is not done with this file: it is looked at again, as it is then."""
+        try:
+            self._quiet.again(drop.key, self._folder(drop).stat(drop.entry))
+        except FileNotFoundError:
+            return
+        self._hints.pop(drop.key, None)
+        if drop.arrived:
+            self._halfway.append(drop)
+        else:
+            self.lingering.note(drop.entry, why)
 
     def _folder(self, drop: Drop) -> Folder:
         return self._jobs if drop.arrived else self._root
@@ -227,7 +271,8 @@ class Drops:
             self._odd.discard(drop.entry)
             if text := self._distrusted(self._root.stat(drop.entry)):
                 return Refusal(text)
-        return self._folder(drop).read(drop.entry, self._distrusted)
+        was_renamed_in = self._hints.get(drop.key, False)  # then it is whole: who renames it says so
+        return self._folder(drop).read(drop.entry, self._distrusted, ask_writers=not was_renamed_in)
 
     def _refuse(self, drop: Drop, errors: tuple[str, ...], unreadable: bool = False) -> tuple[str, str] | None:
         self._hints.pop(drop.key, None)
@@ -247,6 +292,7 @@ class Drops:
             self._left[drop.key] = signature(self._folder(drop).stat(drop.entry))
         except FileNotFoundError:
             return None
+        self.lingering.note(drop.key, _NOT_READ)
         return escaped(drop.name), "\n".join((*errors, "left where it is until it changes"))
 
     def _leave_beyond(self, drop: Drop, errors: tuple[str, ...]) -> tuple[str, str] | None:

@@ -104,6 +104,9 @@ class Edits:
             content = self._jobs.read(entry, partial(distrust, owner=known.userid))
         except FileNotFoundError:
             return self._missing(id_, at_start=at_start)
+        if isinstance(content, Refusal) and content.busy:
+            self._quiet.again(key, self._jobs.stat(entry))
+            return None
         if isinstance(content, Refusal):
             return self._tell(id_, sign, Edit(id_, errors=content.text))
         return self._compare(id_, content, known)
@@ -121,6 +124,9 @@ class Edits:
             self._tell(id_, sign, None)
             self.forget_reason(id_)
             return None
+        if self._is_written(id_, content, known):
+            self._quiet.again(str(id_), content.stat)
+            return None
         job = read_job(content.data, ".json", self._cwd, name=known.name)
         if isinstance(job, Draft):
             return self._tell(id_, sign, Edit(id_, job, content.data.decode()))
@@ -131,6 +137,14 @@ class Edits:
             self.write(id_, known.text, known.userid, over=True)
             return None
         return self._tell(id_, sign, Edit(id_, errors="\n".join(job.errors)))
+
+    def _is_written(self, id_: int, content: Content, known: Known) -> bool:
+        """Whether somebody has the changed file open for writing, or it is not as it was a moment ago."""
+        try:
+            again = self._jobs.read(f"{id_}.json", partial(distrust, owner=known.userid), ask_writers=True)
+        except FileNotFoundError:
+            return True
+        return isinstance(again, Refusal) or bool(again.written) or again.data != content.data
 
     def _tell(self, id_: int, sign: int, edit: Edit | None) -> Edit | None:
         self._signatures[id_] = sign

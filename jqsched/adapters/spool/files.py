@@ -8,7 +8,7 @@ import errno
 import logging
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from attrs import evolve
@@ -19,6 +19,7 @@ from jqsched.adapters.spool.drops import Drops
 from jqsched.adapters.spool.edits import Edits, Known
 from jqsched.adapters.spool.folder import Folder, escaped
 from jqsched.adapters.spool.leftovers import set_stray_aside, take_leftovers
+from jqsched.adapters.spool.lingering import Lingering
 from jqsched.adapters.spool.quiet import Quiet
 from jqsched.adapters.spool.rejects import FILES_MAX, Rejects
 from jqsched.core.job import Draft
@@ -72,7 +73,9 @@ class FileSpool:
         self._edit_quiet = Quiet(clock)
         zones = [top, self._folders[DROP]]
         trust = distrust_drop if run_as_owner else distrust
-        self._zones = [Drops(zone, jobs, self._rejects, Quiet(clock), cwd, log, trust) for zone in zones]
+        self._zones = [
+            Drops(zone, jobs, self._rejects, Quiet(clock), Lingering(clock), cwd, log, trust) for zone in zones
+        ]
         self._edits = Edits(jobs, self._rejects, self._edit_quiet, cwd, known, log)
 
     # ---- bells (any thread) ---------------------------------------------------------------------------------------
@@ -87,14 +90,17 @@ class FileSpool:
         """The same for `drop/`. Any thread."""
         self._zones[1].ring(name, settled)
 
-    def remarks(self) -> list[str]:
-        """What somebody should see to, a line each."""
-        beyond = sum(zone.beyond_count for zone in self._zones)
-        if not beyond:
-            return []
-        return [
-            f"rejected/ is full ({FILES_MAX} files or more): {beyond} bad file(s) stay in the drop zone: delete some"
-        ]
+    def remarks(self, plugins: Container[str] = ()) -> list[str]:
+        """What somebody should see to, a line each. `plugins`: names of files that are no jobs and need not be."""
+        lines = [line for zone in self._zones for line in zone.lingering.due(plugins)]
+        if beyond := sum(zone.beyond_count for zone in self._zones):
+            full = f"rejected/ is full ({FILES_MAX} files or more)"
+            lines.append(f"{full}: {beyond} bad file(s) stay in the drop zone: delete some")
+        return lines
+
+    def fresh_remarks(self, plugins: Container[str] = ()) -> list[str]:
+        """What lies in the drop zones and becomes no job, once it has been there for a while: told once."""
+        return [line for zone in self._zones for line in zone.lingering.fresh(plugins)]
 
     def own_change(self, id_: int) -> bool:
         """Whether a change of `jobs/ID.json` is our own or known, so that nobody need look. Any thread; one stat."""

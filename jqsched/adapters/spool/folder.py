@@ -75,10 +75,10 @@ class Folder:
         except OSError as wrong:
             raise self._at(name, wrong) from None
 
-    def read(self, name: str, distrusted: Distrust = distrust) -> Content | Refusal:
-        """Read a file if it may be trusted."""
+    def read(self, name: str, distrusted: Distrust = distrust, *, ask_writers: bool = False) -> Content | Refusal:
+        """Read a file if it may be trusted, and tell whether somebody has it open for writing, if that is asked."""
         try:
-            return read_trusted(name, self.fd, distrusted)
+            return read_trusted(name, self.fd, distrusted, ask_writers=ask_writers)
         except OSError as wrong:
             raise self._at(name, wrong) from None
 

@@ -37,6 +37,10 @@ class Quiet:
         self._since[key] = known
         return False
 
+    def again(self, key: str, found: os.stat_result) -> None:
+        """Look at this file again after a while, whether it has changed or not: somebody has it open."""
+        self._since[key] = signature(found), self._clock.monotonic_us()
+
     def absent(self, key: str, for_us: int) -> bool:
         """Whether the file has been missing that long, as seen by us; if not, it will be due."""
         now_us = self._clock.monotonic_us()
