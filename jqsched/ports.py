@@ -43,9 +43,9 @@ class Start:
     """The order to run one attempt of a job, as soon as a slot and its cores are free.
 
     Orders are started in the order given; one that waits for cores holds back those behind it. `output` and `error`
-    are absolute paths (error None: together with output). `time_limit_us` counts from the start of the process and is
-    only reported (`Expired`), never acted on by the executor while a scheduler is connected. `userid` is whom it runs
-    as, where the executor can become others (None: the executor's own user).
+    are absolute paths (error None: together with output). `time_limit_us` counts from the start of the process: when
+    it is used up the executor tells (`Expired`) and stops the attempt, for a scheduler may be frozen. `userid` is whom
+    it runs as, where the executor can become others (None: the executor's own user).
     """
 
     id: int
@@ -93,7 +93,7 @@ class Withdrawn:
 
 @frozen
 class Expired:
-    """News: the attempt has run for its time limit. Told once for each limit set."""
+    """News: the attempt has run for its time limit, and is being stopped. Told once, and again by `recover`."""
 
     id: int
     attempt: int
@@ -167,7 +167,7 @@ class Executor(Protocol):
         """Send one signal to the attempt's process group. Unknown: no effect."""
 
     def relimit(self, id_: int, attempt: int, time_limit_us: int | None) -> None:
-        """Change the time limit of a running attempt."""
+        """Change the time limit of a running attempt. One that is being stopped: no effect."""
 
     def acknowledge(self, attempts: Sequence[tuple[int, int]]) -> None:
         """The ends of these attempts are durable; the executor may forget them."""

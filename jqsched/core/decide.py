@@ -191,11 +191,13 @@ def finished(
     return fold.step()
 
 
-def interrupted(queue: Queue, id_: int, attempt: int, limits: Limits, now_us: int, *, note: str = "") -> Step:
+def interrupted(
+    queue: Queue, id_: int, attempt: int, limits: Limits, now_us: int, *, note: str = "", counts: bool = True
+) -> Step:
     """An attempt is gone and nobody knows how it ended: by `on_interrupt` queued again, or ended.
 
     Shape:    a job that was asked to be requeued, or ended, goes that way; it is no interruption then. After
-              `limits.interruptions_max` interruptions the job is held.
+              `limits.interruptions_max` interruptions that count the job is held.
     Source:   design.md section 6.
     """
     fold = Fold(queue, limits, now_us)
@@ -214,7 +216,7 @@ def interrupted(queue: Queue, id_: int, attempt: int, limits: Limits, now_us: in
     elif job.spec.on_interrupt is OnInterrupt.FAIL:
         ended(fold, job, (exception(job, "interrupted", 0, note), ("release", RELEASE), "free", "clean"))
     else:
-        told = fold.post(id_, exception(job, "interrupted", 2, note))
+        told = fold.post(id_, exception(job, "interrupted", 2, note, **({} if counts else {"counts": False})))
         assert told is not None
         _back_to_queue(fold, told)
         if told.interruptions > job.interruptions:

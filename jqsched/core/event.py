@@ -163,9 +163,14 @@ def _exception(job: Job, event: Event) -> Job:
     return evolve(
         job,
         exception=told,
-        interruptions=job.interruptions + (interrupted and job.started),  # one that only had a permit lost nothing
+        interruptions=job.interruptions + (interrupted and job.started and _counts(event)),
         requeuing=job.requeuing or asked or interrupted,
     )
+
+
+def _counts(event: Event) -> bool:
+    """Whether an interruption brings a job nearer to being held; what had only a permit lost nothing anyway."""
+    return event.context.get("counts") is not False
 
 
 def _requeue(job: Job, event: Event) -> Job:

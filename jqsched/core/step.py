@@ -205,11 +205,11 @@ def end_unstarted(fold: Fold, job: Job, kind: str, note: str, userid: int | None
     ended(fold, job, (exception(job, kind, 0, note, userid), "clean"))
 
 
-def exception(job: Job, kind: str, severity: int, note: str, userid: int | None = None) -> Fact:
-    """Write an exception event. Source: RFC 21."""
+def exception(job: Job, kind: str, severity: int, note: str, userid: int | None = None, **more: Json) -> Fact:
+    """Write an exception event; `more` of our own. Source: RFC 21."""
     user = job.userid if userid is None else userid
     context: dict[str, Json] = {"type": kind, "severity": severity, "note": note, "userid": user}
-    return ("exception", context)
+    return ("exception", context | more)
 
 
 def ended(fold: Fold, job: Job, facts: Iterable[Fact]) -> None:

@@ -257,10 +257,12 @@ class Dispatch:
             if item.status is None:
                 job = find(queue, item.id)
                 note = GONE if job is not None and job.started else NEVER_SEEN
-                return decide.interrupted(queue, item.id, item.attempt, limits, now_us, note=note)
+                return decide.interrupted(queue, item.id, item.attempt, limits, now_us, note=note, counts=counts)
             return decide.finished(queue, item.id, item.attempt, item.status, limits, now_us, error=item.error)
 
         known = self._attempts.get(item.id)
+        # The machine went down under it, not the executor alone: whoever does that is not to do it for ever.
+        counts = known is None or known.boot_id != self._boot_id
         if known is not None and known.attempt == item.attempt:
             self._ending[item.id, item.attempt] = known
         self._forget(item.id, item.attempt)
@@ -359,12 +361,20 @@ class Dispatch:
     def apply_recovery(self, found: Recovery) -> None:
         """Bring the queue in line with what the executor knows."""
         self.news([*found.finished, *found.running])  # ends first: they make room for what runs
+        for item in found.running:
+            self._limit_adopted(item)
         for id_, attempt in found.never:
             self._never(id_, attempt)
         for id_, attempt in found.lost:
             self._finished(Finished(id_, attempt, None))
         for job in sorted(self._ledger.head.running.values(), key=lambda job: job.id):
             self._settle_running(job)
+
+    def _limit_adopted(self, item: Started) -> None:
+        """An executor that did not start it knows no time limit of it."""
+        job = find(self._ledger.head, item.id)
+        if self._executor is not None and job is not None and job.spec.time_limit_us is not None:
+            self._executor.relimit(item.id, item.attempt, job.spec.time_limit_us)
 
     def _never(self, id_: int, attempt: int) -> None:
         job = find(self._ledger.head, id_)

@@ -106,13 +106,10 @@ class FakeExecutor:
         self._news = [ExecutorLost("killed")]
 
     def disconnect(self) -> None:
-        """The scheduler dies: nothing more is told, orders are given up, what has outrun its limit is ended."""
+        """The scheduler dies: nothing more is told, and orders are given up."""
         self._deliver = None
         self._waiting.clear()
         self._news.clear()
-        for run in self._running.values():
-            if run.expired:
-                self._begin_stop(run)
 
     def running(self) -> list[Key]:
         """Return the attempts whose process lives, adopted and forsaken ones too."""
@@ -204,7 +201,8 @@ class FakeExecutor:
 
     def relimit(self, id_: int, attempt: int, time_limit_us: int | None) -> None:
         """Change the time limit of a running attempt."""
-        if run := self._running.get((id_, attempt)):
+        run = self._running.get((id_, attempt))
+        if run and not run.stopping:
             run.limit_us, run.expired = time_limit_us, False
 
     def acknowledge(self, attempts: Sequence[Key]) -> None:
@@ -294,8 +292,7 @@ class FakeExecutor:
             run.expired = True
             if self._deliver:
                 self._news.append(Expired(*run.key))
-            else:
-                self._begin_stop(run)
+            self._begin_stop(run)
 
     def _begin_stop(self, run: _Run) -> None:
         if run.stopping:

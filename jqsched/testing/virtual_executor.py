@@ -178,8 +178,8 @@ class VirtualExecutor:
         process = self._running[key]
         if process.end_us > self.now_us:
             process.expired = True
-            heappush(self._heap, (process.end_us, key))
             self._news.append(Expired(*key))
+            self.stop(*key)
             return
         del self._running[key]
         self._cores_used -= process.cores

@@ -17,7 +17,7 @@ from jqsched.core import policy
 from jqsched.core.policy import Limits
 from jqsched.core.queue import find
 from jqsched.ports import ExecutorLost, Finished, News, PortError, Start
-from jqsched.testing.fake_executor import Plan
+from jqsched.testing.fake_executor import FakeExecutor, Plan
 from jqsched.testing.faults import Crashed
 from jqsched.testing.laws import Laws
 from jqsched.testing.rig import GRACE_US, TURN_US, Rig
@@ -376,10 +376,12 @@ class World:
                 self.turn()
         while self.is_up and rig.executor.held:
             self.tell()
-        for id_, _ in rig.executor.running():
+        for id_, attempt in rig.executor.running():
             job = find(rig.head, id_)
-            if job is None or not (job.fatal or job.requeuing):  # those the scheduler has to end
+            if job is None or not (job.fatal or job.requeuing):
                 rig.executor.end(id_)
+            else:  # those the scheduler has to end, and not their time limit
+                FakeExecutor.relimit(rig.executor, id_, attempt, None)
         self._pass(max(1_000_000, (rig.executor.next_us or 0) - rig.executor.now_us))
         rig.clock.wall_us = max(rig.clock.wall_us, rig.head.last_us, policy.next_timer_us(rig.head) or 0) + 1
         after = (rig.head, len(rig.store.batches), len(rig.executor.held), len(rig.spool.files.drops))

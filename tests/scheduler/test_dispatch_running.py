@@ -106,14 +106,26 @@ def test_requeue_of_a_running_job_runs_it_again_after_its_end(world: World) -> N
 
 
 def test_a_time_limit_ends_a_job(world: World) -> None:
-    """The executor only tells; the exception is durable before the job is stopped."""
+    """The executor stops it by itself, for the scheduler may be frozen; the exception comes before the end."""
     world.add("a", time_limit=1)
     world.advance(1_000_000)
-    world.turn()
-    assert world.executor.stopped == []
-    world.commit()
-    assert world.executor.stopped == [(1, 1)]
+    assert world.executor.running() == []
     world.settle()
+    assert world.events(1)[-5:] == ["exception", "finish", "release", "free", "clean"]
+    assert world.store.disk.jobs[1].exception is not None
+    assert world.store.disk.jobs[1].exception.type == "timeout"
+
+
+def test_an_adopted_job_keeps_its_time_limit(world: World) -> None:
+    """The next executor did not start it, and is told."""
+    world.add("a", time_limit=2)
+    world.executor.kill()
+    world.advance(1_000_000)
+    world.settle()
+    assert world.executor.running() == [(1, 1)]
+    world.advance(1_000_000)
+    world.settle()
+    assert world.executor.running() == []
     assert world.store.disk.jobs[1].exception is not None
     assert world.store.disk.jobs[1].exception.type == "timeout"
 
@@ -125,7 +137,7 @@ def test_a_new_time_limit_reaches_the_running_job(world: World) -> None:
     world.settle()
     world.advance(1_000_000)
     world.settle()
-    assert world.executor.stopped == [(1, 1)]
+    assert world.executor.running() == []
 
 
 def test_what_cannot_be_started_fails(world: World) -> None:

@@ -67,7 +67,7 @@ CLAUSES = (
     contract.a_higher_limit_starts_more,
     contract.withdraw_answers_for_each,
     contract.stop_ends_it,
-    contract.tells_a_limit_once_and_does_not_act_on_it,
+    contract.tells_a_limit_once_and_keeps_it,
     contract.a_limit_may_be_changed,
 )
 

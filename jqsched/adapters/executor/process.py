@@ -14,11 +14,12 @@ import signal
 import traceback
 from collections.abc import Callable
 
+from jqsched.adapters.executor import procfs
 from jqsched.adapters.executor.host import accept, child_signal_fd, complain, listen
 from jqsched.adapters.executor.mark import Marker
 from jqsched.adapters.executor.members import Members
 from jqsched.adapters.executor.record import Ended, Record
-from jqsched.adapters.executor.run import Run, now_us
+from jqsched.adapters.executor.run import Run, as_flux_logs_it, now_us
 from jqsched.adapters.executor.spawn import Launcher, NotNow, Order, StartFailed
 from jqsched.adapters.executor.wire import READY, SOCKET, VERSION, Key, Link, Message, boot_id, open_spool
 
@@ -143,7 +144,7 @@ class Executor:
             self._let_go()
 
     def _let_go(self) -> None:
-        """The scheduler is gone: give up what has not started, and end what has outrun its limit."""
+        """The scheduler is gone: give up what has not started."""
         if not self._link:
             return
         self._epoll.unregister(self._link.sock)
@@ -152,9 +153,6 @@ class Executor:
         self._alone_until_us = 0
         self._waiting.clear()
         self._news.clear()
-        for run in list(self._running.values()):
-            if run.expired:
-                self._begin_stop(run, self._grace_us)
 
     def _send(self, messages: list[Message]) -> None:
         if self._link:
@@ -213,7 +211,8 @@ class Executor:
             if not pid and (self._begun or self._record.after_clean_end):
                 never.append(key)
             elif self._begun or not self._adopt(key, pid, start_ticks, boot, cores, userid):
-                self._finished[key] = (id_, attempt, None, None, pid, start_ticks, False)
+                status = None if self._begun else self._status_of_zombie(key, pid, start_ticks, boot)
+                self._finished[key] = (id_, attempt, status, None, pid, start_ticks, False)
         if not self._begun:
             self._record.begin(self._boot_id)
             self._begun = True
@@ -229,11 +228,19 @@ class Executor:
         if not watched:
             return False
         run = Run.of_adopted(key, cores, userid, list(watched.values()))
+        run.is_sure = bool(pid) and len(watched) == 1 and self._members.snapshot.is_single(key, run.pid)
         for fd, main in watched.items():
             self._pidfds[fd] = (main.pid, run)
             self._epoll.register(fd, select.EPOLLIN)
         self._begin(run)
         return True
+
+    def _status_of_zombie(self, key: Key, pid: int, start_ticks: int, boot: str) -> int | None:
+        """Return how an attempt ended that nobody has reaped yet; None: nobody knows."""
+        if not pid or boot != self._boot_id or not self._members.snapshot.is_single(key, pid):
+            return None
+        status = procfs.exit_status(pid, start_ticks)
+        return None if status is None else as_flux_logs_it(status)
 
     def _limit(self, max_running: int, cores: int, grace_us: int) -> None:
         self._max_running, self._cores, self._grace_us = max_running, cores, grace_us
@@ -263,7 +270,8 @@ class Executor:
             self._members.signal_main(run, signum)
 
     def _relimit(self, id_: int, attempt: int, limit_us: int | None) -> None:
-        if run := self._running.get((id_, attempt)):
+        run = self._running.get((id_, attempt))
+        if run and not run.stopping:
             run.limit(limit_us)
             self._wake_by(run.wake_us)
 
@@ -334,6 +342,8 @@ class Executor:
 
     def _adopted_ended(self, fd: int) -> None:
         pid, run = self._pidfds.pop(fd)
+        if run.is_sure and (status := procfs.exit_status(pid, run.start_ticks, fd)) is not None:
+            run.ended(status, None)
         self._epoll.unregister(fd)
         os.close(fd)
         self._main_ended(run, pid)
@@ -385,8 +395,7 @@ class Executor:
                 if run in self._news:
                     self._news[self._news.index(run)] = self._started(run)  # so that this comes behind it
                 self._news.append(["expired", *run.key])
-            else:
-                self._begin_stop(run, self._grace_us)
+            self._begin_stop(run, self._grace_us)  # whoever listens may be frozen
 
     def _begin_stop(self, run: Run, grace_us: int) -> None:
         """End a run: TERM to all of it now, KILL to what is left after the grace."""

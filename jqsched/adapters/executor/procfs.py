@@ -4,11 +4,15 @@ Rule: reads and signals only, remembers nothing. A process is its pid and its st
 a pid alone is only a number that the kernel gives out again.
 """
 
+import fcntl
 import os
 import signal
+import sys
 from collections.abc import Callable, Container, Iterable, Mapping
 
 _READ_BYTES = 1 << 20  # more than an environment of ours can hold
+_INFO_BYTES, _INFO_EXIT = 64, 1 << 3
+_GET_INFO = 3 << 30 | _INFO_BYTES << 16 | 0xFF << 8 | 11  # PIDFD_GET_INFO: _IOWR(0xFF, 11, struct pidfd_info)
 _MARK = b"JQSCHED_JOB_ID="
 
 
@@ -107,6 +111,40 @@ def tree(processes: Mapping[int, Process], is_root: Callable[[Process], bool]) -
         found[process.pid] = process
         open_ends += children.get(process.pid, ())
     return list(found.values())
+
+
+def exit_status(pid: int, start_ticks: int, pidfd: int = -1) -> int | None:
+    """Return the wait status of a process that has ended and is no child of ours; None: it cannot be known.
+
+    As long as it is a zombie /proc tells; once it is reaped its pidfd does, from Linux 6.15 on.
+    """
+    if _may_look_into(pid):
+        stat = _read(f"/proc/{pid}/stat")
+        if stat and (process := Process(pid, stat)).start_ticks == start_ticks and not process.alive:
+            return int(stat.split()[-1])
+    return _status_of_reaped(pidfd) if pidfd >= 0 else None
+
+
+def _may_look_into(pid: int) -> bool:
+    """Whether /proc/PID/stat tells us an exit status: where we may not look it says 0, whatever it is (proc(5))."""
+    try:
+        os.readlink(f"/proc/{pid}/exe")
+    except PermissionError:
+        return False
+    except OSError:  # as it is of a zombie
+        pass
+    return True
+
+
+def _status_of_reaped(pidfd: int) -> int | None:
+    info = bytearray(_INFO_BYTES)  # struct pidfd_info: the mask is first, the exit code last
+    info[:8] = _INFO_EXIT.to_bytes(8, sys.byteorder)
+    try:
+        fcntl.ioctl(pidfd, _GET_INFO, info)
+    except OSError:  # a kernel that does not know it
+        return None
+    is_told = int.from_bytes(info[:8], sys.byteorder) & _INFO_EXIT
+    return int.from_bytes(info[60:64], sys.byteorder) if is_told else None
 
 
 def watch(process: Process) -> int | None:

@@ -25,8 +25,8 @@ class Run:
     """An attempt that runs: its main processes (one for each task), its time limit, and how far stopping it has got."""
 
     __slots__ = (
-        "adopted", "cores", "error", "expired", "key", "kill_us", "known", "limit_us", "mains", "pause_us", "pid",
-        "pids", "start_ticks", "start_us", "status", "stopping", "userid", "wake_us",
+        "adopted", "cores", "error", "expired", "is_sure", "key", "kill_us", "known", "limit_us", "mains", "pause_us",
+        "pid", "pids", "start_ticks", "start_us", "status", "stopping", "userid", "wake_us",
     )  # fmt: skip
 
     def __init__(self, key: Key, cores: int, start_us: int, userid: int | None, *, adopted: bool = False) -> None:
@@ -38,6 +38,7 @@ class Run:
         self.limit_us: int | None = None
         self.expired = self.stopping = False
         self.status: int | None = None if adopted else 0
+        self.is_sure = not adopted  # whether how its main process ends is how the attempt does
         self.error: str | None = None
         self.kill_us = self.pause_us = 0  # while stopping: when TERM has had its time; how long till the next look
         self.wake_us = 0  # when something is to be done with it; 0: never
@@ -54,7 +55,7 @@ class Run:
 
     @classmethod
     def of_adopted(cls, key: Key, cores: int, userid: int | None, mains: list[procfs.Process]) -> "Run":
-        """Make the run of an attempt whose executor died: it goes on, and how it ends nobody can know."""
+        """Make the run of an attempt whose executor died: it goes on, and how it ends only the kernel may tell."""
         run = cls(key, cores, min(main.start_ticks for main in mains) * _TICK_US, userid, adopted=True)
         run.pids = tuple(main.pid for main in mains)
         run.mains = set(run.pids)
@@ -65,21 +66,25 @@ class Run:
     def limit(self, limit_us: int | None) -> None:
         """Set the time limit, counted from the start."""
         self.limit_us, self.expired = limit_us, False
-        if not self.stopping:
-            self.wake_us = 0 if limit_us is None else self.start_us + limit_us
+        self.wake_us = 0 if limit_us is None else self.start_us + limit_us
 
     def ended(self, status: int, failed: StartFailed | None) -> None:
         """One of its tasks ended with this wait status; that of the attempt is the largest, or why it did not start."""
-        code = os.waitstatus_to_exitcode(status)
         if self.error is None and failed:
             self.status, self.error = failed.status, str(failed)
         elif self.error is None:
-            self.status = max(self.status or 0, (code if code >= 0 else 128 - code) << 8)
+            self.status = max(self.status or 0, as_flux_logs_it(status))
 
     def look_up_start(self) -> None:
         """Learn the start time while the pid is still held: of a child that was not reaped."""
         if not self.start_ticks and self.pid in self.mains:
             self.start_ticks = procfs.start_ticks(self.pid)
+
+
+def as_flux_logs_it(status: int) -> int:
+    """Turn a wait status into that of an event: the exit code, or 128 and the signal, in the second byte."""
+    code = os.waitstatus_to_exitcode(status)
+    return (code if code >= 0 else 128 - code) << 8
 
 
 class Snapshot:
@@ -135,13 +140,17 @@ class Snapshot:
         found = [recorded] if recorded and recorded.start_ticks == start_ticks and recorded.alive else []
         marked = [(process, mark) for process, mark in self._believed(key, userid) if process.alive]
         leaders = [(process, mark) for process, mark in marked if process.pid == process.session]
-        if found:
+        if pid:  # what else is left was started by its tasks
             return found + [process for process, mark in leaders if mark.ranked and process is not recorded]
         return [process for process, _ in leaders or marked]
 
     def _believed(self, key: Key, userid: int | None) -> list[tuple[procfs.Process, procfs.Mark]]:
         """Return what carries the marks of this attempt, and is ours or of the user whose attempt it is."""
         return [(process, mark) for process, mark in self._marked.get(key, ()) if mark.userid in (os.geteuid(), userid)]
+
+    def is_single(self, key: Key, pid: int) -> bool:
+        """Whether this process, or zombie, is the only task of an attempt."""
+        return self._marker.look(pid) == (key, False)
 
     def watch(self, key: Key, pid: int, start_ticks: int, userid: int | None) -> dict[int, procfs.Process]:
         """Open a pidfd of each main process that still lives."""

@@ -186,13 +186,13 @@ def cannot_be_started(rig: Rig) -> None:
     assert end.pid == 0
 
 
-def tells_a_limit_once_and_does_not_act_on_it(rig: Rig) -> None:
+def tells_a_limit_once_and_keeps_it(rig: Rig) -> None:
+    """Nobody stops the attempt: whoever listens may be frozen."""
     rig.connect()
     rig.executor.limit(2, 2, GRACE_US)
     rig.executor.start([rig.open(1, time_limit_us=50_000)])
-    rig.wait(lambda: of(rig.news, Expired, 1))
-    rig.end(1)
-    assert finished(rig, 1)[0].status == 0
+    assert finished(rig, 1)[0].status == (128 + signal.SIGTERM) << 8
+    assert [type(item) for item in rig.news][-2:] == [Expired, Finished]
     assert len(of(rig.news, Expired)) == 1
 
 
@@ -205,8 +205,9 @@ def a_limit_may_be_changed(rig: Rig) -> None:
     rig.executor.relimit(1, 1, 90_000)
     rig.wait(lambda: of(rig.news, Expired, 1))
     assert not of(rig.news, Expired, 2)
-    rig.executor.relimit(1, 1, 95_000)
-    rig.wait(lambda: len(of(rig.news, Expired, 1)) == 2)  # once for each limit set
+    rig.executor.relimit(1, 1, 3_600_000_000)  # too late
+    assert finished(rig, 1)[0].status == (128 + signal.SIGTERM) << 8
+    assert len(of(rig.news, Expired, 1)) == 1
 
 
 def a_second_scheduler_learns_all(rig: Rig) -> None:
@@ -291,7 +292,7 @@ def what_has_outrun_its_limit_does_not_outrun_its_scheduler(rig: Rig) -> None:
 
 
 def the_death_of_the_executor_is_told(rig: Rig) -> None:
-    """What went on is adopted, and its status is unknowable; what nobody can know is lost."""
+    """What went on is adopted, and its status may be unknowable; what nobody can know is lost."""
     rig.connect()
     rig.executor.limit(2, 2, GRACE_US)
     orders = [rig.open(1), rig.quick(2)]
@@ -305,8 +306,22 @@ def the_death_of_the_executor_is_told(rig: Rig) -> None:
     assert [(item.id, item.pid) for item in found.running] == [(1, begin.pid)]
     assert sorted(found.lost) == [(2, 1), (3, 1)]
     assert found.never == ()
-    rig.end(1)
-    assert finished(rig, 1)[0].status is None
+    rig.end(1, 3)
+    assert finished(rig, 1)[0].status in (None, 3 << 8)
+
+
+def an_adopted_one_keeps_to_its_limit(rig: Rig) -> None:
+    """Once that was said again."""
+    rig.connect()
+    rig.executor.limit(1, 1, GRACE_US)
+    rig.executor.start([rig.open(1, time_limit_us=3_600_000_000)])
+    begin = started(rig, 1)[0]
+    rig.crash_executor()
+    rig.wait(lambda: any(isinstance(item, ExecutorLost) for item in rig.news))
+    rig.connect([attempt(rig, begin)])
+    rig.executor.relimit(1, 1, 50_000)
+    assert finished(rig, 1)[0].status in (None, (128 + signal.SIGTERM) << 8)
+    assert len(of(rig.news, Expired, 1)) == 1
 
 
 def an_adopted_one_takes_a_slot_and_can_be_stopped(rig: Rig) -> None:
@@ -324,7 +339,7 @@ def an_adopted_one_takes_a_slot_and_can_be_stopped(rig: Rig) -> None:
     assert not has_started(rig.news, 2)
     rig.executor.stop(1, 1)
     end, _ = finished(rig, 1, 2)
-    assert end.status is None
+    assert end.status in (None, (128 + signal.SIGTERM) << 8)
 
 
 def another_boot_is_another_world(rig: Rig) -> None:
@@ -348,7 +363,7 @@ CLAUSES = [
     stop_ends_it,
     stop_kills_after_the_grace,
     cannot_be_started,
-    tells_a_limit_once_and_does_not_act_on_it,
+    tells_a_limit_once_and_keeps_it,
     a_limit_may_be_changed,
     a_second_scheduler_learns_all,
     a_status_is_kept_until_acknowledged,
@@ -356,6 +371,7 @@ CLAUSES = [
     a_limit_ends_a_job_while_nobody_is_there,
     what_has_outrun_its_limit_does_not_outrun_its_scheduler,
     the_death_of_the_executor_is_told,
+    an_adopted_one_keeps_to_its_limit,
     an_adopted_one_takes_a_slot_and_can_be_stopped,
     another_boot_is_another_world,
 ]
