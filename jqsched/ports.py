@@ -250,7 +250,21 @@ class Store(Protocol):
         """How many jobs are finished, purged ones included."""
 
     def finished_before(self, before_us: int, most: int) -> list[int]:
-        """The ids of jobs that ended before this time, oldest first."""
+        """The ids of jobs that ended before this time, oldest first, at most so many."""
+
+    def check(self) -> None:
+        """See that what becomes durable can be found again. Raises PortError when the store was taken away."""
+
+    @property
+    def is_log_long(self) -> bool:
+        """Whether each commit costs space that is not given back soon, so that fewer are better."""
+
+    @property
+    def is_log_full(self) -> bool:
+        """Whether as little as possible is to be written until that is mended."""
+
+    def warnings(self) -> list[str]:
+        """What is wrong around the store, a line each; empty when nothing is."""
 
     def close(self) -> None:
         """Make durable what was handed over, and end."""

@@ -200,8 +200,14 @@ class Commands:
                 text = f"job {id_} is not finished" if live else f"unknown job id {id_}"
                 reply(OSError(errno.EBUSY if live else errno.ENOENT, text))
                 return
-        finished = ids or self._store.finished_before(_integer(payload, "before_us"), -1)
-        self._reply_when_durable(reply, {"purged": self._scheduler.purge(finished)})
+
+        def answered(count: int | OSError) -> None:
+            reply(count if isinstance(count, OSError) else {"purged": count})
+
+        if ids:
+            self._scheduler.housekeeping.purge(ids, answered)
+        else:
+            self._scheduler.housekeeping.purge_before(_integer(payload, "before_us"), answered)
 
     # -- plugins, and what they share with users
 

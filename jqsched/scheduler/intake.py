@@ -32,6 +32,7 @@ class Intake:
         self.more = True
         self.again_us: int | None = None
         self.queue_max: int | None = None
+        self.is_held_up = False  # nothing is to be taken in, for the store has no room
         self._ledger, self._dispatch, self._spool, self._store = ledger, dispatch, spool, store
         self._clock, self._userid, self._log = clock, userid, log
         self.next_id = ledger.head.last_id + 1
@@ -44,12 +45,12 @@ class Intake:
     @property
     def is_full(self) -> bool:
         """Whether as many jobs are queued as may be; files wait in the drop zone then."""
-        return self.queue_max is not None and len(self._ledger.head.enqueued) >= self.queue_max
+        return self.is_held_up or (self.queue_max is not None and len(self._ledger.head.enqueued) >= self.queue_max)
 
     def step(self) -> None:
         """Take what was dropped, up to STEP files, and no more than may be queued."""
         room = STEP if self.queue_max is None else self.queue_max - len(self._ledger.head.enqueued)
-        if room > 0:
+        if room > 0 and not self.is_held_up:
             self.take_in(self._spool.intake(self.next_id, min(room, STEP)))
 
     def leftovers(self, is_finished: Callable[[int], bool], loaded: Queue) -> None:
@@ -122,6 +123,8 @@ class Intake:
 
     def resubmit(self, draft: Draft, text: str, userid: int) -> int | str:
         """Make a job of a draft and the text of its file, for this user; returns its id, or why not."""
+        if self.is_held_up:
+            return "the store's log is full (`jqsched status` says why): a dropped file would wait"
         if self.is_full:
             return f"the queue is full (queue_max = {self.queue_max}): a dropped file would wait"
         id_ = self.next_id

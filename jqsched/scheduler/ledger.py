@@ -113,10 +113,6 @@ class Ledger:
         for key, value in (("seq", self.head.seq), ("last_us", self.head.last_us), ("last_id", last_id)):
             self._settings[key] = str(value)
 
-    def is_purging(self, id_: int) -> bool:
-        """Whether this job is to be purged, and may be in the store yet."""
-        return id_ in self._purged or (self._under_way is not None and id_ in self._under_way.batch.purged)
-
     def spend(self, id_: int) -> None:
         """Note an id that was given to what was refused then: it is not given again."""
         self._spent = max(self._spent, id_)

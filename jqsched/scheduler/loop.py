@@ -7,6 +7,7 @@ it through `post`.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from errno import EBUSY
 from itertools import islice
 
 from attrs import define, evolve
@@ -18,6 +19,7 @@ from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue
 from jqsched.ports import PLUGGED, Clock, Executor, News, PortError, Spool, Store, Stored
 from jqsched.scheduler.dispatch import Dispatch
+from jqsched.scheduler.housekeeping import Housekeeping
 from jqsched.scheduler.intake import Intake
 from jqsched.scheduler.jobtap import Jobtap
 from jqsched.scheduler.ledger import Ledger
@@ -25,9 +27,8 @@ from jqsched.scheduler.rulebook import Rulebook
 
 # A commit costs CPU as well as time: where nobody waits, so long may pass between two.
 COMMIT_SPACING_US = 5_000
+COMMIT_SPACING_LONG_LOG_US = 50_000  # where the store's log cannot begin anew: each commit writes whole pages
 DRAINED = "drained"
-PURGED = "purged"
-TRIM_STEP = 1_000  # finished jobs forgotten in one commit, where only so many are kept
 LEFT_OVER_MOST = 20
 
 Observe = Callable[[Sequence[Event], Queue], None]
@@ -60,12 +61,10 @@ class Scheduler:
         self.around = around
         self.drained = stored.settings.get(DRAINED) == "1"
         self.finished_count = around.store.finished_count()
-        self.keep_finished: int | None = None
-        self._purged = int(stored.settings.get(PURGED, 0))
         self._stored, self._limits, self._grace_us = stored, limits, grace_us
         self._tasks: deque[Task] = deque()
         self._last_flush_us = 0
-        self._stopping = False
+        self._stopping = self._is_log_full = False
         self.ledger = Ledger(around.store, stored.queue, self._observe)
         self.dispatch = Dispatch(
             self.ledger,
@@ -91,6 +90,7 @@ class Scheduler:
             self._apply_limits,
         )
         self.intake.rejections = self.jobtap.taps.rejections
+        self.housekeeping = Housekeeping(self.ledger, around.store, around.clock, stored.settings, self.jobtap.purged)
 
     # -- from other threads
 
@@ -139,6 +139,7 @@ class Scheduler:
         if not self._stopping:
             self._bring_in()
             self._verify()
+            self.housekeeping.step()
         self.dispatch.schedule()
         return self._flush()
 
@@ -173,7 +174,8 @@ class Scheduler:
 
     def _flush(self) -> int | None:
         now_us = self.around.clock.monotonic_us()
-        due_us = self._last_flush_us + COMMIT_SPACING_US
+        spacing_us = COMMIT_SPACING_LONG_LOG_US if self.around.store.is_log_long else COMMIT_SPACING_US
+        due_us = self._last_flush_us + spacing_us
         if self.ledger.has_more and not self.ledger.is_busy:
             if self.ledger.urgent or now_us >= due_us or self._stopping:
                 self._last_flush_us = now_us
@@ -186,7 +188,7 @@ class Scheduler:
         due: list[int] = []
         may_take = not self.ledger.is_busy and not self._stopping
         has_room = may_take and not self.intake.is_full
-        if (may_take and self.intake.unverified) or (has_room and self.intake.more):
+        if (may_take and (self.intake.unverified or self.housekeeping.is_due)) or (has_room and self.intake.more):
             due.append(now_us)
         if has_room and self.intake.again_us is not None:  # else there will be a turn when that has changed
             due.append(self.intake.again_us)
@@ -201,6 +203,7 @@ class Scheduler:
         """No new starts from now on: permits are recalled; what is decided becomes durable; running jobs run on."""
         if not self._stopping:
             self._stopping = True
+            self.housekeeping.abandon(OSError(EBUSY, "the scheduler ends: some of the jobs are still there"))
             self._apply_limits()
 
     @property
@@ -221,12 +224,12 @@ class Scheduler:
         nothing_runs = not head.running and not head.manipulated and not head.permits
         may_start = policy.first_candidate(head) is not None and not self.drained
         awaited = self.intake.more or self.intake.again_us is not None or head.timers is not None
-        return self.is_settled and nothing_runs and not may_start and not awaited
+        return self.is_settled and nothing_runs and not may_start and not awaited and self.housekeeping.is_idle
 
     # -- limits
 
     def _present_limits(self) -> Limits:
-        draining = self.drained or self._stopping
+        draining = self.drained or self._stopping or self._is_log_full
         if not self.jobtap.is_plugged:
             return evolve(self._limits, draining=draining)
         # No permits ahead: plugins have something to do with a job that is about to start.
@@ -246,24 +249,19 @@ class Scheduler:
     def _apply_limits(self) -> None:
         self.dispatch.set_limits(self._present_limits(), self._grace_us)
 
-    # -- history
+    # -- the store
 
-    def purge(self, ids: Iterable[int]) -> int:
-        """Forget finished jobs; their ids are not given out again, and they still count. Returns how many."""
-        gone = [id_ for id_ in dict.fromkeys(ids) if not self.ledger.is_purging(id_)]
-        self._purged += len(gone)
-        self.ledger.purge(gone)
-        self.jobtap.purged(gone)
-        self.ledger.setting(PURGED, str(self._purged))
-        return len(gone)
+    def look_at_store(self) -> None:
+        """Now and then: see that the store is still there, what is to be forgotten, and whether its log is too long.
 
-    def trim(self) -> None:
-        """Forget the oldest finished jobs where only so many are kept; a step of many."""
-        if self.keep_finished is None or self.ledger.is_busy:
-            return
-        too_many = self.finished_count - self._purged - self.keep_finished
-        if too_many > 0:
-            self.purge(self.around.store.finished_before(self.around.clock.now_us(), min(too_many, TRIM_STEP)))
+        Raises PortError when it is gone.
+        """
+        store = self.around.store
+        store.check()
+        self.housekeeping.look(self.finished_count)
+        if store.is_log_full != self._is_log_full:
+            self._is_log_full = self.intake.is_held_up = store.is_log_full
+            self._apply_limits()
 
     # -- what has become durable
 

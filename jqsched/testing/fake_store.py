@@ -71,6 +71,7 @@ class MemoryStore:
         self.fails_at, self.automatic = fails_at, automatic
         self.batches: list[Batch] = []  # all that were handed over
         self.has_failed = False
+        self.is_log_long = self.is_log_full = False
         self._sync_spool = sync_spool
         self._durable = 0
         self._deliver: Deliver | None = None
@@ -181,6 +182,13 @@ class MemoryStore:
         ended = sorted((job.t_inactive_us, id_) for id_, job in self.disk.jobs.items() if self.is_finished(id_))
         ids = [id_ for t_us, id_ in ended if t_us < before_us]
         return ids if most < 0 else ids[:most]
+
+    def check(self) -> None:
+        """Nobody takes it away."""
+
+    def warnings(self) -> list[str]:
+        """What is wrong around it: only what a test says."""
+        return []
 
     def close(self) -> None:
         """Make durable what was handed over, and end."""

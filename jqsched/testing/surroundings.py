@@ -207,6 +207,15 @@ class TableStore:
         """None: nothing is purged."""
         return []
 
+    is_log_long = is_log_full = False
+
+    def check(self) -> None:
+        """Nobody takes it away."""
+
+    def warnings(self) -> list[str]:
+        """Nothing is around it."""
+        return []
+
     def close(self) -> None:
         """Nothing is open."""
 

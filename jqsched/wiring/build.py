@@ -117,7 +117,7 @@ class Built:
         if home is not None:
             self.scheduler.ledger.setting(HOME, home)
         self.scheduler.intake.queue_max = config.queue_max
-        self.scheduler.keep_finished = config.keep_finished
+        self.scheduler.housekeeping.keep_finished = config.keep_finished
         self.attempts = {attempt.id for attempt in stored.attempts}
         self.commands = Commands(self.scheduler, os.geteuid())
         self.scheduler.jobtap.request_handler = self.commands.run
@@ -127,7 +127,7 @@ class Built:
         """Go on with another configuration."""
         self.config = config
         self.scheduler.intake.queue_max = config.queue_max
-        self.scheduler.keep_finished = config.keep_finished
+        self.scheduler.housekeeping.keep_finished = config.keep_finished
         self.scheduler.set_limits(limits_of(config), round(config.grace_s * 1_000_000))
         self.scheduler.jobtap.configure(as_document(config))
 

@@ -127,6 +127,7 @@ class _Daemon:
         self._server = Server(built.root, self._handle, self._selector, built.report.log)
         self._bells = Bells(built.clock)
         self._warnings: list[str] = []
+        self._store_warnings: list[str] = []
         self._since_us = built.clock.now_us()
         self._signaled = 0
         self._edited: set[int] = set()
@@ -221,13 +222,22 @@ class _Daemon:
         self._more_drops()
         for line in self._built.spool.fresh_remarks(self._plugin_files()):
             self._built.report.log(line)
-        self._scheduler.trim()
+        self._look_at_store()
         if (sign := config_signature(self._config_path)) != self._config_sign:
             self._config_sign = sign
             self._reload()
         self._edited.update(self._built.spool.scan_jobs(SCAN_JOBS))
         if self._built.spool.is_scanning_jobs:
             self._next_scan_us = now_us + SCAN_PAUSE_US
+
+    def _look_at_store(self) -> None:
+        self._scheduler.look_at_store()
+        warnings = self._built.store.warnings()
+        about = {warning.partition(":")[0] for warning in self._store_warnings}
+        for warning in warnings:
+            if warning.partition(":")[0] not in about:  # once for each, though the figures change
+                self._built.report.log(warning)
+        self._store_warnings = warnings
 
     def _look_at_edits(self) -> None:
         again_us = self._built.spool.edits_again_us
@@ -320,11 +330,16 @@ class _Daemon:
             "cores": limits.cores,
             "running": self._scheduler.ledger.visible.get().busy,
             "drained": self._scheduler.drained,
-            "warnings": [*self._warnings, *self._full(), *self._built.spool.remarks(self._plugin_files())],
+            "warnings": [
+                *self._warnings,
+                *self._built.store.warnings(),
+                *self._full(),
+                *self._built.spool.remarks(self._plugin_files()),
+            ],
         }
 
     def _full(self) -> list[str]:
-        if not self._scheduler.intake.is_full:
+        if not self._scheduler.intake.is_full or self._scheduler.intake.is_held_up:
             return []
         return [f"the queue is full (queue_max = {self._built.config.queue_max}): dropped files wait in the drop zone"]
 

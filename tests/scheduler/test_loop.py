@@ -478,9 +478,9 @@ def test_only_so_many_finished_jobs_are_kept(world: World) -> None:
     world.add(*"abcde")
     for id_ in range(1, 6):
         world.end(id_)
-    world.scheduler.keep_finished = 2
-    world.scheduler.trim()
-    world.scheduler.trim()
+    world.scheduler.housekeeping.keep_finished = 2
+    world.scheduler.look_at_store()
+    world.scheduler.look_at_store()
     world.settle()
     assert set(world.store.disk.jobs) == {4, 5}
     world.restart()

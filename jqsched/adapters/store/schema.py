@@ -21,6 +21,7 @@ from jqsched.ports import PortError
 FILE_NAME = "jqsched.db"
 FORMAT_VERSION = 2
 SUMS_SINCE = 2  # the version in which rows got their checksums
+INCREMENTAL = 2  # auto_vacuum: free pages are given back when it is asked for, a few at a time
 APPLICATION_ID = 0x6A717363  # "jqsc": `file` and we ourselves know a store by it
 
 TABLES = """
@@ -111,6 +112,11 @@ def is_damage(error: sqlite3.Error) -> bool:
     """
     named = getattr(error, "sqlite_errorname", "SQLITE_ERROR")
     return not isinstance(error, sqlite3.OperationalError) or named == "SQLITE_ERROR"
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Whether another connection holds a lock that is needed."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def connect(path: str, *, read_only: bool = False) -> sqlite3.Connection:
@@ -228,6 +234,8 @@ def _prepare(connection: sqlite3.Connection, path: str, *, used_before: bool) ->
     if version == 0 and used_before:
         raise _missing(path, f"holds nothing (was {path}-wal beside it?)")
     with damage_refused("prepare the store", path):
+        if version == 0:
+            connection.execute(f"PRAGMA auto_vacuum={INCREMENTAL}")  # while there is no page yet, or never
         _settle(connection)  # not before: what is not ours stays as it is
     with port_errors("prepare the store", path):
         if version == 0:

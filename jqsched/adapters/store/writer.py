@@ -7,13 +7,23 @@ is tried again on the same file (after a failed fsync nobody knows what the disk
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
 from pathlib import Path
 
 from jqsched.adapters.store import codec
-from jqsched.adapters.store.schema import check_log, damage_refused, open_store, port_errors, store_path
+from jqsched.adapters.store.presence import StoreFiles
+from jqsched.adapters.store.schema import (
+    INCREMENTAL,
+    check_log,
+    damage_refused,
+    is_busy,
+    open_store,
+    port_errors,
+    store_path,
+)
 from jqsched.core.event import Event
 from jqsched.core.filters import kept_rules
 from jqsched.core.job import Draft, Job, Outcome, OwnName, State
@@ -36,6 +46,13 @@ SELECT_SUMMED = {table: f"SELECT {','.join(columns)},crc FROM {table}" for table
 SELECT_EVENTS = f"SELECT {','.join(codec.EVENT_COLUMNS)} FROM events"
 PURGED_EVENTS = "purged_events"  # the key in `meta` that counts the events that were purged
 
+FREE_PAGES_KEPT = 1_000  # 4 MB that the store may use again before space is given back to the file system
+VACUUM_PAGES = 256  # given back in one transaction: a few milliseconds
+LOG_KEPT_BYTES = 16 << 20  # a log that had to grow longer is cut back to this when it begins anew
+LOG_LONG_BYTES = 32 << 20  # in the usual course it begins anew at 4 MB, unless somebody keeps on reading
+LOG_MAX_BYTES = 512 << 20  # read in about three seconds at the next start
+LOCKED_OUT_S = 2.0  # waiting for the write lock so long is worth a word
+
 Deliver = Callable[[int | PortError], None]
 
 
@@ -54,12 +71,17 @@ class SqliteStore:
         if self.doubt:
             with port_errors("clear the store's log", self.path):
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._connection.execute(f"PRAGMA journal_size_limit={LOG_KEPT_BYTES}")
         self._deliver: Deliver = lambda _: None
         self._todo: list[Batch] = []
         self._handed = self._durable = 0
         self._wake = threading.Condition()
         self._closing = False
         self._folder_synced = False
+        self._locked_out_s: float | None = None  # since when the write lock is waited for (monotonic)
+        self._may_shrink = True
+        self._files = StoreFiles(self.path)
+        self._files.check()
         self._thread = threading.Thread(target=self._run, name="jqsched-store", daemon=True)
         with port_errors("open the store", self.path):
             self._reading = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
@@ -135,33 +157,101 @@ class SqliteStore:
     def _run(self) -> None:
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._todo or self._closing)
+                self._wake.wait_for(lambda: self._todo or self._closing or self._may_shrink)
                 batches, self._todo = self._todo, []
-                if not batches:
+                if not batches and self._closing:
                     return
             try:
-                self._write(batches)
+                if batches:
+                    self._write(batches)
+                else:
+                    self._may_shrink = self._shrink()
             except PortError as error:
                 self._deliver(error)
                 return
             except Exception as error:  # a value that SQLite cannot hold, say: a thread that dies unheard stops it all
                 self._deliver(PortError("commit to the store", self.path, None, f"{type(error).__name__}: {error}"))
                 return
-            self._durable += len(batches)
-            self._deliver(self._durable)
+            if batches:
+                self._durable += len(batches)
+                self._deliver(self._durable)
 
     def _write(self, batches: Sequence[Batch]) -> None:
         if any(batch.sync_spool for batch in batches):
             self._sync_spool()
         with port_errors("commit to the store", self.path):
             connection = self._connection
-            connection.execute("BEGIN IMMEDIATE")
+            self._begin()
             for batch in batches:
                 _write_batch(connection, batch)
             connection.execute("COMMIT")
+        self._files.check()  # what is written to a file without a name is kept nowhere
+        self._may_shrink = self._may_shrink or any(batch.purged for batch in batches)
         if not self._folder_synced:
             self._folder_synced = True
             _sync_folder(self.path)
+
+    def _begin(self) -> None:
+        """Begin a transaction, whenever another process lets go of the write lock: nothing is written before."""
+        self._locked_out_s = time.monotonic()
+        while True:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if not is_busy(error):
+                    raise
+                self._files.check()
+            else:
+                self._locked_out_s = None
+                return
+
+    def _shrink(self) -> bool:
+        """Give a little of the space that purged jobs left back to the file system; whether there is more.
+
+        A store that was made before this was possible keeps its space, and uses it again.
+        """
+        with port_errors("give space back", self.path):
+            (mode,) = self._connection.execute("PRAGMA auto_vacuum").fetchone()
+            (free,) = self._connection.execute("PRAGMA freelist_count").fetchone()
+            if mode != INCREMENTAL or free <= FREE_PAGES_KEPT:
+                return False
+            self._begin()
+            self._connection.execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES})").fetchall()  # a row for each page
+            self._connection.execute("COMMIT")
+        self._files.check()
+        return True
+
+    # -- what goes on around it; any thread
+
+    def check(self) -> None:
+        """Raise PortError when the store's files are not those that were opened."""
+        self._files.check()
+
+    @property
+    def is_log_long(self) -> bool:
+        """Whether the log grows because somebody keeps on reading: fewer commits make it grow more slowly."""
+        return self._files.log_bytes > LOG_KEPT_BYTES
+
+    @property
+    def is_log_full(self) -> bool:
+        """Whether the log is so long that as little as possible is to be written."""
+        return self._files.log_bytes > LOG_MAX_BYTES
+
+    def warnings(self) -> list[str]:
+        """What is wrong around the store, and who can mend it."""
+        found, since_s = list[str](), self._locked_out_s
+        if since_s is not None and time.monotonic() - since_s > LOCKED_OUT_S:
+            found.append(
+                f"{self.path}: {_those(self._files.writers())} the write lock: nothing is accepted or started until it"
+                " lets go; jobs that run are not touched"
+            )
+        if self._files.log_bytes > LOG_LONG_BYTES:
+            full = "; until then nothing is accepted or started" if self.is_log_full else ""
+            found.append(
+                f"{self.path}-wal: {self._files.log_bytes >> 20} MiB long, because"
+                f" {_those(self._files.readers())} a read transaction: end it, and the log is written back{full}"
+            )
+        return found
 
     # -- reading on the loop's thread
 
@@ -234,6 +324,10 @@ class SqliteStore:
         with damage_refused("read the store", self.path):
             job = self._job(id_)
         return job is not None and job.state is State.INACTIVE
+
+
+def _those(processes: Sequence[str]) -> str:
+    return f"{', '.join(processes) or 'another process'} {'hold' if len(processes) > 1 else 'holds'}"
 
 
 def _sync_folder(path: str) -> None:

@@ -1,0 +1,167 @@
+"""Housekeeping: finished jobs are forgotten, as a user asks for or because only so many are kept.
+
+Rule: in steps, each a part of a commit that takes but a few milliseconds, so that the loop turns between two and nobody
+waits. Ages are told by marks where the times of events are not those of the clock.
+"""
+
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from itertools import islice
+
+from attrs import define
+
+from jqsched.ports import Clock, Store
+from jqsched.scheduler.ledger import Ledger
+
+PURGED = "purged"  # the setting that counts the purged jobs
+CLOCK = "clock"  # the setting that holds the marks
+STEP_US = 20_000  # a step is made so large that it is durable after about so long
+STEP_MIN, STEP_FIRST, STEP_MAX = 8, 128, 2_048
+END_US = 2**62
+AHEAD_US = 60_000_000
+MARKS_MAX = 256
+
+Marks = tuple[tuple[int, int], ...]  # (time of an event, wall-clock time at which it was the last one), in their order
+Answer = Callable[[int | OSError], None]
+
+
+@define
+class _Purge:
+    """What is to be forgotten: these jobs, or (None) the oldest ones that ended before a time, at most `left`."""
+
+    ids: deque[int] | None
+    before_us: int
+    left: int
+    answer: Answer
+    count: int = 0
+
+
+class Housekeeping:
+    """Forgets finished jobs. `keep_finished`: how many the store keeps (None: all)."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        store: Store,
+        clock: Clock,
+        settings: dict[str, str],
+        forgotten: Callable[[Sequence[int]], None],
+    ) -> None:
+        self.keep_finished: int | None = None
+        self._ledger, self._store, self._clock, self._forgotten = ledger, store, clock, forgotten
+        self._purged = int(settings.get(PURGED, 0))
+        self._marks = read_marks(settings.get(CLOCK))
+        self._purges: deque[_Purge] = deque()
+        self._step = STEP_FIRST
+        self._is_under_way = False
+
+    @property
+    def is_due(self) -> bool:
+        """Whether there is a step to be made now."""
+        return bool(self._purges) and not self._is_under_way
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is left to do."""
+        return not self._purges and not self._is_under_way
+
+    # -- what is to be done
+
+    def purge(self, ids: Iterable[int], answer: Answer) -> None:
+        """Forget these finished jobs; `answer` is told how many when all are gone."""
+        wanted = deque(dict.fromkeys(ids))
+        self._purges.append(_Purge(wanted, END_US, len(wanted), answer))
+
+    def purge_before(self, wall_us: int, answer: Answer) -> None:
+        """Forget the jobs that ended before a time on the clock."""
+        now_us = self._clock.now_us()
+        before_us = END_US if wall_us >= now_us else event_time_us(self._marks, wall_us)
+        self._purges.append(_Purge(None, before_us, END_US, answer))
+
+    def look(self, finished_count: int) -> None:
+        """Now and then: mark the time, and see whether more finished jobs are kept than should be.
+
+        Which of them are the oldest is a matter of their order, whatever the clock says.
+        """
+        marks = marked(self._marks, self._ledger.head.last_us, self._clock.now_us())
+        if marks != self._marks:
+            self._marks = marks
+            self._ledger.setting(CLOCK, json.dumps(marks))
+        if self.keep_finished is not None and self.is_idle:
+            too_many = finished_count - self._purged - self.keep_finished
+            if too_many > 0:
+                self._purges.append(_Purge(None, END_US, too_many, lambda _: None))
+
+    def abandon(self, why: OSError) -> None:
+        """The scheduler ends: what is not forgotten yet stays."""
+        while self._purges:
+            self._purges.popleft().answer(why)
+
+    # -- doing it
+
+    def step(self) -> None:
+        """Take the next jobs, when those before are durably gone."""
+        if not self.is_due:
+            return
+        purge = self._purges[0]
+        ids = self._next(purge)
+        if not ids:
+            self._purges.popleft()
+            self._ledger.after(lambda: purge.answer(purge.count), urgent=True)
+            return
+        purge.count += len(ids)
+        purge.left -= len(ids)
+        self._purged += len(ids)
+        self._ledger.purge(ids)
+        self._forgotten(ids)
+        self._ledger.setting(PURGED, str(self._purged))
+        self._is_under_way, begun_us = True, self._clock.monotonic_us()
+        self._ledger.after(lambda: self._done(begun_us), urgent=True)
+
+    def _next(self, purge: _Purge) -> list[int]:
+        most = min(self._step, purge.left)
+        if purge.ids is None:
+            return self._store.finished_before(purge.before_us, most) if most > 0 else []
+        ids = [purge.ids.popleft() for _ in range(min(most, len(purge.ids)))]
+        known = self._store.outcomes(ids, ())  # another purge may have come before this one
+        gone = [id_ for id_ in ids if id_ in known]
+        return gone if gone or not purge.ids else self._next(purge)
+
+    def _done(self, begun_us: int) -> None:
+        self._is_under_way = False
+        took_us = self._clock.monotonic_us() - begun_us
+        if took_us > STEP_US:
+            self._step = max(STEP_MIN, self._step // 2)
+        elif took_us < STEP_US // 2:
+            self._step = min(STEP_MAX, self._step * 2)
+
+
+# ---- ages ---------------------------------------------------------------------------------------------------------
+
+
+def read_marks(text: str | None) -> Marks:
+    """The marks of a setting; none where there are none, or what nobody wrote."""
+    with suppress(ValueError, TypeError):
+        return tuple((int(event_us), int(wall_us)) for event_us, wall_us in json.loads(text or "[]"))
+    return ()
+
+
+def marked(marks: Marks, last_us: int, now_us: int) -> Marks:
+    """Note how late it is, where the last event is ahead of the clock.
+
+    Times of events only go up. If the clock was ahead once, all later events follow that time closely until the clock
+    has caught up, and say nothing of when they were; but what had happened by a mark is older than the mark.
+    """
+    if last_us <= now_us + AHEAD_US or (marks and marks[-1][0] == last_us):
+        return marks
+    kept = [mark for mark in marks if mark[0] < last_us and mark[1] <= now_us]
+    if len(kept) >= MARKS_MAX:  # the older they are, the further apart they may be
+        kept = [*islice(kept, 0, MARKS_MAX // 2, 2), *kept[MARKS_MAX // 2 :]]
+    return (*kept, (last_us, now_us))
+
+
+def event_time_us(marks: Marks, wall_us: int) -> int:
+    """The time such that events before it happened before a time on the clock, as far as is known."""
+    return max([wall_us, *(event_us + 1 for event_us, marked_us in marks if marked_us <= wall_us)])
