@@ -235,7 +235,7 @@ class Store(Protocol):
         """What is known of finished jobs: by id, and for each name the newest. Absent: unknown or purged."""
 
     def spec(self, id_: int) -> Draft | None:
-        """The spec that a job has now, with the urgency and pin it was submitted with; None when unknown or purged."""
+        """The spec that a job has now, with the urgency and pin that it had last; None when unknown or purged."""
 
     def events(self, id_: int) -> Sequence[Event]:
         """The event log of a job, oldest first; empty when it is unknown or purged."""

@@ -224,7 +224,8 @@ def requeue(where: Place, ids: Sequence[int]) -> int:
         if outcome == "resubmitted":
             sys.stdout.write(f"{answer['id']}\n")
             sys.stdout.flush()
-            return f"is finished; its like is now job {answer['id']}"
+            held = f", held as it was (`jqsched release {answer['id']}`)" if answer.get("held") else ""
+            return f"is finished; its like is now job {answer['id']}{held}"
         return "is stopped, and queued again when it has ended" if outcome == "stopping" else "is queued already"
 
     return change(where, ids, "requeue", told=told)

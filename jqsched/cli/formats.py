@@ -4,8 +4,10 @@ Rule: text for one line each, and nothing in it that a terminal acts on.
 """
 
 import json
+import shutil
+import sys
+import time
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 
 from jqsched.cli.failure import printable
 from jqsched.core.event import Event
@@ -23,9 +25,11 @@ STYLES = {
 
 
 def clock(time_us: int) -> str:
-    """A time of the day with its date, local, to the microsecond."""
+    """A local time with its date, to the microsecond, and with its offset: where clocks go back it comes twice."""
     seconds, micros = divmod(time_us, 1_000_000)
-    return f"{datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M:%S}.{micros:06d}"  # noqa: DTZ006 # local is what people read
+    local = time.localtime(seconds)
+    offset = time.strftime("%z", local)
+    return f"{time.strftime('%Y-%m-%d %H:%M:%S', local)}.{micros:06d}{offset[:3]}:{offset[3:5]}"
 
 
 def duration(time_us: int) -> str:
@@ -80,8 +84,36 @@ def happening(event: Event) -> str:
     return printable(" ".join(words))
 
 
+# ---- columns ------------------------------------------------------------------------------------------------------
+
+
+def cells(text: str) -> int:
+    """How many cells of a terminal a text takes: wide characters take two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def padded(text: str, width: int) -> str:
+    """A text with blanks behind it up to so many cells."""
+    return text + " " * (width - cells(text))
+
+
+def fitted(text: str, width: int) -> str:
+    """A text in just so many cells; where it does not fit, `…` stands for what is left out."""
+    if cells(text) <= width:
+        return padded(text, width)
+    from rich.cells import set_cell_size
+
+    return set_cell_size(text, width - 1) + "…"
+
+
 def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Lines of aligned columns; the last is as wide as it is."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    """Lines of aligned columns; the last is as wide as it is, but no line wraps on a terminal."""
+    widths = [max(cells(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    most = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for row in rows:
-        yield "  ".join([*(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip()
+        line = "  ".join([*(padded(cell, width) for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip()
+        yield line if most is None or cells(line) <= most else fitted(line, most)

@@ -15,7 +15,7 @@ from attrs import frozen
 
 from jqsched.adapters.store.reader import StoreReader
 from jqsched.cli import formats
-from jqsched.cli.failure import NO_JOB, OK, USAGE, Failure, tell
+from jqsched.cli.failure import NO_JOB, OK, USAGE, Failure, printable, tell
 from jqsched.cli.place import Place, hostname, reading, scheduler_status, userid, username
 from jqsched.core.constraint import (
     And,
@@ -225,12 +225,11 @@ def _write_json(choice: Choice, where: Place) -> None:
     line = writer(cache(username), time.time_ns() // 1000, hostname(), choice.reader.notes())
     why = reasons_from(where, choice.reader, lambda: choice.active)
     lines = (line(job, why(job)) for job in choice.jobs())
-    sys.stdout.write(f'{{"schema":"{SCHEMA}","jobs":[')
-    between = "\n"
+    head = between = f'{{"schema":"{SCHEMA}","jobs":[\n'  # with the first of them: what fails before prints nothing
     while portion := list(islice(lines, PORTION)):
         sys.stdout.write(between + ",\n".join(portion))
         between = ",\n"
-    sys.stdout.write("\n]}\n")
+    sys.stdout.write("\n]}\n" if between != head else f"{head}]}}\n")
 
 
 def _write_formatted(choice: Choice, where: Place, template: str) -> None:
@@ -262,7 +261,7 @@ def _row(job: Job, now_us: int) -> Row:
     ran_us = runtime_us(job, now_us)
     return Row(
         str(job.id),
-        job.spec.name,
+        printable(job.spec.name),
         formats.status(job),
         str(job.priority) if job.priority >= 0 else "-",
         formats.duration(ran_us) if ran_us else "-",
@@ -277,7 +276,7 @@ def _write_table(choice: Choice, query: Query) -> None:
         tell("no active jobs (-a shows finished ones too)" if query == Query(query.ids) else "no such jobs")
         return
     rows.insert(0, HEADER)
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    widths = [max(formats.cells(row[column]) for row in rows) for column in range(5)]
     if sys.stdout.isatty():
         _write_colored(rows, widths)
     else:
@@ -286,7 +285,7 @@ def _write_table(choice: Choice, query: Query) -> None:
 
 def _columns(row: Row, widths: Sequence[int]) -> tuple[str, str, str]:
     """A line in three parts, of which the middle one has a colour."""
-    left = f"{row.id:>{widths[0]}}  {row.name:<{widths[1]}}  "
+    left = f"{row.id:>{widths[0]}}  {formats.padded(row.name, widths[1])}  "
     right = f"  {row.priority:>{widths[3]}}  {row.runtime:>{widths[4]}}  {row.remark}"
     return left, f"{row.status:<{widths[2]}}", right
 
@@ -297,9 +296,11 @@ def _write_colored(rows: Sequence[Row], widths: Sequence[int]) -> None:
 
     console = Console(highlight=False)
     for begin in range(0, len(rows), PORTION):
-        text = Text(no_wrap=True, overflow="ellipsis")
+        text = Text()
         for row in rows[begin : begin + PORTION]:
             left, status, right = _columns(row, widths)
             style = "bold" if row is HEADER else formats.STYLES.get(row.status, "dim")
-            text.append(left).append(status, style).append(f"{right}\n")
-        console.print(text, end="")
+            line = Text.assemble(left, (status, style), right.rstrip())
+            line.truncate(console.width, overflow="ellipsis")
+            text.append_text(line).append("\n")
+        console.print(text, end="", soft_wrap=True)

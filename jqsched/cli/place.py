@@ -3,6 +3,7 @@
 Rule: reading needs no scheduler; a spool without a store has no jobs yet.
 """
 
+import errno
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from math import inf
 from typing import NamedTuple, cast
 
 from jqsched.adapters.store.reader import StoreReader
-from jqsched.cli.failure import NO_JOB, USAGE, Failure
+from jqsched.cli.failure import NO_JOB, USAGE, Failure, tell
 from jqsched.client.connection import Connection, NoScheduler
 from jqsched.core.job import Job
 from jqsched.core.jobspec import Wrong, values
@@ -94,6 +95,11 @@ def scheduler_status(root: str) -> Status | None:
         with Connection(root, timeout_s=STATUS_TIMEOUT_S) as connection:
             answer = connection.request("job-manager.status")
     except (NoScheduler, TimeoutError):
+        return None
+    except OSError as error:
+        if error.errno != errno.EAGAIN:
+            raise
+        tell(f"{root}: the scheduler does not answer now: {error.strerror}")
         return None
 
     def number(key: str) -> int:

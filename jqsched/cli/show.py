@@ -115,7 +115,7 @@ def status(where: Place, *, as_json: bool) -> int:
     else:
         sys.stdout.write(f"spool      {printable(where.root)}\n")
         if scheduler is not None:
-            sys.stdout.write(f"scheduler  pid {scheduler.pid}, since {formats.clock(scheduler.since_us)[:19]}\n")
+            sys.stdout.write(f"scheduler  pid {scheduler.pid}, since {formats.clock(scheduler.since_us)}\n")
             limits = f"{scheduler.max_running} running at a time, {scheduler.cores} cores"
             sys.stdout.write(f"limits     {limits} ({scheduler.running} running now)\n")
         listed = ", ".join(f"{count} {name}" for name, count in counts.items()) or "none"

@@ -36,6 +36,7 @@ from jqsched.testing.trace import BadTrace, Trace, arrivals, read_trace
 
 HISTORY = "history"
 HISTORY_JOBS = 20_000  # finished jobs that are looked at for it, the last to end first
+ASSUMED = "the time limit, else a minute (--runtime says otherwise)"
 SETTINGS = ("drained", "last_id", "seq", "last_us")
 
 
@@ -74,7 +75,7 @@ def simulate(request: Request, where: Place | None, shown: simulated.Shown) -> i
             simulation.run(request.until_us)
         except RuleRefused as refused:
             raise Failure([f"--rule: {error}" for error in str(refused).splitlines()], INVALID) from None
-    shown.result(simulation, seed=request.seed)
+    shown.result(simulation, seed=request.seed, assumed=ASSUMED if request.runtime is None and trace is None else None)
     for line in simulation.rejected:
         tell(line)
     return INVALID if bad_files or simulation.rejected else OK
@@ -171,12 +172,13 @@ def _job_files(path: Path) -> list[Path]:
 def _trace(file: str) -> Trace:
     """Read a trace, gzipped or not."""
     import gzip
+    import io
 
     try:
-        with open(file, "rb") as raw:
-            zipped = raw.read(2) == b"\x1f\x8b"
-        with (gzip.open if zipped else open)(file, "rt", encoding="utf-8", errors="replace") as lines:
-            trace = read_trace(lines)
+        with open(file, "rb") as raw:  # once: it may be a pipe
+            plain = gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == b"\x1f\x8b" else raw
+            with io.TextIOWrapper(plain, encoding="utf-8", errors="replace") as lines:
+                trace = read_trace(lines)
     except (OSError, EOFError, zlib.error) as error:
         raise Failure(f"{file}: cannot be read: {getattr(error, 'strerror', None) or error}", INVALID) from None
     if isinstance(trace, BadTrace):

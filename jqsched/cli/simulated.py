@@ -13,7 +13,7 @@ from itertools import islice
 from attrs import asdict, frozen
 
 from jqsched.cli.failure import printable
-from jqsched.cli.formats import STYLES, duration
+from jqsched.cli.formats import STYLES, cells, duration, fitted
 from jqsched.core.json import Json
 from jqsched.testing.figures import Figures, Spread, cores_busy, figures, jobs_waiting, wait_us
 from jqsched.testing.simulation import Simulation
@@ -39,8 +39,8 @@ class Shown:
     gantt: bool = True
     width: int | None = None
 
-    def result(self, simulation: Simulation, *, seed: int) -> None:
-        """Print it."""
+    def result(self, simulation: Simulation, *, seed: int, assumed: str | None = None) -> None:
+        """Print it. `assumed`: how long jobs were taken to run, where nobody said so."""
         if self.events:
             return
         table, limits = simulation.table, simulation.limits
@@ -48,7 +48,8 @@ class Shown:
         if self.as_json:
             _write_json(simulation, summed, seed)
             return
-        _write([*_summary(simulation, summed), *(self._chart(simulation, summed) if self.gantt else [])])
+        assumption: list[Segments] = [[(f"{'run times':<12} ", "bold"), (f"assumed: {assumed}", "")]] if assumed else []
+        _write([*_summary(simulation, summed), *assumption, *(self._chart(simulation, summed) if self.gantt else [])])
         _write(_remarks(simulation))
 
     def _chart(self, simulation: Simulation, summed: Figures) -> list[Segments]:
@@ -132,11 +133,11 @@ def _gantt(simulation: Simulation, summed: Figures, width: int) -> list[Segments
     table, glyphs = simulation.table, _glyphs()
     rows = sorted(range(len(table)), key=lambda row: (table.begin_us[row] == NEVER, table.begin_us[row], row))
     id_width = max(len(str(table.id_of(row))) for row in rows)
-    name_width = min(NAME_WIDTH, max(len(table.names[row]) for row in rows))
+    name_width = min(NAME_WIDTH, max(cells(printable(table.names[row])) for row in rows))
     columns = max(10, width - id_width - name_width - 2)
     lines = []
     for row in rows:
-        label = f"{table.id_of(row):>{id_width}} {printable(table.names[row])[:name_width]:<{name_width}} "
+        label = f"{table.id_of(row):>{id_width}} {fitted(printable(table.names[row]), name_width)} "
         lines.append([(label, ""), *_bar(table, row, summed, columns, glyphs)])
     return [*lines, [(" " * (id_width + name_width + 2) + _axis(summed, columns), "dim")]]
 

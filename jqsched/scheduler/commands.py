@@ -129,7 +129,9 @@ class Commands:
             reply(OSError(errno.ENOENT, "unknown job id"))
             return
         new = self._scheduler.intake.resubmit(draft, self._scheduler.around.spool.write_out(draft), owner)
-        self._answer_submitted(new, reply, outcome="resubmitted")
+        self._answer_submitted(
+            new, reply, outcome="resubmitted", **({"held": True} if 0 in (draft.urgency, draft.pin) else {})
+        )
 
     @property
     def _store(self) -> Store:

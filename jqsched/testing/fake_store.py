@@ -147,14 +147,9 @@ class MemoryStore:
         return found | {name: by_name[name] for name in names if name in by_name}
 
     def spec(self, id_: int) -> Draft | None:
-        """What a job is, with the urgency and pin that it was submitted with."""
-        submits = (e for _, e in sorted(self.disk.events.items()) if e.jobid == id_ and e.name == "submit")
-        submit, job = next(submits, None), self.disk.jobs.get(id_)
-        if submit is None or job is None:
-            return None
-        urgency, pin = submit.context.get("urgency"), submit.context.get("pin")
-        assert isinstance(urgency, int)
-        return Draft(job.spec, urgency, pin if isinstance(pin, int) else None, requeue_of=id_)
+        """What a job is, with the urgency and pin that it had last."""
+        job = self.disk.jobs.get(id_)
+        return Draft(job.spec, job.urgency, job.pin, requeue_of=id_) if job is not None else None
 
     def events(self, id_: int) -> list[Event]:
         """The event log of a job, oldest first."""

@@ -39,6 +39,17 @@ def test_stop_reaches_all_that_descends_from_a_job(rig: LocalRig):
     assert not marked(rig, 1)
 
 
+def test_a_job_that_is_stopped_sees_that_it_is_to_end(rig: LocalRig):
+    """Seen to fail: TERM waited behind SIGSTOP until the grace was over."""
+    rig.executor.start([rig.script(1, "trap 'exit 3' TERM; echo $$ > pid; while :; do sleep 0.01; done")])
+    started(rig, 1)
+    pid = pid_in(rig.spool / "pid")
+    rig.executor.signal(1, 1, signal.SIGSTOP)
+    until(lambda: ") T " in Path(f"/proc/{pid}/stat").read_text())
+    rig.executor.stop(1, 1)
+    assert finished(rig, 1)[0].status == 3 << 8
+
+
 def test_stop_reaches_what_is_hardly_known_any_more(rig: LocalRig):
     """One without marks, session or parent, that was seen before; and one without marks that was born after TERM."""
     text = """

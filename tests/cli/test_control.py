@@ -178,6 +178,11 @@ def test_without_a_scheduler_a_queued_job_is_raised_an_exception_on(spool: Spool
     assert spool.run("kill", "1")[0] == 5
 
 
+def test_a_requeued_job_that_is_held_is_said(spool: SpoolMaker, scheduler: FakeScheduler):
+    scheduler.answers["requeue"] = {"outcome": "resubmitted", "id": 9, "held": True}
+    assert "held as it was (`jqsched release 9`)" in spool.run("requeue", "3")[2]
+
+
 def test_a_requeued_finished_jobs_new_id_is_data(spool: SpoolMaker, scheduler: FakeScheduler):
     scheduler.answers["requeue"] = {"outcome": "resubmitted", "id": 9}
     code, out, _ = spool.run("requeue", "3")

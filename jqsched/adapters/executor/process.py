@@ -405,6 +405,7 @@ class Executor:
         run.stopping, run.kill_us, run.pause_us = True, now + grace_us, _PAUSE_US
         if grace_us:
             self._members.signal_all(run, signal.SIGTERM)
+            self._members.signal_all(run, signal.SIGCONT)  # one that was stopped gets to see it
         run.wake_us = run.kill_us
         self._wake_by(run.wake_us)
 

@@ -274,17 +274,10 @@ class SqliteStore:
             found[key] = outcome_of(job)
 
     def spec(self, id_: int) -> Draft | None:
-        """What a job is, with the urgency and pin that it was submitted with; None when unknown."""
+        """What a job is, with the urgency and pin that it had last; None when unknown."""
         with damage_refused("read the store", self.path):
             job = self._job(id_)
-            first = "WHERE jobid = ? AND name = 'submit' ORDER BY seq LIMIT 1"
-            submit = next(map(codec.event_from_row, self._rows("events", first, (id_,))), None)
-        if job is None or submit is None:
-            return None
-        context = submit[1].context
-        urgency, pin = context.get("urgency"), context.get("pin")
-        assert isinstance(urgency, int)
-        return Draft(job.spec, urgency, pin if isinstance(pin, int) else None, requeue_of=id_)
+        return Draft(job.spec, job.urgency, job.pin, requeue_of=id_) if job is not None else None
 
     def _job(self, id_: int) -> Job | None:
         return next(map(codec.job_from_row, self._rows("jobs", "WHERE id = ?", (id_,))), None)
