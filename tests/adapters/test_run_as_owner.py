@@ -401,6 +401,21 @@ def test_marks_that_another_user_forges_are_not_believed(rig: LocalRig):
         forged.wait()
 
 
+def test_a_user_who_may_have_no_more_processes_waits_and_nobody_else(rig: LocalRig):
+    """RLIMIT_NPROC, which the kernel looks at when the child becomes another program."""
+    user = 9  # news: no other test has processes of it
+    resource.prlimit(rig.executor._child, resource.RLIMIT_NPROC, (1, 1))
+    sleepers = [order(rig, id_, "sleep", "1000", userid=user) for id_ in (1, 2)]  # one is over it: it is counted after
+    rig.executor.start([*sleepers, order(rig, 3, "true", userid=user), rig.quick(4)])
+    started(rig, 1, 2, 3)
+    assert finished(rig, 4)[-1].status == 0
+    assert [item.id for item in rig.news if isinstance(item, Finished)] == [4]
+    for id_ in (1, 2):
+        rig.executor.signal(id_, 1, signal.SIGKILL)
+    ends = {end.id: (end.status, end.error) for end in finished(rig, 1, 2, 3)}
+    assert ends == {1: (137 << 8, None), 2: (137 << 8, None), 3: (0, None)}
+
+
 def test_a_path_that_another_user_says_is_not_followed(rig: LocalRig):
     """It may lead anywhere, to where a look never ends too."""
     link = rig.spool / "link"

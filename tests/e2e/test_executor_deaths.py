@@ -58,7 +58,7 @@ def test_an_executor_that_dies_loses_nothing_and_runs_nothing_twice(
     [
         (tell, 1, "send", 2, errno.ENOBUFS),
         (tell, 1, "pwrite", 1, errno.ENOSPC),
-        (tell_adoption, 2, "register", 4, errno.ENOSPC),
+        (tell_adoption, 2, "register", 5, errno.ENOSPC),
         (tell_adoption, 2, "send", 2, errno.ENOBUFS),
     ],
 )

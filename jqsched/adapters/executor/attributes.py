@@ -1,16 +1,17 @@
 """The attributes of a process that fork and exec pass on, and that a job of another user must not get from us.
 
 In: the executor's child on its way to become a job. Out: the same process with the kernel's defaults, as
-docs/guarantees.md lists them. `reset` needs root and comes before the change of user, `drop` comes after it. Both raise
-OSError, so that a job that would inherit something does not start. Standard library only (see `wire`).
+docs/reference/job-file.md lists them. `reset` needs root and comes before the change of user, `drop` comes after it.
+Both raise OSError, so that a job that would inherit something does not start. Standard library only (see `wire`).
 """
 
 import ctypes
 import errno
 import os
+import signal
 from collections.abc import Callable
 
-_PR_SET_SECUREBITS = 28
+_PR_SET_PDEATHSIG, _PR_SET_SECUREBITS = 1, 28
 _CAPABILITY_VERSION_3 = 0x20080522
 _KEYCTL_JOIN_SESSION_KEYRING = 1
 _IOPRIO_WHO_PROCESS = 1
@@ -38,6 +39,11 @@ def drop() -> None:
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     _check("capset", _libc.capset(header, (ctypes.c_uint32 * 6)()))
     _call("leaving the session keyring", _KEYCTL, _KEYCTL_JOIN_SESSION_KEYRING, None)
+
+
+def die_with_parent(*, die: bool = True) -> None:
+    """Be killed when the parent dies, or no longer. Source: prctl(2)."""
+    _check("prctl(PR_SET_PDEATHSIG)", _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL if die else 0, 0, 0, 0))
 
 
 def _to_default(name: str, value: Callable[[], int], to_zero: Callable[[], None]) -> None:

@@ -1,8 +1,9 @@
-"""A task of another user: fork, become that user, and only then touch anything of his.
+"""A task that begins in a child: fork, become its user where that is another one, and only then touch what it names.
 
 Rule: as root the child does what needs root (session, groups, ids) and nothing else: folder, command and output are
-looked up and opened as the user, so that nothing is reached which he could not reach. Nobody waits for him either: his
-folder may hang, so the child says through a pipe why it could not start. Standard library only (see `wire`).
+looked up and opened as the user, so that nothing is reached which that user could not reach. Nobody waits for it
+either: a folder may hang, so the child says through a pipe why it could not start. It does not outlive its parent
+before it is the task: until then nobody else could tell how it ends. Standard library only (see `wire`).
 
 The child is a copy of this process until exec. The kernel lets no process of the user look into it: by the change of
 its ids it is no longer dumpable (prctl(2), PR_SET_DUMPABLE).
@@ -18,18 +19,20 @@ from jqsched.adapters.executor import attributes
 _UNDER_WAY = b"."
 _TEXT_BYTES_MAX = 4000  # less than PIPE_BUF: written at once, or not at all
 
-# Looks up and opens what the task needs, and execs: returns only by raising. Called as the user.
-Begin = Callable[[pwd.struct_passwd], None]
+# Looks up and opens what the task needs, and execs: returns only by raising. Called as the user (None: our own).
+Begin = Callable[[pwd.struct_passwd | None], None]
 # What is said of a failure: the wait status, and the text.
 Explain = Callable[[BaseException], tuple[int, str]]
 
 
-def fork_as(userid: int, begin: Begin, explain: Explain, reset: Iterable[int]) -> tuple[int, int]:
-    """Fork a child that becomes this user and begins. Returns its pid and a descriptor for `complaint`.
+def fork_as(userid: int | None, begin: Begin, explain: Explain, reset: Iterable[int]) -> tuple[int, int]:
+    """Fork a child that becomes this user (None: stays ours) and begins.
 
-    When this returns the child leads its session and ignores no signal. OSError: there is no child.
+    Returns its pid and a descriptor for `complaint`. By then the child leads its session and ignores no
+    signal. OSError: there is no child.
     """
     listening, speaking = os.pipe()
+    parent = os.getpid()
     try:
         pid = os.fork()
     except OSError:
@@ -37,7 +40,7 @@ def fork_as(userid: int, begin: Begin, explain: Explain, reset: Iterable[int]) -
         os.close(speaking)
         raise
     if pid == 0:
-        _be(userid, begin, explain, reset, speaking)
+        _be(userid, begin, explain, reset, speaking, parent)
     os.close(speaking)
     os.read(listening, 1)  # of what comes before this byte nothing can wait for anybody
     os.set_blocking(listening, False)
@@ -76,7 +79,7 @@ def _can_go_back() -> bool:
     return True
 
 
-def _be(userid: int, begin: Begin, explain: Explain, reset: Iterable[int], speaking: int) -> None:
+def _be(userid: int | None, begin: Begin, explain: Explain, reset: Iterable[int], speaking: int, parent: int) -> None:
     """Be the child: never returns."""
     try:
         os.setsid()
@@ -84,8 +87,12 @@ def _be(userid: int, begin: Begin, explain: Explain, reset: Iterable[int], speak
             signal.signal(signum, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.write(speaking, _UNDER_WAY)
-        user = _look_up(userid)
-        become(user)
+        user = None if userid is None else _look_up(userid)
+        if user is not None:
+            become(user)
+        attributes.die_with_parent()  # not earlier: a change of user ends it
+        if os.getppid() != parent:
+            os._exit(1)
         os.umask(0o022)
         begin(user)
     except BaseException as failure:  # a child that went on would be a second executor

@@ -18,6 +18,7 @@ from jqsched.adapters.executor import procfs
 from jqsched.adapters.executor.host import accept, child_signal_fd, complain, listen
 from jqsched.adapters.executor.mark import Marker
 from jqsched.adapters.executor.members import Members
+from jqsched.adapters.executor.mounts import Mounts
 from jqsched.adapters.executor.record import Ended, Record
 from jqsched.adapters.executor.run import Run, as_flux_logs_it, now_us
 from jqsched.adapters.executor.spawn import Launcher, NotNow, Order, StartFailed
@@ -38,7 +39,8 @@ class Executor:
         self._record = Record(self.spool_fd)
         marker = Marker(self.spool_fd)
         marker.clear()
-        self._launcher = Launcher(spool, self.spool_fd, marker)
+        self._mounts = Mounts()
+        self._launcher = Launcher(spool, self.spool_fd, marker, self._mounts)
         self._boot_id = boot_id()
         self._link: Link | None = None
         self._begun = False  # a scheduler said hello, so orders may have come
@@ -61,6 +63,7 @@ class Executor:
         self._listener = listen(self.spool_fd)
         self._epoll.register(self._child_fd, select.EPOLLIN)
         self._epoll.register(self._listener, select.EPOLLIN)
+        self._epoll.register(self._mounts, select.EPOLLPRI)
         self._orders: dict[str, Callable[..., None]] = {
             "hello": self._hello, "limits": self._limit, "start": self._start, "withdraw": self._withdraw,
             "stop": self._stop, "signal": self._signal, "relimit": self._relimit, "ack": self._acknowledge,
@@ -88,6 +91,8 @@ class Executor:
             self._accept()
         elif fd in self._pidfds:
             self._adopted_ended(fd)
+        elif fd == self._mounts.fileno():
+            self._mounts.look()
         elif self._link and fd == self._link.sock.fileno():
             self._converse(self._link, mask)
 

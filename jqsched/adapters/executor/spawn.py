@@ -1,8 +1,11 @@
 """How an order becomes processes: environment, command lookup, folder, output files, posix_spawn; or `become`, where
-they are another user's.
+they are another user's, or where a look at what the order names may hang.
 
-Rule: a process gets exactly what is documented and nothing else: no descriptor but 0, 1 and 2, no signal ignored or
-blocked, no variable of the scheduler's environment. Standard library only (see `wire`).
+Rule: nothing that one order names keeps others waiting, and none of its errors is taken for one of the machine.
+posix_spawn is quick (a fork costs a millisecond) and waits for folder, output and command, so it is used where these
+cannot hang: no file system is mounted that may, and nobody holds a lease. A process gets exactly what is documented and
+nothing else: no descriptor but 0, 1 and 2, no signal ignored or blocked, no variable of the scheduler's environment.
+Standard library only (see `wire`).
 """
 
 import errno
@@ -10,14 +13,19 @@ import os
 import pwd
 import signal
 import stat
+import time
 from functools import partial
 
-from jqsched.adapters.executor import become, wire
+from jqsched.adapters.executor import attributes, become, wire
 from jqsched.adapters.executor.mark import Marker
+from jqsched.adapters.executor.mounts import Mounts
 from jqsched.adapters.executor.wire import Key
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NOT_FOUND, NOT_STARTED = 127 << 8, 126 << 8
+_LEASE = "another process holds a lease on it and does not give it up"
+_LEASE_S = 60.0  # how long a child waits for a lease to end: longer than the kernel's lease-break-time
+_ROOM_S, _ROOM_MOST_S = 0.2, 5.0  # how often a child looks whether its user may have one more process
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 
 
@@ -67,13 +75,18 @@ class StartFailed(Exception):
         self.status = status
 
 
+class _Leased(Exception):
+    """Somebody holds a lease on what an order names: to open it takes as long as they like; nothing was started."""
+
+
 class Launcher:
     """Starts orders for one spool, with the environment of the user whom they run as."""
 
-    def __init__(self, spool: str, spool_fd: int, marker: Marker) -> None:
+    def __init__(self, spool: str, spool_fd: int, marker: Marker, mounts: Mounts) -> None:
+        self._mounts = mounts
         self._base = _own_environment()
         self.spool, self._spool_fd, self._marker = spool, spool_fd, marker
-        self._complaints: dict[int, int] = {}  # by the pid of a task of another user: where it says why it failed
+        self._complaints: dict[int, int] = {}  # by the pid of a task that began in a child: where it says why it failed
         self._host = os.uname().nodename
         # What this process ignores, itself or by inheritance (nohup), a job does not.
         self._reset = [s for s in signal.valid_signals() if signal.getsignal(s) is signal.SIG_IGN]
@@ -102,9 +115,16 @@ class Launcher:
         return f"task {rank} (host {self._host}): start failed: {text}"
 
     def _launch(self, order: Order, pids: list[int]) -> None:
-        if order.userid is not None:
-            self._launch_as(order.userid, order, pids)
-            return
+        if order.userid is None and not self._mounts.may_hang:
+            try:
+                self._launch_here(order, pids)
+            except _Leased:
+                pass
+            else:
+                return
+        self._launch_in_children(order, pids)
+
+    def _launch_here(self, order: Order, pids: list[int]) -> None:
         fds: list[int] = []
         os.chdir(order.cwd)  # always anew: a folder that was replaced since is another folder
         try:
@@ -113,6 +133,8 @@ class Launcher:
                 fds.append(_open_output(order.error))
             env = self._environment(order, self._base)
             path = _find(order.command[0], env["PATH"])
+            if "/" in order.command[0]:
+                _look_for_lease(path)
             for rank in range(order.tasks):
                 if order.tasks > 1:
                     env["JQSCHED_TASK_RANK"] = str(rank)
@@ -135,31 +157,36 @@ class Launcher:
             failure.filename = command[0]  # as it was asked for, not where it was found
             raise
 
-    def _launch_as(self, userid: int, order: Order, pids: list[int]) -> None:
-        """Start tasks of another user; what goes wrong once they are forked is told when they have ended."""
-        out = self._open_in_spool(order.output, userid) if order.in_spool else None
+    def _launch_in_children(self, order: Order, pids: list[int]) -> None:
+        """Start tasks that find their way by themselves; what goes wrong then is told when they have ended."""
+        out = None
+        if order.userid is not None and order.in_spool:
+            try:
+                out = self._open_in_spool(order.output, order.userid)
+            except _Leased as failure:
+                raise StartFailed(f"{order.output}: {_LEASE}") from failure
         try:
             for rank in range(order.tasks):
-                pid, fd = become.fork_as(userid, partial(self._begin, order, rank, out), _explain, self._reset)
+                pid, fd = become.fork_as(order.userid, partial(self._begin, order, rank, out), _explain, self._reset)
                 pids.append(pid)
                 self._complaints[pid] = fd
         finally:
             if out is not None:
                 os.close(out)
 
-    def _begin(self, order: Order, rank: int, out: int | None, user: pwd.struct_passwd) -> None:
+    def _begin(self, order: Order, rank: int, out: int | None, user: pwd.struct_passwd | None) -> None:
         """Become the task, in the child and as its user."""
-        env = self._environment(order, _environment_of(user))
+        env = self._environment(order, self._base if user is None else _environment_of(user))
         if order.tasks > 1:
             env["JQSCHED_TASK_RANK"] = str(rank)
         os.chdir(order.cwd)
-        out = _open_output(order.output) if out is None else out
-        err = out if order.error is None else _open_output(order.error)
+        out = _open_patiently(order.output) if out is None else out
+        err = out if order.error is None else _open_patiently(order.error)
         path = _find(order.command[0], env["PATH"])
         os.dup2(out, 1)
         os.dup2(err, 2)
         try:
-            os.execve(path, order.command, env)  # noqa: S606  # a job is whatever its user says
+            _exec(path, order.command, env)
         except FileNotFoundError as failure:
             raise StartFailed(f"{order.command[0]}: {os.strerror(errno.ENOENT)}", NOT_FOUND) from failure
         except OSError as failure:
@@ -269,10 +296,49 @@ def _find(command: str, path: str) -> str:
     raise StartFailed(f"{command}: {os.strerror(errno.ENOENT)}", NOT_FOUND)
 
 
+def _exec(path: str, command: list[str], env: dict[str, str]) -> None:
+    """Become another program, as soon as the user may have one more process."""
+    pause_s = _ROOM_S
+    while True:
+        attributes.die_with_parent(die=False)
+        try:
+            os.execve(path, command, env)  # noqa: S606  # a job is whatever its user says
+        except BlockingIOError:  # RLIMIT_NPROC: setresuid(2) has put it off until here
+            attributes.die_with_parent()
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 2, _ROOM_MOST_S)
+
+
+def _look_for_lease(path: str) -> None:
+    """Raise _Leased where to execute a file would wait for a lease on it to end: on one of root's, root alone can."""
+    try:
+        found = os.stat(path)
+        if stat.S_ISREG(found.st_mode) and found.st_uid:
+            os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+    except BlockingIOError as failure:
+        raise _Leased from failure
+    except OSError:
+        return  # posix_spawn says why
+
+
+def _open_patiently(path: str) -> int:
+    """Open an output file in the child, which may wait for a lease on it to end."""
+    end_s = time.monotonic() + _LEASE_S
+    while True:
+        try:
+            return _open_output(path)
+        except _Leased as failure:
+            if time.monotonic() > end_s:
+                raise StartFailed(f"{path}: {_LEASE}") from failure
+            time.sleep(0.1)
+
+
 def _open_output(path: str, folder: int | None = None) -> int:
     """Open an output file to append. A FIFO, a socket, a disk or a link is none."""
     try:
         fd = os.open(path, _APPEND, 0o600, dir_fd=folder)
+    except BlockingIOError as failure:
+        raise _Leased from failure
     except OSError as failure:
         if failure.errno in (errno.ENXIO, errno.EISDIR):  # a FIFO that nobody reads, a socket; a folder
             raise StartFailed(f"{path}: not a regular file") from failure
