@@ -22,7 +22,7 @@ from jqsched.jobtap.boundary import failure
 from jqsched.scheduler.dispatch import Dispatch
 from jqsched.scheduler.ledger import Ledger
 from jqsched.scheduler.tap import Tap, arguments
-from jqsched.scheduler.taps import POSTS_MAX, Taps
+from jqsched.scheduler.taps import POSTED_WITHOUT_END, Taps
 
 Apply = Callable[[Queue, int, Limits, int], Step]
 
@@ -77,7 +77,7 @@ class JobHost:
 
     def _count(self) -> None:
         if not self._taps.may_post():
-            raise failure(errno.EOVERFLOW, f"plugins have posted {POSTS_MAX} events in one go: one posts without end")
+            raise failure(errno.EOVERFLOW, POSTED_WITHOUT_END)
 
     def reprioritize_all(self) -> None:
         self._taps.reprioritize_all()

@@ -33,6 +33,7 @@ Decide = Callable[[Queue, Limits, int], Step]
 
 SEVERITY_STUCK = 4  # of the exception that reports a callback that failed: it ends nothing
 POSTS_MAX = 1_000  # by plugins, before the scheduler has its turn again
+POSTED_WITHOUT_END = f"{POSTS_MAX} events were posted in one go: one of them posts without end"
 
 
 class Taps:
@@ -78,8 +79,13 @@ class Taps:
             self._reported.clear()
 
     def may_post(self) -> bool:
-        """Whether plugins may post one more event before the scheduler has its turn again; it is counted."""
+        """Whether plugins may post one more event before the scheduler has its turn again; it is counted.
+
+        The first that is one too many is logged.
+        """
         self._posts += 1
+        if self._posts == POSTS_MAX + 1:
+            self._log(f"plugins: {POSTED_WITHOUT_END}")
         return self._posts <= POSTS_MAX
 
     def _let_in(self, new: list[int]) -> None:
@@ -246,11 +252,8 @@ class Taps:
             self._post(id_, topic, lambda *at: stages.prioritize(at[0], id_, computed, *at[1:]))
 
     def _post(self, id_: int, topic: str, decision: Decide) -> None:
-        """Do what a callback asked for by what it returned; a refusal, or one too many, is reported."""
+        """Do what a callback asked for by what it returned, unless too much was posted; a refusal is reported."""
         if not self.may_post():
-            what = f"plugins have posted {POSTS_MAX} events in one go: one posts without end"
-            if self._posts == POSTS_MAX + 1:
-                self._log(f"{topic} of job {id_}: {what}")
             return
         answer = self.decide(decision).answer
         if isinstance(answer, Refused):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from jqsched import Handle, job
 from jqsched.core.job import State
 from tests.e2e.conftest import PATIENCE_S, Daemon, until
 
@@ -103,6 +104,60 @@ def test_a_service_answers_queries(daemon: Daemon) -> None:
         daemon.request("counts.get", name="x")
     said = json.loads(plugin(daemon, "query", "counts.py").stdout)
     assert said["counts"] == {"build": {"completed": 1, "failed": 1}}
+
+
+# ---- what they say of jobs, and what they should not say -------------------------------------------------------------
+
+
+NOTES = """
+def note(p, topic, args):
+    if args["state"] == 1:
+        p.event_post(-1, "memo", {"who": "me"})
+def plugin_init(p):
+    p.add_handler("job.create", note)
+    p.add_handler("job.state.sched", lambda p, topic, args: args.out.update(annotations={"user": {"step": 1}}))
+"""
+
+
+def test_what_a_plugin_notes_is_shown_by_all_that_show_a_job(daemon: Daemon) -> None:
+    """Also by a scheduler, or none, that never met the plugin."""
+    daemon.start("--plugin", own(daemon, "notes.py", NOTES))
+    daemon.drop("a.json", {"name": "a", **HELD})
+    until(lambda: "annotations" in daemon.events(1))
+    daemon.kill()
+    notes = {"user": {"who": "me", "step": 1}}
+    assert json.loads(daemon.command("jobs", "--json").stdout)["jobs"][0]["annotations"] == notes
+    assert json.loads(daemon.command("show", "1", "--json").stdout)["job"]["annotations"] == notes
+    assert daemon.events(1)[:4] == ["submit", "memo", "validate", "depend"]
+    journal = [json.loads(line) for line in daemon.command("journal", "--json").stdout.splitlines()]
+    noted = [entry["context"]["annotations"] for entry in journal if entry["name"] == "annotations"]
+    assert noted == [{"user": {"step": 1}}]
+    daemon.start()
+    with Handle(daemon.spool) as handle:
+        assert job.get_job(handle, 1)["annotations"] == notes
+        assert job.JobList(handle).jobs()[0].annotations.user.step == 1
+
+
+def test_a_plugin_that_hands_over_rubbish_harms_nothing(daemon: Daemon) -> None:
+    """What is stored is whole, all of the journal can be read, and the log says what was wrong in lines."""
+    text = (EXAMPLES.parents[2] / "tests" / "data" / "plugins" / "hostile.py").read_text()
+    daemon.start("--max-running", "100")
+    conf = ('calls_in=["job.create"]', 'answers=["job.state.*","job.event.*"]', "subscribes=true")
+    assert plugin(daemon, "load", own(daemon, "hostile.py", text), *conf).returncode == 0
+    for number in range(50):
+        daemon.drop(f"{number}.json", {"name": f"j{number}", "command": ["true"]})
+    daemon.drop("x.json", {"name": "job.create", "command": ["true"]})
+    daemon.request("hostile.do")
+    until(lambda: len(daemon.jobs()) == 51)
+    assert plugin(daemon, "remove", "hostile.py").returncode == 0
+    daemon.command("cancel", *map(str, range(1, 52)))  # those that wait for the plugin; the others have ended
+    daemon.wait(51)
+    assert daemon.command("check-spool").returncode == 0
+    journal = daemon.command("journal", "--json").stdout.splitlines()
+    assert {json.loads(line)["jobid"] for line in journal} == set(range(1, 52))
+    assert "plugin hostile.py: job.state.depend: " in daemon.said.read_text()
+    assert "Traceback" not in daemon.said.read_text()
+    assert daemon.stop() == 0
 
 
 # ---- commands and the configuration -------------------------------------------------------------------------------

@@ -4,6 +4,8 @@ The plugin is `tests/data/plugins/hostile.py`, whose calls are made of the metho
 of `docs/reference/plugins.md`.
 """
 
+import errno
+import json
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -29,7 +31,7 @@ KNOWN = {"job.dependency.SCHEME": "job.dependency.gate", "job.update.KEY": "job.
 def documented_topics() -> list[str]:
     """The topics in the first column of the table; `.sched` there stands for `job.state.sched`."""
     table = (ROOT / "docs/reference/plugins.md").read_text().partition("## Topics")[2].partition("\n\n##")[0]
-    cells = re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE)
+    cells = re.findall(r"^\| (`(?:job|conf|plugin)\.[^|]+) \|", table, re.MULTILINE)
     names = [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
     topics = [f"job.state{name}" if name.startswith(".") else name for name in names]
     return [KNOWN.get(topic, topic.replace("NAME", "memo")) for topic in topics]
@@ -133,4 +135,20 @@ def test_no_answer_ends_the_scheduler(tmp_path: Path, answers: tuple[str, ...] |
         assert hostile.module.answers[topic] >= (count if topic != "job.update" else 1), topic
         named = [line for line in world.log if line.startswith(f"plugin hostile.py: {topic}: ")]
         assert len(named) > 300 or topic == "job.update"
+    hostile.check()
+
+
+@pytest.mark.parametrize("how", ["answer", "error"])
+def test_a_bad_answer_to_a_request_is_an_error_for_whoever_asked(tmp_path: Path, how: str) -> None:
+    hostile = Hostile(tmp_path)
+    refusals = 0
+    for at, _ in enumerate(hostile.module.bad_values()):
+        answered = answer(hostile.world, "hostile.do", at=at, how=how)
+        if isinstance(answered, OSError):
+            assert isinstance(answered.errno, int)
+            assert answered.strerror.isprintable()
+            refusals += answered.errno == errno.EIO
+        else:
+            json.dumps(answered, allow_nan=False).encode()
+    assert refusals > 60
     hostile.check()

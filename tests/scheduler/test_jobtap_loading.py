@@ -290,3 +290,74 @@ def test_a_plugin_that_the_configuration_names_must_load() -> None:
 
     with pytest.raises(PortError, match="nosuch"):
         World(LIMITS, ("nosuch.py",))
+
+
+THREADS = """
+    import threading
+    said = []
+    def attempt(act):
+        try:
+            act()
+        except OSError as error:
+            said.append((error.errno, error.strerror))
+    def elsewhere(act):
+        thread = threading.Thread(target=attempt, args=(act,))
+        thread.start()
+        thread.join()
+    def serve(p, message):
+        elsewhere(lambda: p.event_post(1, "memo"))
+        elsewhere(lambda: message.respond({"by": "a thread"}))
+        elsewhere(lambda: p.get_handle().call_soon_threadsafe(lambda: message.respond({"by": "the scheduler"})))
+    def plugin_init(p):
+        p.set_name("threads")
+        p.add_handler("own.topic", lambda *_: None)
+        p.service_register("do", serve)
+"""
+
+
+def test_other_threads_may_only_have_something_called(plugged: Make) -> None:
+    world = plugged(THREADS)
+    world.add("a")
+    assert answer(world, "threads.do") == {"by": "the scheduler"}
+    assert plugin(world)["said"] == [(errno.EPERM, "only call_soon_threadsafe may be called from another thread")] * 2
+    assert "memo" not in world.events(1)
+
+
+@pytest.mark.parametrize(
+    ("topic", "act"),
+    [
+        ("job.event.annotations", "args.out['annotations'] = {'user': {'n': 1}}"),
+        ("job.event.priority", "args.out['priority'] = 7 + len(calls) % 2"),
+        ("job.update", "p.jobspec_update({'attributes.user.k': len(calls)})"),
+        ("job.event.exception", "raise RuntimeError(len(calls))"),
+        ("job.priority.get", "p.reprioritize_all()"),
+    ],
+)
+def test_a_plugin_that_answers_itself_without_end_is_stopped(plugged: Make, topic: str, act: str) -> None:
+    """The log says so, and the scheduler goes on."""
+    world = plugged(
+        f"""
+        calls = []
+        def new(p, topic, args):
+            p.job_subscribe(-1)
+            p.raise_exception(-1, "remark", 5)
+        def again(p, topic, args):
+            calls.append(topic)
+            {act}
+        def sched(p, topic, args):
+            if not calls:
+                args.out["annotations"] = {{"user": {{"n": 0}}}}
+                p.jobspec_update({{"attributes.user.k": 0}})
+        def plugin_init(p):
+            p.add_handler("job.new", new)
+            p.add_handler("{topic}", again)
+            p.add_handler("job.state.sched", sched)
+        """
+    )
+    world.add("a", "b")
+    world.scheduler.jobtap.taps.reprioritize_all()
+    world.settle()
+    assert 10 < len(plugin(world)["calls"]) < 5_000
+    assert any("without end" in line for line in world.log)
+    world.add("c")
+    world.check()
