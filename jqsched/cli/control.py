@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Protocol
@@ -32,8 +31,7 @@ from jqsched.core.jobspec.values import show
 from jqsched.core.json import Json, JsonObject
 
 ANSWER_TIMEOUT_S = 60.0
-LOCK_PATIENCE_S = 5.0  # another command, or a scheduler that just starts, holds the lock about so long
-LOCK_POLL_S = 0.05
+LOCK_PATIENCE_S = 60.0  # so long one command, or a scheduler that just starts, may hold the spool
 _DIGITS_MAX = 20  # of a number; more make it no larger, only slower to read
 
 
@@ -51,21 +49,37 @@ def control(where: Place) -> Iterator[Asked]:
         yield _reach(where, stack)
 
 
+class _Served(Exception):
+    """A scheduler has come while we waited for the spool."""
+
+
 def _reach(where: Place, stack: ExitStack) -> Asked:
-    patient_until = time.monotonic() + LOCK_PATIENCE_S
     while True:
         try:
             return stack.enter_context(Connection(where.root, timeout_s=ANSWER_TIMEOUT_S))
         except NoScheduler:
             pass
-        from jqsched.wiring import SpoolInUse, offline
+        from jqsched.wiring import Holder, Role, SpoolInUse, offline
+
+        def patience(holder: Holder, held_s: float) -> bool:
+            if holder.role is not Role.COMMAND and _is_served(where.root):
+                raise _Served
+            return held_s < LOCK_PATIENCE_S
 
         try:
-            return stack.enter_context(offline(where.root, where.store))
+            return stack.enter_context(offline(where.root, where.store, patience))
+        except _Served:
+            continue
         except SpoolInUse as error:
-            if time.monotonic() > patient_until:
-                raise Failure(f"{error}, which does not answer on its socket", IN_USE) from None
-        time.sleep(LOCK_POLL_S)
+            raise Failure(f"{error}, which does not answer on its socket", IN_USE) from None
+
+
+def _is_served(root: str) -> bool:
+    try:
+        Connection(root).close()
+    except NoScheduler:
+        return False
+    return True
 
 
 def ask(asked: Asked, topic: str, payload: JsonObject, doing: str, invalid: int = INVALID) -> dict[str, Json]:

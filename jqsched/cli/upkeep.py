@@ -114,11 +114,11 @@ def check_spool(where: Place, *, rebuild: bool) -> int:
     from jqsched.adapters.store.audit import rebuild as write_anew
 
     if rebuild:
-        from jqsched.wiring import spool_lock
+        from jqsched.wiring import Role, past_commands, spool_lock
 
         if not os.path.exists(os.path.join(where.store, "jqsched.db")):
             raise Failure(f"{where.store}: there is no store to rebuild")
-        with spool_lock(where.root):
+        with spool_lock(where.root, Role.COMMAND, past_commands(tell)):
             tell(f"wrote the job table anew: {write_anew(where.store)} job(s)")
     traces = outputs(where.root)  # before the store is read: what is started meanwhile is in both
     findings = audit(where.store)

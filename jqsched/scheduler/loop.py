@@ -65,6 +65,7 @@ class Scheduler:
         self._tasks: deque[Task] = deque()
         self._last_flush_us = 0
         self._stopping = self._is_log_full = False
+        self.accepts = True  # False: plugins would have a say in it, and there is no executor, so none are loaded
         self.ledger = Ledger(around.store, stored.queue, self._observe)
         self.dispatch = Dispatch(
             self.ledger,
@@ -114,13 +115,18 @@ class Scheduler:
     def start(self) -> None:
         """Load, take the files that were moved but not accepted, and find out what became of every attempt.
 
-        Raises PortError when the executor cannot be had.
+        Without an executor plugins are not loaded, so where there are any nothing is accepted. Raises PortError when
+        the executor cannot be had.
         """
         self.around.store.start(self.deliver_durable)
         was_plugged = self._stored.settings.get(PLUGGED) == "1"
-        self.jobtap.start(self.around.plugins, self._stored.attempts, was_plugged=was_plugged)
-        self.intake.settle_outlived()
-        self.intake.leftovers(self.around.is_finished, self._stored.queue)
+        if self.around.executor is None:  # what runs, or may, is left to the next scheduler, and so are its files
+            self.accepts = not (self.around.plugins or was_plugged)
+            self.intake.unverified.difference_update(attempt.id for attempt in self._stored.attempts)
+        if self.accepts:
+            self.jobtap.start(self.around.plugins, self._stored.attempts, was_plugged=was_plugged)
+            self.intake.settle_outlived()
+            self.intake.leftovers(self.around.is_finished, self._stored.queue)
         if self.around.executor is not None:
             self.around.executor.limit(self._limits.max_running, self._limits.cores, self._grace_us)
             self.dispatch.recover(self._stored.attempts, self.deliver_news)
@@ -151,7 +157,8 @@ class Scheduler:
     def _bring_in(self) -> None:
         now_us = self.around.clock.monotonic_us()
         again_us = self.intake.again_us
-        if (self.intake.more or (again_us is not None and again_us <= now_us)) and not self.ledger.is_busy:
+        wants_in = self.intake.more or (again_us is not None and again_us <= now_us)
+        if wants_in and self.accepts and not self.ledger.is_busy:
             self.intake.step()
         head, wall_us = self.ledger.head, self.around.clock.now_us()
         timer_us = policy.next_timer_us(head)
@@ -187,7 +194,7 @@ class Scheduler:
     def _next_due_us(self, now_us: int) -> int | None:
         due: list[int] = []
         may_take = not self.ledger.is_busy and not self._stopping
-        has_room = may_take and not self.intake.is_full
+        has_room = may_take and self.accepts and not self.intake.is_full
         if (may_take and (self.intake.unverified or self.housekeeping.is_due)) or (has_room and self.intake.more):
             due.append(now_us)
         if has_room and self.intake.again_us is not None:  # else there will be a turn when that has changed

@@ -8,15 +8,11 @@ import os
 import selectors
 import signal
 from collections.abc import Sequence
-from pathlib import Path
 from types import FrameType
 
-from attrs import frozen
-
-from jqsched.adapters.config import Config, config_signature, merge, read_config
+from jqsched.adapters.config import config_signature
 from jqsched.adapters.jobfile import BadFile
 from jqsched.adapters.server import Request, Server
-from jqsched.adapters.spool import SpoolRefused
 from jqsched.adapters.watcher import FolderWatcher
 from jqsched.core.event import Event
 from jqsched.core.json import Json
@@ -25,26 +21,12 @@ from jqsched.ports import PortError
 from jqsched.scheduler.commands import Payload
 from jqsched.wiring.bells import Bells
 from jqsched.wiring.build import Built, Report, limits_of
+from jqsched.wiring.configuration import RunOptions, configuration, good_configuration
 from jqsched.wiring.hangs import watch_for_hangs
-from jqsched.wiring.lock import spool_lock
+from jqsched.wiring.lock import Role, past_commands, spool_lock
 
 SCAN_JOBS = 2_000  # job files looked at in one go: a few milliseconds
 SCAN_PAUSE_US = 100_000
-
-
-@frozen
-class RunOptions:
-    """What the command line of `jqsched run` says; None: not given."""
-
-    spool: str
-    max_running: int | None = None
-    cores: int | None = None
-    exit_when_idle: bool = False
-    plugins: tuple[str, ...] = ()
-    executor: str | None = None
-    store: str | None = None
-    scan_s: float | None = None
-    adopt: bool = False
 
 
 def run_daemon(options: RunOptions, report: Report) -> int:
@@ -54,10 +36,8 @@ def run_daemon(options: RunOptions, report: Report) -> int:
     """
     root = os.path.abspath(options.spool)
     _make_spool(root)
-    with spool_lock(root) as lock:
-        config = _configured(root, options, Config())
-        if isinstance(config, BadFile):
-            raise SpoolRefused(f"{root}/jqsched.toml: " + "; ".join(config.errors))
+    with spool_lock(root, Role.SCHEDULER, past_commands(report.log)) as lock:
+        config = good_configuration(root, options)
         built = Built(root, options.store or root, config, report, lock, executor=True, adopt=options.adopt)
         daemon = _Daemon(built, options)
         lock.mark_used()
@@ -72,47 +52,6 @@ def _make_spool(root: str) -> None:
         os.makedirs(root, mode=0o700, exist_ok=True)
     except OSError as error:
         raise PortError("make the spool", root, error.errno, error.strerror or str(error)) from error
-
-
-def _configured(root: str, options: RunOptions, default: Config) -> Config | BadFile:
-    """The configuration file, with the command line's options winning."""
-    found = read_config(os.path.join(root, "jqsched.toml"))
-    if isinstance(found, BadFile):
-        return found
-    given: dict[str, object] = {"max_running": options.max_running, "cores": options.cores}
-    merged = merge(
-        found,
-        given
-        | {
-            "executor": options.executor,
-            "scan_s": options.scan_s,
-            "plugins": options.plugins or None,
-        },
-    )
-    return _supported(merged) if isinstance(merged, Config) else merged
-
-
-def _supported(config: Config) -> Config | BadFile:
-    """What can be configured before it can be done is refused, not ignored."""
-    errors = []
-    if config.executor != "local":
-        errors.append(f"executor: {config.executor!r} is not known here; there is 'local'")
-    if config.run_as_owner and (why_not := _cannot_run_as_owner()):
-        errors.append(f"run_as_owner: {why_not}")
-    return BadFile(tuple(errors)) if errors else config
-
-
-def _cannot_run_as_owner() -> str:
-    """Say why jobs cannot be run as the owners of their files; empty when they can."""
-    if os.geteuid() != 0:
-        return "only a scheduler that runs as root can become other users"
-    try:
-        protected = Path("/proc/sys/fs/protected_hardlinks").read_text(encoding="ascii").strip()
-    except OSError:
-        protected = "unknown"
-    if protected != "1":  # else a link to a file of somebody else, once that has no other name, is no longer told apart
-        return f"wants the kernel's fs.protected_hardlinks = 1, and it is {protected}: sysctl fs.protected_hardlinks=1"
-    return ""
 
 
 class _Daemon:
@@ -282,7 +221,7 @@ class _Daemon:
     # -- configuration
 
     def _reload(self) -> None:
-        config = _configured(self._root, self._options, self._built.config)
+        config = configuration(self._root, self._options)
         if isinstance(config, BadFile):
             self._warnings = [f"jqsched.toml: {error}" for error in config.errors]
             for warning in self._warnings:

@@ -1,6 +1,8 @@
-"""Commands on a spool that no scheduler serves: the same functions on the same store, under the spool's lock.
+"""Commands on a spool that no scheduler serves: a scheduler without an executor, under the spool's lock.
 
-Rule: nothing is started and nothing is stopped; a job that runs, or may run, is not touched.
+Rule: it starts as any scheduler does, with the same configuration, and takes what the last one left; but nothing is
+started and nothing is stopped, and a job that runs, or may run, is not touched. Where plugins have a say in what is
+accepted, nothing is, for they are not loaded here.
 """
 
 import errno
@@ -10,14 +12,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from jqsched.adapters.config import Config, read_config
 from jqsched.adapters.spool import SpoolRefused
 from jqsched.core.event import Event
 from jqsched.core.json import Json
-from jqsched.core.queue import Queue
+from jqsched.core.queue import Queue, find
 from jqsched.scheduler.commands import Payload
 from jqsched.wiring.build import Built, Doorbell
-from jqsched.wiring.lock import spool_lock
+from jqsched.wiring.configuration import RunOptions, good_configuration
+from jqsched.wiring.lock import Patience, Role, spool_lock
 
 
 class _Silent:
@@ -45,10 +47,7 @@ class Offline:
 
     def request(self, topic: str, payload: Payload) -> dict[str, Json]:
         """Do what is asked, durably. Raises OSError as the daemon would answer it."""
-        if topic == "job-manager.submit" and self._has_plugins():
-            raise OSError(errno.ENOTCONN, "jqsched.toml names plugins: start the scheduler, or drop the job file")
-        if payload.get("id") in self._built.attempts:
-            raise OSError(errno.ENOTCONN, "the job runs or may run: start the scheduler first")
+        self._refuse(topic, payload.get("id"))
         answers: list[Payload | OSError] = []
         self._built.commands.run(topic, payload, answers.append)
         while not answers:
@@ -61,10 +60,15 @@ class Offline:
             raise answer
         return dict(answer)
 
-    def _has_plugins(self) -> bool:
-        """Whether plugins would have a say in what is submitted."""
-        config = read_config(os.path.join(self._built.root, "jqsched.toml"))
-        return isinstance(config, Config) and bool(config.plugins)
+    def _refuse(self, topic: str, id_: Json) -> None:
+        if id_ in self._built.attempts:
+            raise OSError(errno.ENOTCONN, "the job runs or may run: start the scheduler first")
+        scheduler = self._built.scheduler
+        is_over = isinstance(id_, int) and find(scheduler.ledger.head, id_) is None
+        is_new = topic == "job-manager.submit" or (topic == "job-manager.requeue" and is_over)
+        if is_new and not scheduler.accepts:
+            text = "plugins have a say in what is accepted: start the scheduler, or drop the job file"
+            raise OSError(errno.ENOTCONN, text)
 
 
 def _wait(doorbell: Doorbell) -> None:
@@ -76,16 +80,17 @@ def _wait(doorbell: Doorbell) -> None:
 
 
 @contextmanager
-def offline(root: str, store: str | None = None) -> Iterator[Offline]:
+def offline(root: str, store: str | None, patience: Patience) -> Iterator[Offline]:
     """Hold the spool for a command or several. Raises SpoolInUse, SpoolRefused, StoreRefused, PortError."""
     root = os.path.abspath(root)
     if not Path(root).is_dir():
         raise SpoolRefused(f"{root}: no such spool")
-    with spool_lock(root) as lock:
-        built = Built(root, store or root, Config(), _Silent(), lock, executor=False)
-        lock.mark_used()
-        built.store.start(built.scheduler.deliver_durable)
+    with spool_lock(root, Role.COMMAND, patience) as lock:
+        config = good_configuration(root, RunOptions(root))
+        built = Built(root, store or root, config, _Silent(), lock, executor=False)
         try:
+            lock.mark_used()
+            built.scheduler.start()
             yield Offline(built)
         finally:
             built.close()

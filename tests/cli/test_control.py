@@ -76,10 +76,10 @@ def test_without_a_scheduler_it_is_done_all_the_same(spool: SpoolMaker):
 
 
 def test_a_spool_in_use_without_a_socket_is_8(spool: SpoolMaker, monkeypatch: pytest.MonkeyPatch):
-    from jqsched.wiring import spool_lock
+    from jqsched.wiring import Role, spool_lock
 
     monkeypatch.setattr(control, "LOCK_PATIENCE_S", 0.0)
-    with spool_lock(str(spool.root)):
+    with spool_lock(str(spool.root), Role.SCHEDULER, lambda *_: False):
         code, out, err = spool.run("submit", "true")
     assert (code, out) == (8, "")
     assert "in use" in err

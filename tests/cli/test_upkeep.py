@@ -74,10 +74,10 @@ def test_check_spool_finds_what_is_wrong_and_rebuild_mends_it(spool: SpoolMaker)
 
 
 def test_rebuild_needs_the_spool_for_itself(spool: SpoolMaker):
-    from jqsched.wiring import spool_lock
+    from jqsched.wiring import Role, spool_lock
 
     spool.add(*COMPLETED)
-    with spool_lock(str(spool.root)):
+    with spool_lock(str(spool.root), Role.SCHEDULER, lambda *_: False):
         code, _, err = spool.run("check-spool", "--rebuild")
     assert code == 8
     assert "in use" in err

@@ -4,6 +4,6 @@ Rule: every byte in it but the store's and the jobs' output is read and written 
 """
 
 from jqsched.adapters.spool.edits import Known
-from jqsched.adapters.spool.files import FileSpool, SpoolRefused
+from jqsched.adapters.spool.files import FileSpool, SpoolRefused, refuse_foreign
 
-__all__ = ["FileSpool", "Known", "SpoolRefused"]
+__all__ = ["FileSpool", "Known", "SpoolRefused", "refuse_foreign"]

@@ -302,8 +302,7 @@ def _check(folder: Folder, top: Folder, log: logging.Logger) -> None:
     """
     found, shown = os.fstat(folder.fd), escaped(folder.path)
     mode = stat.S_IMODE(found.st_mode)
-    if found.st_uid not in (os.geteuid(), 0):
-        raise SpoolRefused(f"{shown} belongs to user {found.st_uid}: a spool belongs to the one who runs its scheduler")
+    _check_owner(shown, found)
     is_drop = os.path.basename(folder.path) == DROP and folder is not top
     if open_to_others(found) and not (is_drop and mode & stat.S_ISVTX):
         way_out = "chmod 1733, or 0700" if is_drop else f"chmod 0700 (with run_as_owner: 0711, and others use {DROP}/)"
@@ -312,3 +311,15 @@ def _check(folder: Folder, top: Folder, log: logging.Logger) -> None:
         raise SpoolRefused(f"{shown} is on another file system than the spool: files cannot be renamed into it")
     if folder is top and mode & (stat.S_IRGRP | stat.S_IROTH):
         log.warning("%s may be read by others (mode %04o), secrets too: chmod 0700", shown, mode)
+
+
+def refuse_foreign(root: str) -> None:
+    """Refuse the spool of another user before anything is made in it. Raises SpoolRefused, PortError."""
+    with _port("opening the spool"):
+        found = os.stat(root)
+    _check_owner(escaped(root), found)
+
+
+def _check_owner(shown: str, found: os.stat_result) -> None:
+    if found.st_uid not in (os.geteuid(), 0):
+        raise SpoolRefused(f"{shown} belongs to user {found.st_uid}: a spool belongs to the one who runs its scheduler")
