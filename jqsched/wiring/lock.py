@@ -74,7 +74,7 @@ class SpoolLock:
         try:
             self._write(used=self.used_before)
             self._folder_fd = self._lock_folder(patience)
-        except BaseException:
+        except BaseException:  # whatever it was: nobody gets this lock, so nobody else would let it go
             self._release()
             raise
 
@@ -147,7 +147,7 @@ class SpoolLock:
             held_by, looks = (now, looks + 1) if now == held_by else (now, 0)
             try:
                 goes_on = patience(held_by, looks * LOOK_S)
-            except BaseException:
+            except BaseException:  # Ctrl-C, too: nobody waits for the turn any more
                 turn.give_up()
                 raise
             if not goes_on:

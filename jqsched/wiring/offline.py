@@ -67,7 +67,7 @@ class Offline:
         is_over = isinstance(id_, int) and find(scheduler.ledger.head, id_) is None
         is_new = topic == "job-manager.submit" or (topic == "job-manager.requeue" and is_over)
         if is_new and not scheduler.accepts:
-            text = "plugins have a say in what is accepted: start the scheduler, or drop the job file"
+            text = "the scheduler names plugins, which have a say in it: start it, or drop the job file"
             raise OSError(errno.ENOTCONN, text)
 
 

@@ -93,7 +93,7 @@ def test_where_plugins_have_a_say_nothing_is_accepted(spool: SpoolMaker) -> None
     dropped.write_text('{"command": ["true"]}')
     for command in (("submit", "true"), ("requeue", "1")):
         code, out, err = spool.run(*command)
-        assert (code, out, "plugins have a say" in err) == (6, "", True)
+        assert (code, out, "names plugins" in err) == (6, "", True)
     assert spool.run("hold", "2")[0] == 0
     assert left.exists()
     assert dropped.exists()
