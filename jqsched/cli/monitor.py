@@ -8,10 +8,11 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import IO, TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from jqsched.cli.failure import printable
 from jqsched.cli.formats import duration
+from jqsched.cli.log_stream import LogStream
 from jqsched.core import order
 from jqsched.core.event import Event
 from jqsched.core.queue import EMPTY, Queue, find
@@ -34,13 +35,16 @@ class Monitor(Protocol):
     def log(self, text: str) -> None:
         """Show a message."""
 
+    def flush(self) -> None:
+        """Show what could not be shown before, as far as it can be now. Called now and then."""
+
     def close(self) -> None:
         """Show the end. May be called twice."""
 
 
 def monitor() -> Monitor:
     """Choose what fits stderr."""
-    if sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb":
+    if sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb":
         return LiveMonitor()
     return PlainMonitor()
 
@@ -137,6 +141,7 @@ class PlainMonitor:
 
     def __init__(self) -> None:
         self._teller = Teller()
+        self._stream = LogStream(sys.stderr)
 
     def __call__(self, events: Sequence[Event], queue: Queue) -> None:
         """Write the lines of a batch."""
@@ -144,22 +149,19 @@ class PlainMonitor:
         news = self._teller.news(events, queue)
         text = "".join([f"{at} job {jobid} {name}: {printable(text)}\n" for jobid, name, text, _ in news])
         if text:
-            self._write(text)
+            self._stream.write(text)
 
     def log(self, text: str) -> None:
         """Write a message."""
-        self._write(f"{time.strftime('%H:%M:%S')} {printable(text)}\n")
+        self._stream.write(f"{time.strftime('%H:%M:%S')} {printable(text)}\n")
+
+    def flush(self) -> None:
+        """Write what could not be written before."""
+        self._stream.flush()
 
     def close(self) -> None:
-        """Nothing is open."""
-
-    @staticmethod
-    def _write(text: str) -> None:
-        try:
-            sys.stderr.write(text)
-            sys.stderr.flush()
-        except (OSError, ValueError):  # nobody reads it, or the disk is full: the scheduler goes on
-            return
+        """Write the last words."""
+        self._stream.finish()
 
 
 # ---- a terminal ---------------------------------------------------------------------------------------------------
@@ -178,7 +180,9 @@ class LiveMonitor:
         self._queue = EMPTY
         self._finished = self._failed = self._untold = 0
         self._second, self._told = 0, 0
-        self._console = console or Console(stderr=True, highlight=False)
+        self._stream = LogStream(sys.stderr)
+        stream = cast(IO[str], self._stream)  # it has what rich asks of a file
+        self._console = console or Console(file=stream, highlight=False)
         self._live = Live(
             console=self._console, get_renderable=self._render, refresh_per_second=REFRESHES_PER_S, transient=True
         )
@@ -241,8 +245,13 @@ class LiveMonitor:
 
         self._console.print(Text(text, style))  # the style on the text: one given to print colours the display, too
 
+    def flush(self) -> None:
+        """Write what a stopped terminal did not take."""
+        self._stream.flush()
+
     def close(self) -> None:
         """Give the terminal back, with the sum of it all."""
         if self._live.is_started:
             self._live.stop()
             self._say(f"{self._finished} completed, {self._failed} failed", "bold")
+            self._stream.finish()

@@ -37,6 +37,9 @@ class Report(Protocol):
     def log(self, text: str) -> None:
         """Show a message."""
 
+    def flush(self) -> None:
+        """Show what could not be shown before, as far as it can be now. Called now and then."""
+
     def close(self) -> None:
         """Show the end."""
 

@@ -155,6 +155,7 @@ class _Daemon:
     def _scan(self, now_us: int) -> None:
         """What watching may have missed: the drop zone, and a part of the job files."""
         self._next_scan_us = now_us + round(self._built.config.scan_s * 1_000_000)
+        self._built.report.flush()
         self._built.spool.check_alive()
         self._watcher.ensure()
         self._built.spool.ring()

@@ -35,6 +35,9 @@ class _Silent:
         """Keep the message."""
         self.messages.append(text)
 
+    def flush(self) -> None:
+        """Nothing waits to be shown."""
+
     def close(self) -> None:
         """Nothing to close."""
 
