@@ -28,6 +28,8 @@ UNREAD_MAX_BYTES = 16 << 20
 OPEN_REQUESTS_MAX = 1024
 OPEN_REQUESTS_MAX_BYTES = 16 << 20
 CLIENTS_MAX = 256
+EXTRA_CLIENTS_MAX = 16  # beyond these: to ask how the scheduler is, and nothing else
+EXTRA_TOPIC = "job-manager.status"
 _READ_BYTES = 256 << 10
 _PATH_MAX_BYTES = 100  # sun_path holds 107
 _NO_MATCHTAG = -1  # in the answer to a line in which none could be read
@@ -142,11 +144,11 @@ class Server:
         pid, uid = _peer(connection)
         if uid not in (os.geteuid(), 0):
             _refuse(connection, errno.EPERM, "this spool belongs to another user")
-        elif len(self.clients) >= CLIENTS_MAX:
+        elif len(self.clients) >= CLIENTS_MAX + EXTRA_CLIENTS_MAX:
             self.log(f"refused a client (pid {pid}): {CLIENTS_MAX} are connected")
             _refuse(connection, errno.EAGAIN, f"too many clients ({CLIENTS_MAX})")
         else:
-            self.clients.add(_Client(self, connection, pid))
+            self.clients.add(_Client(self, connection, pid, is_extra=len(self.clients) >= CLIENTS_MAX))
 
     def _turn_away(self, error: OSError) -> None:
         """Take a waiting client off the queue though there is no descriptor for it: else the loop would spin."""
@@ -174,6 +176,7 @@ class _Client:
     server: Server
     connection: socket.socket
     pid: int
+    is_extra: bool = False
     requests: dict[int, Request] = field(factory=dict)
     open_bytes: int = 0
     unread: bytearray = field(factory=bytearray)
@@ -223,7 +226,10 @@ class _Client:
         except _Malformed as wrong:
             self._reject(wrong.matchtag, errno.EPROTO, str(wrong))
             return
-        if topic in ("cancel", "disconnect"):
+        if self.is_extra and topic != EXTRA_TOPIC:
+            self.server.log(f"refused a client (pid {self.pid}): {CLIENTS_MAX} are connected")
+            self._reject(matchtag, errno.EAGAIN, f"too many clients ({CLIENTS_MAX})")
+        elif topic in ("cancel", "disconnect"):
             self._cancel(matchtag, tell=topic == "cancel")
         elif matchtag in self.requests:
             self._reject(matchtag, errno.EPROTO, f"matchtag {matchtag} is in use")

@@ -11,6 +11,7 @@ from datetime import datetime
 from math import inf
 from typing import NamedTuple, cast
 
+from jqsched.adapters.store.elsewhere import check_store_folder
 from jqsched.adapters.store.reader import StoreReader
 from jqsched.cli.failure import NO_JOB, USAGE, Failure, tell
 from jqsched.client.connection import Connection, NoScheduler
@@ -55,7 +56,8 @@ class _NoStore(StoreReader):
 
 @contextmanager
 def reading(where: Place) -> Iterator[StoreReader]:
-    """Open the store for reading."""
+    """Open the store for reading. Raises StoreRefused where the spool's is elsewhere."""
+    check_store_folder(where.root, where.store)
     try:
         reader = StoreReader(where.store)
     except FileNotFoundError:

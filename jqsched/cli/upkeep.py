@@ -112,7 +112,9 @@ def check_spool(where: Place, *, rebuild: bool) -> int:
     from jqsched.adapters.spool.traces import outputs
     from jqsched.adapters.store.audit import audit
     from jqsched.adapters.store.audit import rebuild as write_anew
+    from jqsched.adapters.store.elsewhere import check_store_folder
 
+    check_store_folder(where.root, where.store)
     if rebuild:
         from jqsched.wiring import Role, past_commands, spool_lock
 

@@ -169,7 +169,7 @@ def connect(root: str) -> socket.socket:
         connection.close()
         if error.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR):
             raise NoScheduler(errno.EHOSTDOWN, "no scheduler serves this spool", root) from None
-        raise
+        raise OSError(error.errno, error.strerror, error.filename or f"{root}/{FILE_NAME}") from None
     return connection
 
 

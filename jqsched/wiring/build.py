@@ -16,6 +16,7 @@ from jqsched.adapters.config import Config, as_document
 from jqsched.adapters.executor.local import LocalExecutor
 from jqsched.adapters.spool import FileSpool, Known
 from jqsched.adapters.spool.traces import outputs_near, unknown_text
+from jqsched.adapters.store.elsewhere import note_store_folder
 from jqsched.adapters.store.writer import SqliteStore, boot_id
 from jqsched.core.event import Event
 from jqsched.core.policy import Limits
@@ -84,6 +85,7 @@ class Built:
         self.log.propagate = False
         self.log.addHandler(_ReportHandler(report))
         self.spool = FileSpool(root, self.log, self.clock, self._known, run_as_owner=config.run_as_owner)
+        note_store_folder(root, store_folder)
         self.store = SqliteStore(store_folder, self.spool.sync, used_before=lock.used_before)
         if self.store.doubt:
             report.log(self.store.doubt)

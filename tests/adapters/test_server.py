@@ -361,6 +361,18 @@ def test_one_client_too_many_is_told_so(loop: Loop, monkeypatch: pytest.MonkeyPa
         assert first.request("echo") == {}
 
 
+def test_beyond_the_clients_some_may_ask_how_it_is(loop: Loop, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "CLIENTS_MAX", 1)
+    monkeypatch.setattr(module, "EXTRA_CLIENTS_MAX", 1)
+    monkeypatch.setattr(module, "EXTRA_TOPIC", "echo")
+    with Connection(loop.root) as first, Connection(loop.root) as second, Connection(loop.root) as third:
+        assert [first.request("echo"), second.request("echo")] == [{}, {}]
+        with pytest.raises(OSError, match="too many clients"):
+            third.request("echo")
+        with pytest.raises(OSError, match="too many clients"):
+            second.request("other")
+
+
 def test_another_users_client_is_refused(loop: Loop, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "_peer", lambda _: (1, os.geteuid() + 1))
     with raw(loop) as connection:

@@ -112,3 +112,30 @@ def test_the_file_of_a_job_that_may_run_is_left_to_the_next_scheduler(spool: Spo
     assert spool.run("submit", "true")[0] == 0
     assert state(spool, 2) == "SCHED"
     assert spool.run("cancel", "2")[0] == 6
+
+
+@pytest.mark.parametrize(
+    "command", [("jobs",), ("status",), ("submit", "true"), ("cancel", "1"), ("check-spool",)], ids=" ".join
+)
+def test_a_store_elsewhere_is_remembered_with_the_spool(
+    spool: SpoolMaker, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    """A command that does not name it says where it is, instead of showing, or beginning, an empty one."""
+    elsewhere, moved = tmp_path / "it's elsewhere", tmp_path / "moved"
+    elsewhere.mkdir(mode=0o700)
+    assert spool.run("submit", "--store", str(elsewhere), "true")[:2] == (0, "1\n")
+    code, out, err = spool.run(*command)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert f"its store is in {elsewhere}: say --store" in err
+    assert not (spool.root / "jqsched.db").exists()
+    elsewhere.rename(moved)
+    assert spool.run(*command[:1], "--store", str(moved), *command[1:])[0] in (0, 6)
+
+
+def test_a_path_that_is_too_long_for_the_store_is_named(spool: SpoolMaker) -> None:
+    store = spool.root.joinpath(*["d" * 200] * 3)
+    store.mkdir(mode=0o700, parents=True)
+    code, out, err = spool.run("submit", "--store", str(store), "true")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert str(store) in err
+    assert "--store" in err

@@ -381,6 +381,7 @@ def test_the_next_scheduler_is_found(spool: SpoolMaker, handle: Handle):
 
 def test_who_is_refused_is_told_why(spool: SpoolMaker, scheduler: FakeScheduler, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(server, "CLIENTS_MAX", 1)
+    monkeypatch.setattr(server, "EXTRA_CLIENTS_MAX", 0)
     with Handle(spool.root) as first, Handle(spool.root) as second:
         first.rpc("job-manager.status").get()
         for _ in range(20):

@@ -22,6 +22,7 @@ FILE_NAME = "jqsched.db"
 FORMAT_VERSION = 2
 SUMS_SINCE = 2  # the version in which rows got their checksums
 INCREMENTAL = 2  # auto_vacuum: free pages are given back when it is asked for, a few at a time
+PATH_MAX_BYTES = 504  # SQLite: 512, with room for the names of what it puts beside the database
 APPLICATION_ID = 0x6A717363  # "jqsc": `file` and we ourselves know a store by it
 
 TABLES = """
@@ -132,6 +133,11 @@ def connect(path: str, *, read_only: bool = False) -> sqlite3.Connection:
 
 
 def _open(path: str, mode: str) -> sqlite3.Connection:
+    if len(os.fsencode(path)) > PATH_MAX_BYTES:
+        raise StoreRefused(
+            f"{path}: a path of {len(os.fsencode(path))} bytes, of which SQLite takes {PATH_MAX_BYTES}:"
+            " name a folder with a shorter one with --store"
+        )
     uri = f"file:{_quoted(path)}?mode={mode}"
     return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
 
