@@ -7,10 +7,10 @@ import errno
 import json
 import os
 from collections.abc import Mapping
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, cast
 
 from jqsched.constants import FLUX_NODEID_ANY, FLUX_RPC_NORESPONSE, FLUX_RPC_STREAMING
-from jqsched.core.json import Json
+from jqsched.core.json import Json, as_object
 from jqsched.future import Answer, Channel, Driver, Future, Payload
 
 Given: TypeAlias = Mapping[str, Json] | str | bytes | None
@@ -35,13 +35,18 @@ class RPC(Future):
     """
 
     def __init__(
-        self, flux_handle: Asked, topic: str, payload: Given = None, nodeid: int = FLUX_NODEID_ANY, flags: int = 0
+        self,
+        flux_handle: Asked,
+        topic: str | bytes,
+        payload: Given = None,
+        nodeid: int = FLUX_NODEID_ANY,
+        flags: int = 0,
     ) -> None:
         if not hasattr(flux_handle, "ask") or not topic:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        self.topic, self.nodeid = topic, nodeid
+        self.topic, self.nodeid = topic.decode() if isinstance(topic, bytes) else topic, nodeid
         streaming = bool(flags & FLUX_RPC_STREAMING)
-        channel = flux_handle.ask(topic, _object(payload), streaming=streaming)
+        channel = flux_handle.ask(self.topic, _object(payload), streaming=streaming)
         if flags & FLUX_RPC_NORESPONSE:
             channel = _Unanswered(channel)
         super().__init__(channel, flux_handle, streaming=streaming)
@@ -76,8 +81,8 @@ def _object(payload: Given) -> Payload | None:
     try:
         value = json.loads(payload) if isinstance(payload, str | bytes) else payload
         if isinstance(value, Mapping):
-            json.dumps(value, allow_nan=False)  # what cannot be sent is said here, where it was given
-            return dict(value)
+            text = json.dumps(value, allow_nan=False, default=as_object)  # what cannot be sent is said here
+            return dict(value) if type(value) is dict else cast(Payload, json.loads(text))
     except (ValueError, TypeError, RecursionError) as error:
         raise OSError(errno.EINVAL, f"payload: not JSON: {error}") from None
     if value is not None:

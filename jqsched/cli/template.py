@@ -143,12 +143,20 @@ def _written(piece: _Piece, value: Json) -> str:
 def _formatted(piece: _Piece, value: Json, spec: str) -> str:
     dashed = spec.endswith("h")
     spec = spec.removesuffix("h")
-    if dashed and value in (None, "", 0, 0.0, [], {}) and value is not False:
+    if (
+        dashed and not isinstance(value, int) and value in (None, "", 0.0, [], {})
+    ):  # the number 0 is a value, as in Flux
         value = "-"
     if value is None or value in ("", "-"):
         return _blank("-" if value == "-" else "", spec)
     if isinstance(value, bool | dict | list):
-        value = ", ".join(map(str, value)) if isinstance(value, list) else json.dumps(value)
+        value = (
+            ", ".join(map(str, value))
+            if isinstance(value, list)
+            else str(value)
+            if isinstance(value, bool)
+            else json.dumps(value)
+        )
     try:
         return format(printable(value) if isinstance(value, str) else value, spec)
     except ValueError as error:

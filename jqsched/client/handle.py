@@ -97,7 +97,7 @@ class Handle:
 
     # -- requests
 
-    def rpc(self, topic: str, payload: Given = None, nodeid: int = FLUX_NODEID_ANY, flags: int = 0) -> RPC:
+    def rpc(self, topic: str | bytes, payload: Given = None, nodeid: int = FLUX_NODEID_ANY, flags: int = 0) -> RPC:
         """Send a request; the future is ready when it is answered. Raises OSError EINVAL for what is no request."""
         return RPC(self, topic, payload, nodeid, flags)
 

@@ -33,7 +33,16 @@ from jqsched.core.job import (
 )
 from jqsched.core.jobspec import reason_list, to_jobspec
 from jqsched.core.json import Json
-from jqsched.core.policy import Limits, Verdict, antecedents, judge_live, judge_outcome, rejecting, rule_name
+from jqsched.core.policy import (
+    Limits,
+    Verdict,
+    antecedents,
+    is_met_by_start,
+    judge_live,
+    judge_outcome,
+    rejecting,
+    rule_name,
+)
 from jqsched.core.queue import Queue, find, namesakes, singleton_key, waiters
 from jqsched.core.step import (
     AlreadyStarted,
@@ -326,8 +335,12 @@ class _CannotBind(Exception):
 
 
 def _how(scheme: Scheme, outcome: Outcome) -> str:
-    if scheme is Scheme.AFTER and not outcome.ran:
+    if is_met_by_start(scheme) and not outcome.ran:
         return "ended without having started"
+    if scheme is Scheme.AFTERNOTOK and not outcome.success:
+        return "ended before it ran"
+    if scheme is Scheme.AFTEREXCEPT:
+        return "ended without an exception"
     return "ended well" if outcome.success else "failed or was canceled"
 
 

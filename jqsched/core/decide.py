@@ -157,7 +157,7 @@ def _note_start(fold: Fold, id_: int, attempt: int) -> Job | None:
         other = find(fold.queue, waiting)
         if other is None:
             continue  # it ended because of one before it
-        met = [wait.description for wait in waits_on(other, id_) if wait.scheme is Scheme.AFTER]
+        met = [wait.description for wait in waits_on(other, id_) if policy.is_met_by_start(wait.scheme)]
         if met:
             satisfy(fold, other, met)
     if running.fatal or running.requeuing:

@@ -185,6 +185,8 @@ def _waits(queue: Queue, job: Job) -> Iterator[Obstacle]:
 
 _WHEN = {
     Scheme.AFTER: "has started",
+    Scheme.AFTERSTART: "has started",
+    Scheme.AFTEREXCEPT: "has ended by an exception",
     Scheme.AFTERANY: "is over",
     Scheme.AFTEROK: "has ended well",
     Scheme.AFTERNOTOK: "has failed",

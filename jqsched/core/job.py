@@ -50,6 +50,9 @@ class Scheme(Enum):
     """Dependency schemes of RFC 26 that the scheduler itself resolves."""
 
     AFTER = "after"
+    AFTERSTART = "afterstart"
+    """The name that Flux has given to `after` since."""
+    AFTEREXCEPT = "afterexcept"
     AFTERANY = "afterany"
     AFTEROK = "afterok"
     AFTERNOTOK = "afternotok"
@@ -100,8 +103,9 @@ _PREFIXES = {
     "after-finish": Scheme.AFTERANY,
     "after-success": Scheme.AFTEROK,
     "after-failure": Scheme.AFTERNOTOK,
+    "after-exception": Scheme.AFTEREXCEPT,
 }
-_PREFIX_OF = {scheme: prefix for prefix, scheme in _PREFIXES.items()}
+_PREFIX_OF = {scheme: prefix for prefix, scheme in _PREFIXES.items()} | {Scheme.AFTERSTART: "after-start"}
 
 
 def describe(scheme: Scheme, wanted: int | str, bound: int | None = None) -> str:
@@ -246,13 +250,19 @@ class Job:
 
 @frozen
 class Outcome:
-    """What is remembered of a finished job for the sake of those that depend on it."""
+    """What is remembered of a finished job for the sake of those that depend on it.
+
+    `ran`: its command was started. `entered_run`: it was given its resources, so that it could fail. `is_fatal`: a
+    fatal exception ended it.
+    """
 
     id: int
     name: str
     userid: int
     success: bool
     ran: bool
+    entered_run: bool = False
+    is_fatal: bool = False
 
     @property
     def own_name(self) -> OwnName:

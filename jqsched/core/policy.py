@@ -229,20 +229,35 @@ def judge_outcome(scheme: Scheme, outcome: Outcome) -> Verdict:
     met = {
         Scheme.AFTERANY: True,
         Scheme.AFTEROK: outcome.success,
-        Scheme.AFTERNOTOK: not outcome.success,
+        Scheme.AFTERNOTOK: outcome.entered_run and not outcome.success,
+        Scheme.AFTEREXCEPT: outcome.is_fatal,
         Scheme.AFTER: outcome.ran,
+        Scheme.AFTERSTART: outcome.ran,
     }[scheme]
     return Verdict.SATISFIED if met else Verdict.NEVER
 
 
 def judge_live(scheme: Scheme, antecedent: Job) -> Verdict:
-    """What an unfinished antecedent means: only `after` can be met before the end."""
-    return Verdict.SATISFIED if scheme is Scheme.AFTER and antecedent.started else Verdict.OPEN
+    """What an unfinished antecedent means: only `after` and `afterstart` can be met before the end."""
+    return Verdict.SATISFIED if is_met_by_start(scheme) and antecedent.started else Verdict.OPEN
+
+
+def is_met_by_start(scheme: Scheme) -> bool:
+    """Whether the start of the antecedent is all that is waited for."""
+    return scheme in (Scheme.AFTER, Scheme.AFTERSTART)
 
 
 def outcome_of(job: Job) -> Outcome:
     """What others remember of a job that has just finished."""
-    return Outcome(job.id, job.spec.name, job.userid, job.success, job.t_start_us > 0)
+    return Outcome(
+        job.id,
+        job.spec.name,
+        job.userid,
+        job.success,
+        ran=job.t_start_us > 0,
+        entered_run=job.t_run_us > 0,
+        is_fatal=job.fatal,
+    )
 
 
 def singleton_waits(queue: Queue, name: OwnName, id_: int) -> bool:

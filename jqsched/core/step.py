@@ -238,7 +238,7 @@ def _end_all(fold: Fold, todo: list[tuple[Job, tuple[Fact, ...]]]) -> None:
     for here, last in todo:  # grows while it is walked: the doomed come behind
         if find(fold.queue, here.id) is not None and fold.post(here.id, *last) is None:
             ended_well = fold.finished and fold.finished[-1].id == here.id
-            never = Outcome(here.id, here.spec.name, here.userid, success=False, ran=False)
+            never = Outcome(here.id, here.spec.name, here.userid, success=False, ran=False, is_fatal=True)
             todo += _resolve(fold, outcome_of(fold.finished[-1]) if ended_well else never)
 
 

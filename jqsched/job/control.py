@@ -13,12 +13,14 @@ from typing import Any, NamedTuple, TypeAlias, cast
 from weakref import WeakKeyDictionary
 
 from jqsched.constants import FLUX_JOB_URGENCY_DEFAULT, FLUX_JOBID_ANY
-from jqsched.core.json import Json
+from jqsched.core.json import Json, as_object
 from jqsched.future import Answer, Channel, Future
 from jqsched.job.info import JobInfo
-from jqsched.job.jobid import JobID
+from jqsched.job.jobid import JobID, id_number
 from jqsched.job.jobspec import Jobspec
 from jqsched.rpc import RPC, Asked
+
+Given: TypeAlias = Jobspec | Mapping[str, Json] | str | bytes
 
 # errno as our scheduler answers it -> errno and text as Flux does (None: as it was told).
 Errors: TypeAlias = Mapping[int, tuple[int, str | None]]
@@ -73,7 +75,7 @@ class SubmitFuture(RPC):
 
 def submit_async(
     flux_handle: Asked,
-    jobspec: Jobspec | Mapping[str, Json] | str,
+    jobspec: Given,
     urgency: int = FLUX_JOB_URGENCY_DEFAULT,
     waitable: bool = False,
     debug: bool = False,
@@ -83,7 +85,8 @@ def submit_async(
     """Submit a job: a jobspec, as an object, a mapping or JSON, or a job file in the short form.
 
     `waitable` has `wait` find it without its id. `debug` and `novalidate` are taken and have no effect.
-    Raises: OSError EINVAL for what is no job, where that can be told here; the rest is told by the future.
+    Raises: OSError EINVAL for what is no job, where that can be told here, and TypeError for what cannot be any; the
+    rest is told by the future.
     """
     if pre_signed:
         raise OSError(errno.EINVAL, "pre_signed: there are no signatures here")
@@ -94,7 +97,7 @@ def submit_async(
 
 def submit(
     flux_handle: Asked,
-    jobspec: Jobspec | Mapping[str, Json] | str,
+    jobspec: Given,
     urgency: int = FLUX_JOB_URGENCY_DEFAULT,
     waitable: bool = False,
     debug: bool = False,
@@ -106,14 +109,20 @@ def submit(
 
 
 def submit_get_id(future: SubmitFuture) -> JobID:
-    """Wait for the id of a job that was submitted by `submit_async`."""
+    """Wait for the id of a job that was submitted by `submit_async`. Raises OSError EINVAL for what is no future."""
+    if not isinstance(future, SubmitFuture):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     return future.get_id()
 
 
-def _text(jobspec: Jobspec | Mapping[str, Json] | str, urgency: int) -> str:
+def _text(jobspec: Given, urgency: int) -> str:
     """Write the text of a job's file. The urgency stands beside the jobspec, which has no place for it."""
+    if isinstance(jobspec, bytes):
+        jobspec = os.fsdecode(jobspec)
     if isinstance(jobspec, str) and urgency == FLUX_JOB_URGENCY_DEFAULT:
         return jobspec
+    if not isinstance(jobspec, Jobspec | Mapping | str):
+        raise TypeError(f"a job is a Jobspec, a mapping or a text, not {type(jobspec).__name__}")
     try:
         document = json.loads(jobspec) if isinstance(jobspec, str) else jobspec
         if isinstance(document, Jobspec):
@@ -122,7 +131,7 @@ def _text(jobspec: Jobspec | Mapping[str, Json] | str, urgency: int) -> str:
             raise OSError(errno.EINVAL, f"a job must be an object, not {type(document).__name__}")
         if urgency != FLUX_JOB_URGENCY_DEFAULT:
             document = {**document, "urgency": urgency}
-        return json.dumps(document, ensure_ascii=False, allow_nan=False)
+        return json.dumps(document, ensure_ascii=False, allow_nan=False, default=as_object)
     except (ValueError, TypeError, RecursionError) as error:
         raise OSError(errno.EINVAL, f"not JSON: {error}") from None
 
@@ -132,7 +141,7 @@ def _text(jobspec: Jobspec | Mapping[str, Json] | str, urgency: int) -> str:
 
 def cancel_async(flux_handle: Asked, jobid: int | str, reason: str | None = None) -> ControlFuture:
     """Cancel a job. Raises by the future: OSError ENOENT for one that is unknown or inactive."""
-    payload: dict[str, Json] = {"id": int(JobID(jobid)), "note": reason or ""}
+    payload: dict[str, Json] = {"id": id_number(jobid), "note": reason or ""}
     return ControlFuture(flux_handle, "job-manager.cancel", payload, _CANCEL_ERRORS)
 
 
@@ -158,7 +167,7 @@ def raise_exception_async(
         raise OSError(errno.EPROTO, "invalid exception severity")
     if (type, severity) == ("cancel", 0):
         return cancel_async(flux_handle, jobid, note)
-    payload: dict[str, Json] = {"id": int(JobID(jobid)), "type": type, "severity": severity, "note": note}
+    payload: dict[str, Json] = {"id": id_number(jobid), "type": type, "severity": severity, "note": note}
     return ControlFuture(flux_handle, "job-manager.raise", payload, _CANCEL_ERRORS)
 
 
@@ -175,7 +184,7 @@ def raise_exception(
 
 def kill_async(flux_handle: Asked, jobid: int | str, signum: int = signal.SIGTERM) -> ControlFuture:
     """Send a signal to all processes of a running job."""
-    payload: dict[str, Json] = {"id": int(JobID(jobid)), "signum": int(signum)}
+    payload: dict[str, Json] = {"id": id_number(jobid), "signum": int(signum)}
     return ControlFuture(flux_handle, "job-manager.kill", payload, _CANCEL_ERRORS)
 
 
@@ -189,7 +198,7 @@ def set_urgency_async(flux_handle: Asked, jobid: int | str, urgency: int) -> Con
 
     Raises by the future: OSError EINVAL for a value out of range, and for a job that is unknown, running or inactive.
     """
-    payload: dict[str, Json] = {"id": int(JobID(jobid)), "urgency": urgency}
+    payload: dict[str, Json] = {"id": id_number(jobid), "urgency": urgency}
     return ControlFuture(flux_handle, "job-manager.urgency", payload, _URGENCY_ERRORS)
 
 
@@ -205,18 +214,18 @@ urgency = set_urgency
 
 
 class JobWaitResult(NamedTuple):
-    """How a job ended: whether all was well, else why not."""
+    """How a job ended: whether all was well, else why not (bytes, as in Flux)."""
 
     jobid: JobID
     success: bool
-    errstr: str
+    errstr: bytes
 
 
 class JobResultFuture(RPC):
     """The end of a job."""
 
     def __init__(self, flux_handle: Asked, jobid: int | str) -> None:
-        super().__init__(flux_handle, "job-info.result", {"ids": [int(JobID(jobid))]})
+        super().__init__(flux_handle, "job-info.result", {"ids": [id_number(jobid)]})
 
     def get_dict(self) -> dict[str, Json]:
         """Wait for the end, and give what is known of the job. Raises FileNotFoundError for an unknown one."""
@@ -244,7 +253,7 @@ class JobWaitFuture(Future):
         info = JobInfo(self.get()["job"])
         _waitables(self.get_flux()).remove(info.id)
         success = bool(info.success)
-        return JobWaitResult(info.id, success, "" if success else info.inactive_reason)
+        return JobWaitResult(info.id, success, b"" if success else info.inactive_reason.encode())
 
     def _awaited(self) -> JobWaitResult:
         return self.get_status()
@@ -325,5 +334,7 @@ def wait(flux_handle: Asked, jobid: int | str = FLUX_JOBID_ANY) -> JobWaitResult
 
 
 def wait_get_status(future: JobWaitFuture) -> JobWaitResult:
-    """Wait for what `wait_async` waits for."""
+    """Wait for what `wait_async` waits for. Raises OSError EINVAL for what is no such future."""
+    if not isinstance(future, JobWaitFuture):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     return future.get_status()

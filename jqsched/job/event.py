@@ -12,7 +12,7 @@ from typing import Any
 from jqsched.constants import FLUX_RPC_STREAMING, MAIN_EVENTS
 from jqsched.core.json import Json
 from jqsched.future import Future
-from jqsched.job.jobid import JobID
+from jqsched.job.jobid import id_number
 from jqsched.rpc import RPC, Asked
 
 __all__ = [
@@ -55,6 +55,12 @@ class EventLogEvent(dict[str, Any]):
         context: dict[str, Any] = self["context"]
         return context
 
+    @property
+    def context_string(self) -> str:
+        """The context as compact JSON with sorted keys, "" where it is empty."""
+        context = self.context
+        return json.dumps(context, ensure_ascii=False, separators=(",", ":"), sort_keys=True) if context else ""
+
 
 class JobException(Exception):
     """The event `exception` of a job. One of severity 0 ends the job; any other does not.
@@ -63,7 +69,7 @@ class JobException(Exception):
     """
 
     def __init__(self, event: EventLogEvent) -> None:
-        super().__init__()
+        super().__init__(event)  # an exception is pickled by its arguments
         self.timestamp = event.timestamp
         self.type: str = event.context["type"]
         self.note: str = event.context["note"]
@@ -104,9 +110,9 @@ def event_watch_async(flux_handle: Asked, jobid: int | str, eventlog: str = "eve
     """Watch a log of a job: `eventlog`, `guest.exec.eventlog`, or `guest.output`. Nothing is raised before `get_event`.
 
     It ends with the job (`guest.exec.eventlog` with `done`), whatever becomes of the scheduler meanwhile.
-    Raises: OSError EINVAL where there is no handle; ValueError for what is no job id.
+    Raises: OSError EINVAL where there is no handle; ValueError or TypeError for what is no job id.
     """
-    payload: dict[str, Json] = {"id": int(JobID(jobid)), "path": eventlog, "flags": 0}
+    payload: dict[str, Json] = {"id": id_number(jobid), "path": eventlog, "flags": 0}
     return JobEventWatchFuture(RPC(flux_handle, "job-info.eventlog-watch", payload, flags=FLUX_RPC_STREAMING))
 
 

@@ -96,6 +96,13 @@ class JobID(int):
         return f"JobID({self.dec})"
 
 
+def id_number(jobid: object) -> int:
+    """Return the number of a job's id for a request. Raises: TypeError for None and the like, as Flux; ValueError."""
+    if not isinstance(jobid, int | str):
+        raise TypeError(f"a job id is an integer or a text, not {type(jobid).__name__}")
+    return int(JobID(jobid))
+
+
 # ---- writing ------------------------------------------------------------------------------------------------------
 
 

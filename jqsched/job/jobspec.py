@@ -14,7 +14,7 @@ from typing import Self, TypeAlias, cast
 
 from jqsched.core.jobspec import from_jobspec
 from jqsched.core.jobspec.values import Wrong, duration_us, is_unicode
-from jqsched.core.json import Json
+from jqsched.core.json import Json, as_object
 
 Tree: TypeAlias = dict[str, Json]
 
@@ -110,14 +110,14 @@ class Jobspec:
 
     @property
     def environment(self) -> Json:
-        """The environment that is added to what a job gets anyway. The mapping is not copied."""
+        """The environment that is added to what a job gets anyway. A mapping that is no dict is copied."""
         return self._get("environment")
 
     @environment.setter
     def environment(self, environ: Mapping[str, str]) -> None:
         if not isinstance(environ, Mapping):
             raise ValueError("environment must be a mapping")
-        self.setattr("environment", cast(Json, environ))
+        self.setattr("environment", cast(Json, environ if isinstance(environ, dict) else dict(environ)))
 
     @property
     def queue(self) -> Json:
@@ -150,11 +150,36 @@ class Jobspec:
 
     output, error = stdout, stderr
 
+    @property
+    def stdin(self) -> None:
+        """A job reads nothing here: `/dev/null`. To set it is refused with ValueError; redirect in the command."""
+
+    @stdin.setter
+    def stdin(self, path: str | os.PathLike[str] | None) -> None:
+        _refuse_what_there_is_not(stdin=path)
+
+    input = stdin
+
+    @property
+    def unbuffered(self) -> bool:
+        """Whether Flux is asked not to buffer the output; here it is written as it comes, always."""
+        return self._get("system.shell.options.output.stdout.buffer.type") == "none"
+
+    @unbuffered.setter
+    def unbuffered(self, val: bool) -> None:
+        if not isinstance(val, bool):
+            raise TypeError("unbuffered must be a boolean")
+        for stream in ("stdout", "stderr"):
+            if val:
+                self.setattr_shell_option(f"output.{stream}.buffer.type", "none")
+            elif self._get(f"system.shell.options.output.{stream}") is not None:
+                self.setattr_shell_option(f"output.{stream}.buffer.type", "line")
+
     # -- as text
 
     def dumps(self, **kwargs: bool | int | str | None) -> str:
         """Write it as JSON, with the options of `json.dumps`."""
-        return json.dumps(self.jobspec, ensure_ascii=False, **kwargs)  # type: ignore[arg-type]  # json's own options
+        return json.dumps(self.jobspec, **{"ensure_ascii": False, "default": as_object, **kwargs})  # type: ignore[arg-type]  # json's own options
 
     def __str__(self) -> str:
         return str(self.jobspec)
@@ -226,8 +251,8 @@ class JobspecV1(Jobspec):
             made.stdout = output
         if error is not None and error not in _NOWHERE:
             made.stderr = error
-        if unbuffered:  # output is written as it comes, always
-            made.setattr_shell_option("output.stdout.buffer.type", "none")
+        if unbuffered:
+            made.unbuffered = True
         if queue is not None:
             made.queue = queue
         for key, value in (("job.name", name), ("bank", bank)):

@@ -5,7 +5,6 @@ difference. What Flux's class does this does; what is ours is keyword-only. Sour
 """
 
 import errno
-import json
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -27,23 +26,22 @@ _BREATHER = 32  # events of one answer given to an `async for` before the loop's
 
 
 class JournalEventBase(EventLogEvent):
-    """An entry of a journal."""
+    """An entry of a journal. One without a time gets the present one."""
 
     __slots__ = ()
+
+    def __init__(self, event: str | Mapping[str, Json]) -> None:
+        super().__init__(event)
+        if "timestamp" not in self:
+            self["timestamp"] = time.time()
 
     def is_empty(self) -> bool:
         """Whether it is no event but the sentinel."""
         return "name" not in self
 
-    @property
-    def context_string(self) -> str:
-        """The context as compact JSON with sorted keys, "" where it is empty."""
-        context = self.context
-        return json.dumps(context, ensure_ascii=False, separators=(",", ":"), sort_keys=True) if context else ""
-
 
 class JournalEvent(JournalEventBase):
-    """An event of a job. `jobspec` comes with `submit` (without its environment), `R` with `alloc`.
+    """An event of a job. `jobspec` comes with `submit` (without its environment), `R` with `alloc`, else they are None.
 
     `seq` is its number in the journal: what `since_seq` takes, to go on after it.
     """
@@ -61,7 +59,9 @@ class JournalEvent(JournalEventBase):
     ) -> None:
         super().__init__(event)
         self.jobid = jobid if isinstance(jobid, JobID) else JobID(jobid)
-        self.jobspec, self.R, self.seq = jobspec, R, seq
+        self.jobspec = jobspec if self.get("name") == "submit" else None
+        self.R = R if self.get("name") == "alloc" else None
+        self.seq = seq
 
     def is_empty(self) -> bool:
         """Whether it is no event but the sentinel."""
@@ -90,20 +90,25 @@ class JournalConsumerBase(Generic[_EventT]):
     """What consumers of journals share: a stream of responses, and the events made of them.
 
     A journal of one's own says what it asks for (`request_payload`), what an answer holds (`process_response`), and
-    what an event is (`create_event`).
+    what an event is (`create_event`); it may say what marks the end of the history (`is_empty_response`) and what
+    stands for that (`SENTINEL_EVENT`). `cancel_topic` is taken as Flux takes it: here every stream ends by the same
+    request.
     """
+
+    SENTINEL_EVENT: JournalEventBase = JournalEventBase({})
 
     def __init__(
         self,
         flux_handle: Asked,
         topic: str,
+        cancel_topic: str | None = None,
         full: bool = True,
         since: float = 0.0,
         include_sentinel: bool = False,
         *,
         deliver_end: bool = False,
     ) -> None:
-        self.handle, self.topic = flux_handle, topic
+        self.handle, self.topic, self.cancel_topic = flux_handle, topic, cancel_topic or f"{topic}-cancel"
         self.full, self.since, self.include_sentinel, self.deliver_end = full, since, include_sentinel, deliver_end
         self.rpc: RPC | None = None
         self._ready: deque[_EventT] = deque()
@@ -125,6 +130,10 @@ class JournalConsumerBase(Generic[_EventT]):
     def create_event(self, entry: Mapping[str, Json], *args: Any, **kwargs: Any) -> _EventT:
         """Make an event of an entry."""
         raise NotImplementedError
+
+    def is_empty_response(self, resp: Payload) -> bool:
+        """Whether a response marks the end of the history."""
+        return not resp["events"]
 
     # -- the stream
 
@@ -208,8 +217,8 @@ class JournalConsumerBase(Generic[_EventT]):
 
     def _events(self, response: Payload) -> Sequence[_EventT]:
         """Make the events of a response; one without events marks the end of the history."""
-        if not response["events"]:
-            return (cast(_EventT, SENTINEL_EVENT),) if self.full and self.include_sentinel else ()
+        if self.is_empty_response(response):
+            return (cast(_EventT, self.SENTINEL_EVENT),) if self.full and self.include_sentinel else ()
         more = self.process_response(response)
         return [self.create_event(entry, **more) for entry in _entries(response)]
 
@@ -254,7 +263,9 @@ class JournalConsumer(JournalConsumerBase[JournalEvent]):
         deliver_end: bool = False,
     ) -> None:
         topic = "job-manager.events-journal"
-        super().__init__(flux_handle, topic, full, since, include_sentinel, deliver_end=deliver_end)
+        super().__init__(
+            flux_handle, topic, full=full, since=since, include_sentinel=include_sentinel, deliver_end=deliver_end
+        )
         cls, ours = type(self), JournalConsumer
         self._is_ours = cls.create_event is ours.create_event and cls.process_response is ours.process_response
         self._since_seq = since_seq or 0  # or that of the history's end
@@ -309,10 +320,6 @@ class JournalConsumer(JournalConsumerBase[JournalEvent]):
         seq: int = 0,
     ) -> JournalEvent:
         """Make an event of an entry. Of what came with its response, it has what belongs to it."""
-        if jobspec is not None and entry["name"] != "submit":
-            jobspec = None
-        if R is not None and entry["name"] != "alloc":
-            R = None  # noqa: N806 - as above
         return JournalEvent(jobid, entry, jobspec, R, seq=seq)
 
 

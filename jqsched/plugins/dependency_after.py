@@ -7,7 +7,7 @@ from jqsched.core.job import Scheme, read_wait
 from jqsched.core.json import Json
 from jqsched.jobtap.plugin import Args, Plugin
 
-SCHEMES = (Scheme.AFTER, Scheme.AFTERANY, Scheme.AFTEROK, Scheme.AFTERNOTOK)
+SCHEMES = (Scheme.AFTER, Scheme.AFTERANY, Scheme.AFTEROK, Scheme.AFTERNOTOK, Scheme.AFTERSTART, Scheme.AFTEREXCEPT)
 
 
 def plugin_init(p: Plugin) -> None:

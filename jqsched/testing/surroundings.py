@@ -132,7 +132,8 @@ class Table:
         end = self.ends[row]
         if end in (End.LEFT, End.REFUSED):
             return None
-        return Outcome(self.id_of(row), self.names[row], 0, end == End.COMPLETED, self.begin_us[row] != NEVER)
+        ran, job = self.begin_us[row] != NEVER, self.id_of(row)
+        return Outcome(job, self.names[row], 0, end == End.COMPLETED, ran, ran, job in self.notes)
 
 
 # ---- the store ----------------------------------------------------------------------------------------------------

@@ -140,8 +140,8 @@ def test_no_key_takes_what_is_not_its_type(key, value):
         ({"after": [0]}, "after[0]: must be a job id (an integer from 1), not 0"),
         ({"after": "build"}, "after: must be a list of ids and names, not 'build'"),
         ({"dependencies": [{"scheme": 5}]},
-            ("dependencies[0].scheme: must be one of after afterany afterok afternotok begin-time singleton, "
-            "or a plugin's, not 5")),
+            ("dependencies[0].scheme: must be one of after afterstart afterexcept afterany afterok afternotok "
+            "begin-time singleton, or a plugin's, not 5")),
         ({"dependencies": [{"scheme": "begin-time", "value": "2026-01-01T00:00:00"}]},
             "dependencies[0].value: needs an offset from UTC (like Z or +01:00): '2026-01-01T00:00:00'"),
         ({"comand": ["x"]}, "comand: unknown key; did you mean command?"),

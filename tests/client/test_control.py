@@ -4,6 +4,7 @@ import asyncio
 import errno
 import json
 import signal
+from collections import ChainMap
 
 import pytest
 
@@ -42,9 +43,7 @@ def test_an_urgency_stands_beside_the_jobspec(handle: Handle, scheduler: FakeSch
     assert submitted(scheduler) == {"command": ["true"], "urgency": 31}
 
 
-@pytest.mark.parametrize(
-    ("form", "urgency"), [("{", 17), ("[]", 17), (7, 16), ({"a": float("nan")}, 16), ({}, 32), ({}, -1)]
-)
+@pytest.mark.parametrize(("form", "urgency"), [("{", 17), ("[]", 17), ({"a": float("nan")}, 16), ({}, 32), ({}, -1)])
 def test_what_is_no_job_is_refused(handle: Handle, scheduler: FakeScheduler, form: object, urgency: int):
     with pytest.raises(OSError) as caught:
         job.submit_async(handle, form, urgency)
@@ -164,7 +163,7 @@ def test_how_a_job_ended(
 ):
     """Without a scheduler, too."""
     id_ = spool.add(*facts).id
-    assert job.wait(handle, id_) == (id_, success, errstr)
+    assert job.wait(handle, id_) == (id_, success, errstr.encode())
     info = job.result(handle, id_)
     assert (info.id, info.returncode, info.result, info.state) == (id_, returncode, result, "INACTIVE")
     assert job.result_async(handle, id_).get_dict()["id"] == id_
@@ -176,7 +175,7 @@ def test_a_job_that_goes_on_is_waited_for(spool: SpoolMaker, handle: Handle):
     assert not future.is_ready()
     spool.add(("finish", {"status": 256}), *ENDED, id_=id_)
     assert future.wait_for(10).get_info().returncode == 1
-    assert job.wait_get_status(job.wait_async(handle, id_)).errstr == "Exit 1"
+    assert job.wait_get_status(job.wait_async(handle, id_)).errstr == b"Exit 1"
 
 
 def test_an_unknown_job_is_not_waited_for(spool: SpoolMaker, handle: Handle):
@@ -214,7 +213,7 @@ def test_without_an_id_the_waitable_jobs_come_in_the_order_of_their_ends(
     assert sorted(future.get_status().jobid for future in futures) == [1, 3]
     future = job.wait_async(handle)
     spool.add(("finish", {"status": 256}), *ENDED, id_=4)
-    assert future.get_status() == (4, False, "Exit 1")
+    assert future.get_status() == (4, False, b"Exit 1")
     with pytest.raises(ChildProcessError):
         job.wait(handle)
 
@@ -272,7 +271,7 @@ def test_in_asyncio_await_gives_what_the_blocking_call_returns(spool: SpoolMaker
             await asyncio.sleep(0)
             spool.add(("finish", {"status": 256}), *ENDED, id_=id_)
             await asyncio.wait_for(waiting, 10)
-            assert (await job.wait_async(handle, id_)).errstr == "Exit 1"
+            assert (await job.wait_async(handle, id_)).errstr == b"Exit 1"
             assert (await job.result_async(handle, id_)).returncode == 1
 
     asyncio.run(main())
@@ -300,3 +299,20 @@ def test_type_checkers_are_told_the_same_names():
         if alias.name == alias.asname
     }
     assert seen == {(module, name) for name, module in job._MODULE_OF.items()}
+
+
+def test_what_cannot_be_a_job_or_a_future_is_refused_as_in_flux(handle: Handle, scheduler: FakeScheduler):
+    scheduler.answers["submit"] = {"id": 7}
+    for wrong in (0, None, ["true"], 1.5, {1, 2}):
+        with pytest.raises(TypeError, match="a job is a Jobspec, a mapping or a text"):
+            job.submit(handle, wrong)
+    for text in (b'{"command": ["true"]}', '{"command": ["true"]}', ChainMap({"command": ["true"]})):
+        assert job.submit(handle, text) == 7
+        assert json.loads(scheduler.asked[-1][1]["text"]) == {"command": ["true"]}
+    for ask in (job.submit_get_id, job.wait_get_status):
+        with pytest.raises(OSError) as caught:
+            ask(None)
+        assert caught.value.errno == errno.EINVAL
+    for ask in (job.event_watch_async, job.cancel_async, job.result_async, job.kill_async):
+        with pytest.raises(TypeError, match="a job id is an integer or a text"):
+            ask(handle, None)

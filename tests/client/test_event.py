@@ -1,14 +1,19 @@
 """The logs of one job: each entry once and in order, to the end of the log; what is waited for; what is not there."""
 
+import copy
 import errno
 import gc
 import json
 import os
+import pickle
 
 import pytest
 
 from jqsched import Handle
+from jqsched.client.connection import NoScheduler
 from jqsched.constants import FLUX_RPC_STREAMING
+from jqsched.core.jobspec import JobspecError
+from jqsched.job.control import JobWaitResult
 from jqsched.job.event import (
     MAIN_EVENTS,
     EventLogEvent,
@@ -17,7 +22,9 @@ from jqsched.job.event import (
     event_watch,
     event_watch_async,
 )
+from jqsched.job.info import JobInfo
 from jqsched.job.jobid import JobID
+from jqsched.job.journal import SENTINEL_EVENT, JournalEvent
 from tests.cli.conftest import CANCELED, COMPLETED, ENDED, QUEUED, STARTED, SpoolMaker, failed, fatal
 
 NAMES = ["submit", "validate", "depend", "priority", "alloc", "start", "finish", "release", "free", "clean"]
@@ -54,7 +61,7 @@ def test_an_exception_has_its_parts():
     )
     error = JobException(event)
     assert (error.timestamp, error.type, error.severity, error.note) == (2.0, "cancel", 0, "because")
-    assert (str(error), error.args) == ("job.exception: type=cancel: because", ())
+    assert str(error) == "job.exception: type=cancel: because"
 
 
 def test_the_events_of_the_main_log_are_flux_s():
@@ -285,3 +292,32 @@ def test_the_exec_log_of_a_pending_job_comes_with_its_start(spool: SpoolMaker, h
         future.wait_for(0)
     spool.add(*STARTED[3:], id_=job.id)
     assert [future.get_event().name for _ in range(4)] == ["init", "starting", "shell.init", "shell.start"]
+
+
+# --- pickling ----------------------------------------------------------------------------------------------------
+
+EVENT = {"timestamp": 1.5, "name": "exception", "context": {"type": "cancel", "severity": 0, "note": "enough"}}
+PICKLED = {
+    "an event": EventLogEvent(EVENT),
+    "an event of the journal": JournalEvent(7, {"timestamp": 2.0, "name": "submit"}, jobspec={"version": 1}, seq=3),
+    "the sentinel": SENTINEL_EVENT,
+    "an exception of a job": JobException(EventLogEvent(EVENT)),
+    "that no scheduler is there": NoScheduler(errno.EHOSTDOWN, "no scheduler serves this spool", "/spool"),
+    "what is wrong with a job": JobspecError(("tasks: missing", "resources: missing")),
+    "how a job ended": JobWaitResult(JobID("ƒ2"), False, b"Exit 1"),
+    "what is known of a job": JobInfo({"id": 1, "state": 64, "t_submit": 1.0, "annotations": {"user": {"a": 1}}}),
+}
+
+
+@pytest.mark.parametrize("what", PICKLED)
+def test_what_is_answered_or_raised_goes_to_another_process(what: str):
+    """`concurrent.futures` and `multiprocessing` pickle what a call returns and what it raises."""
+    value = PICKLED[what]
+    for again in (pickle.loads(pickle.dumps(value)), copy.deepcopy(value)):
+        assert type(again) is type(value)
+        assert (str(again), getattr(again, "__dict__", {}).keys()) == (
+            str(value),
+            getattr(value, "__dict__", {}).keys(),
+        )
+        for name in ("type", "note", "severity", "errno", "filename", "errors", "jobid", "jobspec", "seq", "errstr"):
+            assert getattr(again, name, None) == getattr(value, name, None), name

@@ -2,8 +2,10 @@
 
 import json
 import os
+from collections import ChainMap
 from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from hypothesis import given
@@ -254,3 +256,42 @@ def test_what_is_made_runs(tmp_path: Path):
         assert (tmp_path / f"{id_}.out").read_text() == "ho\nho\n"
     finally:
         daemon.close()
+
+
+MAPPINGS = {"the process's own": os.environ, "a chain": ChainMap({"A": "b"}), "a proxy": MappingProxyType({"A": "b"})}
+
+
+@pytest.mark.parametrize("mapping", MAPPINGS)
+def test_any_mapping_is_an_environment(mapping: str):
+    """One that is no dict, too, and as an attribute, too."""
+    environment = MAPPINGS[mapping]
+    made = JobspecV1.from_command(["true"], environment=environment)
+    assert json.loads(made.dumps())["attributes"]["system"]["environment"] == dict(environment)
+    made = JobspecV1.from_command(["true"], environment={})
+    made.environment = environment
+    made.setattr("user.own", environment)
+    assert json.loads(made.dumps())["attributes"]["user"]["own"] == dict(environment)
+    assert made.environment == environment
+
+
+def test_what_nothing_obeys_is_refused_when_it_is_set():
+    made = JobspecV1.from_command(["true"])
+    for name in ("stdin", "input"):
+        with pytest.raises(ValueError, match="stdin is not supported here"):
+            setattr(made, name, "/etc/passwd")
+        setattr(made, name, None)
+        assert getattr(made, name) is None
+
+
+def test_unbuffered_is_kept_in_the_jobspec():
+    made = JobspecV1.from_command(["true"])
+    made.unbuffered = False
+    assert not made.unbuffered
+    assert "output" not in made.dumps()
+    made.unbuffered = True
+    assert made.unbuffered
+    assert JobspecV1.from_command(["true"], unbuffered=True).unbuffered
+    made.unbuffered = False
+    assert not made.unbuffered
+    with pytest.raises(TypeError, match="unbuffered must be a boolean"):
+        made.unbuffered = 1

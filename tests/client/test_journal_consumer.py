@@ -3,8 +3,9 @@
 import pytest
 
 from jqsched import Handle
-from jqsched.job.journal import JournalConsumer, JournalConsumerBase, JournalEvent
-from tests.cli.conftest import COMPLETED, QUEUED, SpoolMaker
+from jqsched.job.event import event_watch_async
+from jqsched.job.journal import JournalConsumer, JournalConsumerBase, JournalEvent, JournalEventBase
+from tests.cli.conftest import COMPLETED, QUEUED, SpoolMaker, fatal
 from tests.client.journal_lines import all_events, drained, lines, of
 
 
@@ -171,3 +172,38 @@ def test_a_journal_of_one_s_own_says_what_it_asks_for(spool: SpoolMaker, handle:
     assert lines(drained(Own(handle, "job-manager.events-journal").start())) == [(1, "clean")]
     with pytest.raises(NotImplementedError):
         JournalConsumerBase(handle, "job-manager.events-journal").start()
+
+
+def test_a_journal_begins_at_its_start_and_ends_at_its_stop(spool: SpoolMaker, handle: Handle):
+    """Where now is, is when it is asked, not when the first or the next event is read."""
+    old = spool.add(*QUEUED)
+    consumers = [JournalConsumer(handle, full=full, include_sentinel=True).start() for full in (False, True)]
+    watch = event_watch_async(handle, old.id)
+    later = spool.add(*QUEUED)
+    for consumer in consumers:
+        consumer.stop()
+    watch.cancel()
+    spool.add(fatal("cancel"), "clean", id_=old.id)
+    for consumer in consumers:
+        events = []
+        while (event := consumer.poll(0)) is not None:
+            events.append(event)
+        jobs = [int(event.jobid) for event in events if not event.is_empty()]
+        assert jobs == [old.id] * 4 + [later.id] * 4
+        assert not consumer.full or events[4].is_empty(), "what came after `start` is no history"
+    assert [watch.get_event().name for _ in range(4)] == ["submit", "validate", "depend", "priority"]
+    assert watch.get_event() is None
+
+
+def test_a_journal_of_one_s_own_may_have_another_end_of_its_history(handle: Handle):
+    class Own(JournalConsumerBase):
+        SENTINEL_EVENT = JournalEventBase({"name": "here"})
+
+        def is_empty_response(self, resp):
+            return "here" in resp
+
+    own = Own(handle, "own.journal", "own.end", True, 0.0, True)
+    assert own.cancel_topic == "own.end"
+    assert own._events({"here": True}) == (Own.SENTINEL_EVENT,)
+    assert JournalConsumerBase(handle, "own").cancel_topic == "own-cancel"
+    assert JournalEventBase({}).timestamp > 0

@@ -35,7 +35,9 @@ def test_an_event_has_its_job_and_is_a_dict():
 
 def test_an_event_shows_its_jobspec_and_resources():
     event = JournalEvent(17, {"timestamp": 1.0, "name": "submit"}, {"version": 1}, {"version": 2})
-    assert str(event) == "17: 1.00000 submit jobspec={'version': 1} R={'version': 2}"
+    assert str(event) == "17: 1.00000 submit jobspec={'version': 1}", "R is no part of a submission"
+    event = JournalEvent(17, {"timestamp": 1.0, "name": "alloc"}, {"version": 1}, {"version": 2})
+    assert str(event) == "17: 1.00000 alloc R={'version': 2}", "nor the jobspec of an allocation"
     assert event.context_string == ""
 
 

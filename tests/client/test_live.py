@@ -23,7 +23,7 @@ def test_a_job_from_submission_to_its_end(daemon: Daemon):
         spec = job.JobspecV1.from_command(["sh", "-c", "echo one; echo two >&2; exit 3"], name="both")
         id_ = job.submit(handle, spec)
         assert [event.name for event in job.event_watch(handle, id_)] == NAMES
-        assert job.wait(handle, id_) == (id_, False, "Exit 3")
+        assert job.wait(handle, id_) == (id_, False, b"Exit 3")
         output = [event.context.get("data", "") for event in job.event_watch(handle, id_, "guest.output")]
         assert "".join(output) == "one\ntwo\n"
         (record,) = [event for event in job.event_watch(handle, id_, "guest.exec.eventlog") if event.name == "complete"]

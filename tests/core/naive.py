@@ -16,7 +16,14 @@ from tests.core import naive_filters
 
 HIGHEST = 4294967295
 NaiveGate = tuple[str, str, int]  # what makes it, its rule's uuid or its bucket's key, how many may be through
-PHRASES = {"after": "start", "afterany": "finish", "afterok": "success", "afternotok": "failure"}
+PHRASES = {
+    "after": "start",
+    "afterstart": "start",
+    "afterexcept": "exception",
+    "afterany": "finish",
+    "afterok": "success",
+    "afternotok": "failure",
+}
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,7 @@ class NaiveJob:
     state: str = "DEPEND"
     waits: list[NaiveWait] = field(default_factory=list)
     attempt: int = 1
+    entered_run: bool = False
     started: bool = False
     requeuing: bool = False
     ended_by: str | None = None
@@ -285,15 +293,17 @@ class NaiveScheduler:
     @staticmethod
     def _verdict(scheme: str, antecedent: NaiveJob) -> bool | None:
         """True: met; False: can never be; None: open."""
-        if scheme == "after" and antecedent.started:
+        if scheme in ("after", "afterstart") and antecedent.started:
             return True
         if not antecedent.is_over:
             return None
         return {
             "after": antecedent.started,
+            "afterstart": antecedent.started,
+            "afterexcept": antecedent.ended_by is not None,
             "afterany": True,
             "afterok": antecedent.went_well,
-            "afternotok": not antecedent.went_well,
+            "afternotok": antecedent.entered_run and not antecedent.went_well,
         }[scheme]
 
     def _closes_cycle(self, job: NaiveJob, batch: Sequence[NaiveJob]) -> bool:
@@ -480,6 +490,7 @@ class NaiveScheduler:
             job.started, job.permit = True, None
             if job.state == "SCHED":
                 job.state = "RUN"
+                job.entered_run = True
             self._settle()
         return job
 
@@ -498,6 +509,7 @@ class NaiveScheduler:
 
     def _again(self, job: NaiveJob) -> None:
         job.state, job.attempt, job.started, job.requeuing, job.permit = "SCHED", job.attempt + 1, False, False, None
+        job.entered_run = False
         self._end_if_hopeless(job)
 
     def interrupt(self, id_: int, attempt: int) -> None:
@@ -562,6 +574,7 @@ class NaiveScheduler:
             chosen.append(job.id)
             if job.spec.on_interrupt is OnInterrupt.FAIL:
                 job.state = "RUN"
+                job.entered_run = True
             else:
                 job.permit = "given"
         return recalled, chosen

@@ -55,7 +55,7 @@ def test_a_dependency_is_added_before_validate_and_removed_when_met(desk):
 
 @pytest.mark.parametrize(
     ("scheme", "status", "phrase"),
-    [("afterok", 256, "success"), ("afternotok", 0, "failure")],
+    [("afterok", 256, "success"), ("afternotok", 0, "failure"), ("afterexcept", 256, "exception")],
 )
 def test_a_dependency_that_can_never_be_met_ends_the_job(desk, scheme, status, phrase):
     desk.drop(a_file(), a_file("b", after(scheme, 1)), a_file("c", after("afterok", 2)))
@@ -65,7 +65,8 @@ def test_a_dependency_that_can_never_be_met_ends_the_job(desk, scheme, status, p
 
 
 @pytest.mark.parametrize(
-    ("scheme", "status"), [("afterok", 0), ("afternotok", 256), ("afterany", 0), ("afterany", 256), ("after", 256)]
+    ("scheme", "status"),
+    [("afterok", 0), ("afternotok", 256), ("afterany", 0), ("afterany", 256), ("after", 256), ("afterstart", 0)],
 )
 def test_a_dependency_that_is_met_already(desk, scheme, status):
     """Added, and removed, before validate."""
@@ -79,7 +80,11 @@ def test_a_dependency_that_is_met_already(desk, scheme, status):
 
 @pytest.mark.parametrize(
     ("scheme", "status", "why"),
-    [("afterok", 256, "failed or was canceled"), ("afternotok", 0, "ended well")],
+    [
+        ("afterok", 256, "failed or was canceled"),
+        ("afternotok", 0, "ended well"),
+        ("afterexcept", 256, "ended without an exception"),
+    ],
 )
 def test_a_dependency_that_failed_already_is_refused(desk, scheme, status, why):
     desk.drop(a_file())
@@ -95,6 +100,21 @@ def test_a_dependency_on_one_that_was_canceled_is_refused(desk):
     desk.cancel(1)
     desk.drop(a_file("b", after("afterok", 1)))
     assert desk.refused == {2: "dependency: afterok: job 1 failed or was canceled"}
+
+
+def test_what_a_cancel_before_the_start_means(desk):
+    """A job that never ran has not failed, as Flux judges it; but it was ended by an exception."""
+    desk.drop(a_file(), a_file("b", after("afternotok", 1)), a_file("c", after("afternotok", 2)))
+    desk.drop(a_file("d", after("afterexcept", 1)), a_file("e", after("afterexcept", 2)))
+    desk.cancel(1)
+    assert [desk.log(id_)[-2:] for id_ in (2, 3)] == [
+        [hopeless("after-failure=1"), "clean"],
+        [hopeless("after-failure=2"), "clean"],
+    ]
+    assert remove("after-exception=1") in desk.log(4)
+    assert remove("after-exception=2") in desk.log(5)
+    desk.drop(a_file("f", after("afternotok", 1)))
+    assert desk.refused == {6: "dependency: afternotok: job 1 ended before it ran"}
 
 
 def test_after_is_met_by_a_start(desk):

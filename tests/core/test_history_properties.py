@@ -99,7 +99,7 @@ def test_a_begin_time_reads_back_to_the_microsecond(begin_us):
 
 
 @given(
-    st.sampled_from([Scheme.AFTER, Scheme.AFTERANY, Scheme.AFTEROK, Scheme.AFTERNOTOK]),
+    st.sampled_from([Scheme.AFTER, Scheme.AFTERANY, Scheme.AFTEROK, Scheme.AFTERNOTOK, Scheme.AFTEREXCEPT]),
     st.integers(1, 2**60) | names,
     st.none() | st.integers(1, 2**60),
 )

@@ -56,5 +56,5 @@ def test_what_a_description_says(description, wait):
 
 
 def test_who_asks_for_a_scheme_that_nobody_knows_is_told_which_there_are():
-    known = "after, afterany, afternotok, afterok, begin-time, singleton"
+    known = "after, afterany, afterexcept, afternotok, afterok, afterstart, begin-time, singleton"
     assert unsupported("x") == f'dependency scheme "x" not supported (there are {known})'

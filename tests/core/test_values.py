@@ -15,7 +15,7 @@ A_NAME = (
 )
 NO_VARIABLE = "is no name for a variable: empty, or with = or NUL, or not Unicode"
 SURROGATE = "is not valid Unicode: it contains a lone surrogate"
-SCHEMES = "after afterany afterok afternotok begin-time singleton"
+SCHEMES = "after afterstart afterexcept afterany afterok afternotok begin-time singleton"
 LONG = "/" + "x" * 4_095
 
 

@@ -26,8 +26,11 @@ class JobspecError(ValueError):
     """Not a jobspec that can be run here: all errors, each with its place, as `tasks[0].command: must be …`."""
 
     def __init__(self, errors: tuple[str, ...]) -> None:
-        super().__init__("\n".join(errors))
+        super().__init__(errors)  # an exception is pickled by its arguments
         self.errors = errors
+
+    def __str__(self) -> str:
+        return "\n".join(self.errors)
 
 
 # ---- writing ------------------------------------------------------------------------------------------------------
