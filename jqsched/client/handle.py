@@ -5,21 +5,28 @@ cannot tell (ADR 8). Nothing is opened before it is needed, and reading needs no
 """
 
 import errno
+import logging
 import os
+import tomllib
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from types import TracebackType
 from typing import Self
 
+import jqsched
 from jqsched.client.bell import Bell
+from jqsched.client.connection import FILE_NAME
 from jqsched.client.local import Call, LocalChannel
 from jqsched.client.reactor import Reactor
 from jqsched.client.records import Records
 from jqsched.client.services import SERVICES
+from jqsched.client.watchers import FDWatcher, SignalWatcher, TimerWatcher
 from jqsched.client.wire import Wire
 from jqsched.constants import FLUX_NODEID_ANY, FLUX_REACTOR_NOWAIT, FLUX_REACTOR_ONCE
 from jqsched.future import Channel, Payload
 from jqsched.rpc import RPC, Given
 
+CONFIG_NAME = "jqsched.toml"
 _NO_SPOOL = "no spool: name its directory, or set JQSCHED_SPOOL"
 
 # Handles that a child let go of. SQLite forbids to close a parent's connection, and so would the garbage collector;
@@ -113,6 +120,65 @@ class Handle:
         if service is None:
             return self._wire.ask(topic, payload, streaming=streaming)
         return LocalChannel(service, Call(payload, streaming, self._records), self._bell, self.reactor)
+
+    # -- what Flux's handles know of their instance
+
+    def attr_get(self, name: str) -> str:
+        """Get an attribute of the instance: `rank`, `size`, `instance-level`, `hostlist`, `local-uri`, `version`.
+
+        Raises FileNotFoundError for one that there is not.
+        """
+        known = {
+            "rank": "0",
+            "size": "1",
+            "instance-level": "0",
+            "hostlist": os.uname().nodename,
+            "local-uri": f"local://{self.spool}/{FILE_NAME}",
+            "version": jqsched.__version__,
+        }
+        if name not in known:
+            raise FileNotFoundError(errno.ENOENT, f"there is no attribute {name!r}; there are {', '.join(known)}")
+        return known[name]
+
+    def get_rank(self) -> int:
+        """The rank of the one node: 0."""
+        return 0
+
+    def log(self, level: int, fstring: str) -> None:
+        """Log a line, with a level of `syslog`, by Python's logger `jqsched`: the scheduler keeps no log of clients."""
+        names = (logging.CRITICAL,) * 3 + (logging.ERROR, logging.WARNING, logging.INFO, logging.INFO, logging.DEBUG)
+        if not 0 <= level < len(names):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        logging.getLogger("jqsched").log(names[level], "%s", fstring)
+
+    def conf_get(self, key: str | None = None, default: object = None) -> object:
+        """Get an entry of `jqsched.toml` by its dotted key, `default` where there is none; without a key, all of it."""
+        try:
+            with open(f"{self.spool}/{CONFIG_NAME}", "rb") as file:
+                found: object = tomllib.load(file)
+        except FileNotFoundError:
+            found = {}
+        for part in key.split(".") if key else ():
+            if not isinstance(found, dict) or part not in found:
+                return default
+            found = found[part]
+        return found
+
+    def timer_watcher_create(
+        self, after: float, callback: Callable[..., object], repeat: float = 0.0, args: object = None
+    ) -> TimerWatcher:
+        """Make a watcher that calls `callback(handle, watcher, revents, args)` after a time; `start` it."""
+        return TimerWatcher(self, after, callback, repeat, args)
+
+    def signal_watcher_create(self, signum: int, callback: Callable[..., object], args: object = None) -> SignalWatcher:
+        """Make a watcher that calls when the process gets a signal; `start` it."""
+        return SignalWatcher(self, signum, callback, args)
+
+    def fd_watcher_create(
+        self, fd_int: int, events: int, callback: Callable[..., object], args: object = None
+    ) -> FDWatcher:
+        """Make a watcher that calls when a descriptor can be read (`events` 1) or written (2); `start` it."""
+        return FDWatcher(self, fd_int, events, callback, args)
 
     # -- the reactor
 

@@ -100,6 +100,10 @@ class Reactor:
         if not self._closed and not self.is_inherited:
             self._selector.unregister(fileno)
 
+    def is_registered(self, fileno: int) -> bool:
+        """Whether it waits on a descriptor."""
+        return fileno in self._selector.get_map()
+
     def call_later(self, delay_s: float, call: Call) -> None:
         """Call it once after a time. It does not keep `run` going."""
         with self.lock:
@@ -190,7 +194,7 @@ class Reactor:
     def wake(self) -> None:
         """Let it look around again."""
         with suppress(BlockingIOError):
-            if not self.is_inherited:
+            if not self.is_inherited and (self._selecting or not self._closed):
                 os.eventfd_write(self._wake, 1)
 
     def _woken(self, _: int) -> None:

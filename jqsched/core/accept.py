@@ -33,16 +33,7 @@ from jqsched.core.job import (
 )
 from jqsched.core.jobspec import reason_list, to_jobspec
 from jqsched.core.json import Json
-from jqsched.core.policy import (
-    Limits,
-    Verdict,
-    antecedents,
-    is_met_by_start,
-    judge_live,
-    judge_outcome,
-    rejecting,
-    rule_name,
-)
+from jqsched.core.policy import Limits, Verdict, antecedents, judge_live, judge_outcome, rejecting, rule_name, why_not
 from jqsched.core.queue import Queue, find, namesakes, singleton_key, waiters
 from jqsched.core.step import (
     AlreadyStarted,
@@ -241,7 +232,7 @@ class _Binding:
         if outcome is None:
             raise _CannotBind(f"dependency: {scheme.value}: job {wanted} is unknown (purged, or never given out)")
         if judge_outcome(scheme, outcome) is Verdict.NEVER:
-            raise _CannotBind(f"dependency: {scheme.value}: job {wanted} {_how(scheme, outcome)}")
+            raise _CannotBind(f"dependency: {scheme.value}: job {wanted} {why_not(scheme, outcome)}")
         return Bound(describe(scheme, wanted), wanted, met=True)
 
     def bind_name(self, id_: int, scheme: Scheme, wanted: OwnName, *, next_only: bool) -> Bound:
@@ -332,16 +323,6 @@ class _Binding:
 
 class _CannotBind(Exception):
     """Leaves `bind` early; its text becomes the refusal."""
-
-
-def _how(scheme: Scheme, outcome: Outcome) -> str:
-    if is_met_by_start(scheme) and not outcome.ran:
-        return "ended without having started"
-    if scheme is Scheme.AFTERNOTOK and not outcome.success:
-        return "ended before it ran"
-    if scheme is Scheme.AFTEREXCEPT:
-        return "ended without an exception"
-    return "ended well" if outcome.success else "failed or was canceled"
 
 
 def _walk(came_from: dict[int, int], start: int, here: int) -> list[int]:

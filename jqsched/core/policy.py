@@ -237,6 +237,17 @@ def judge_outcome(scheme: Scheme, outcome: Outcome) -> Verdict:
     return Verdict.SATISFIED if met else Verdict.NEVER
 
 
+def why_not(scheme: Scheme, outcome: Outcome) -> str:
+    """Say how a finished antecedent ended that can never meet a dependency on it."""
+    if is_met_by_start(scheme) and not outcome.ran:
+        return "ended without having started"
+    if scheme is Scheme.AFTERNOTOK and not outcome.success:
+        return "ended before it ran"
+    if scheme is Scheme.AFTEREXCEPT:
+        return "ended without an exception"
+    return "ended well" if outcome.success else "failed or was canceled"
+
+
 def judge_live(scheme: Scheme, antecedent: Job) -> Verdict:
     """What an unfinished antecedent means: only `after` and `afterstart` can be met before the end."""
     return Verdict.SATISFIED if is_met_by_start(scheme) and antecedent.started else Verdict.OPEN

@@ -121,6 +121,8 @@ def _text(jobspec: Given, urgency: int) -> str:
         jobspec = os.fsdecode(jobspec)
     if isinstance(jobspec, str) and urgency == FLUX_JOB_URGENCY_DEFAULT:
         return jobspec
+    if jobspec is None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     if not isinstance(jobspec, Jobspec | Mapping | str):
         raise TypeError(f"a job is a Jobspec, a mapping or a text, not {type(jobspec).__name__}")
     try:
@@ -180,6 +182,28 @@ def raise_exception(
 ) -> dict[str, Json]:
     """Raise an exception on a job; returns when that is durable. Raises as `raise_exception_async`."""
     return raise_exception_async(flux_handle, jobid, type, severity, note).get()
+
+
+def job_raise_async(
+    flux_handle: Asked,
+    jobid: int | str,
+    type: str = "cancel",  # noqa: A002 - as above
+    severity: int = 0,
+    note: str = "",
+) -> ControlFuture:
+    """Raise an exception on a job: `raise_exception_async` by the name that it has in Flux."""
+    return raise_exception_async(flux_handle, jobid, type, severity, note)
+
+
+def job_raise(
+    flux_handle: Asked,
+    jobid: int | str,
+    type: str = "cancel",  # noqa: A002 - as above
+    severity: int = 0,
+    note: str = "",
+) -> dict[str, Json]:
+    """Raise an exception on a job: `raise_exception` by the name that it has in Flux."""
+    return raise_exception(flux_handle, jobid, type, severity, note)
 
 
 def kill_async(flux_handle: Asked, jobid: int | str, signum: int = signal.SIGTERM) -> ControlFuture:

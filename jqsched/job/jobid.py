@@ -97,10 +97,25 @@ class JobID(int):
 
 
 def id_number(jobid: object) -> int:
-    """Return the number of a job's id for a request. Raises: TypeError for None and the like, as Flux; ValueError."""
+    """Return the number of a job's id for a request.
+
+    Raises, as Flux: TypeError for None and the like, OverflowError for a number that is no id (-1); ValueError.
+    """
     if not isinstance(jobid, int | str):
         raise TypeError(f"a job id is an integer or a text, not {type(jobid).__name__}")
+    if not 0 <= (number := int(JobID(jobid))) < _END:
+        raise OverflowError(f"{number:d} is no job id: it is not in 0 to 2^64 - 1")
+    return number
+
+
+def id_parse(jobid: str) -> int:
+    """Read a job's id in any of its encodings. Raises ValueError for what is none."""
     return int(JobID(jobid))
+
+
+def id_encode(jobid: int | str, encoding: str = "f58") -> str:
+    """Write a job's id in an encoding: dec, f58, f58plain, hex, dothex, kvs, words or emoji. Raises as `JobID`."""
+    return JobID(jobid).encode(encoding)
 
 
 # ---- writing ------------------------------------------------------------------------------------------------------

@@ -8,9 +8,11 @@ import json
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Self, TypeAlias, cast
+from importlib import import_module
+from typing import IO, Any, NoReturn, Self, TypeAlias, cast
 
 from jqsched.core.jobspec import from_jobspec
 from jqsched.core.jobspec.values import Wrong, duration_us, is_unicode
@@ -175,6 +177,33 @@ class Jobspec:
             elif self._get(f"system.shell.options.output.{stream}") is not None:
                 self.setattr_shell_option(f"output.{stream}.buffer.type", "line")
 
+    # -- from YAML, and what it asks for
+
+    @classmethod
+    def from_yaml_stream(cls, yaml_stream: str | bytes | IO[str] | IO[bytes]) -> Self:
+        """Read a jobspec from YAML: text or an open file. Raises ValueError with all that is wrong."""
+        text = yaml_stream if isinstance(yaml_stream, str | bytes) else yaml_stream.read()
+        document = _read_yaml(text.decode() if isinstance(text, bytes) else text)
+        from_jobspec(document)
+        return cls(**cast(dict[str, Any], document))
+
+    @classmethod
+    def from_yaml_file(cls, filename: str | os.PathLike[str]) -> Self:
+        """Read a jobspec from a YAML file. Raises OSError; as `from_yaml_stream`."""
+        with open(filename, "rb") as file:
+            return cls.from_yaml_stream(file)
+
+    def resource_counts(self) -> Counter[str]:
+        """Count what is asked for, by the type of the resource, slots included."""
+        found = Counter[str]()
+        todo = [(entry, 1) for entry in cast(list[Any], self.resources)]
+        while todo:
+            entry, outer = todo.pop()
+            count = outer * entry.get("count", 1)
+            found[entry["type"]] += count
+            todo += [(inner, count) for inner in entry.get("with", ())]
+        return found
+
     # -- as text
 
     def dumps(self, **kwargs: bool | int | str | None) -> str:
@@ -260,6 +289,78 @@ class JobspecV1(Jobspec):
                 made.setattr(key, value)
         from_jobspec(made.jobspec)
         return made
+
+    @classmethod
+    def per_resource(
+        cls,
+        command: Iterable[str],
+        ncores: int | None = None,
+        nnodes: int | None = None,
+        per_resource_type: str | None = None,
+        per_resource_count: int | None = None,
+        **options: Any,
+    ) -> Self:
+        """Make the jobspec of a command that runs so many times for each core, or for the one node.
+
+        `options` are those of `from_command`. Refuses, with ValueError, what `from_command` does, more than one node,
+        and cores that tasks share.
+        """
+        if "num_tasks" in options or "cores_per_task" in options:
+            raise ValueError("num_tasks and cores_per_task follow from the resources")
+        count = 1 if per_resource_count is None else per_resource_count
+        cores = 1 if ncores is None else ncores
+        if not _at_least_one(count) or not _at_least_one(cores):
+            raise ValueError("per_resource_count and ncores must be integers >= 1")
+        if nnodes not in (None, 1):
+            raise ValueError("nnodes: there is only one node here")
+        if per_resource_type == "node":
+            if cores % count:
+                raise ValueError(f"{cores} cores cannot be shared out evenly among {count} tasks")
+            return cls.from_command(command, num_tasks=count, cores_per_task=cores // count, **options)
+        if per_resource_type not in (None, "core"):
+            raise ValueError(f"Invalid per_resource_type='{per_resource_type}'")
+        if count != 1:
+            raise ValueError("per_resource_count: several tasks on a core are not supported here")
+        return cls.from_command(command, num_tasks=cores, **options)
+
+    @classmethod
+    def from_batch_command(cls, *_: object, **__: object) -> NoReturn:
+        """Refuse with ValueError: a batch job is an instance of its own, and there is only the one scheduler here."""
+        raise ValueError(
+            "from_batch_command: a batch job is an instance of Flux; here a job is a command: from_command"
+        )
+
+    @classmethod
+    def from_nest_command(cls, *_: object, **__: object) -> NoReturn:
+        """Refuse with ValueError: as `from_batch_command`."""
+        raise ValueError("from_nest_command: an instance within an instance is Flux's; here a job is a command")
+
+
+def validate_jobspec(jobspec: str | bytes | Mapping[str, Json] | Jobspec, require_version: int | None = None) -> bool:
+    """Check a jobspec, as text or as an object: True. Raises ValueError with all that is wrong."""
+    document = jobspec.jobspec if isinstance(jobspec, Jobspec) else jobspec
+    if isinstance(document, str | bytes):
+        document = json.loads(document)
+    if require_version is not None and isinstance(document, Mapping) and document.get("version") != require_version:
+        raise ValueError(f"version: must be {require_version}")
+    from_jobspec(document)
+    return True
+
+
+def _read_yaml(text: str) -> object:
+    """Read YAML: JSON, which is YAML, by itself, and anything else where PyYAML is installed."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        pass
+    try:
+        yaml = import_module("yaml")  # no dependency: JSON needs none
+    except ImportError:
+        raise ValueError("no JSON, and to read other YAML PyYAML must be installed") from None
+    try:
+        return cast(object, yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise ValueError(f"no YAML: {error}") from None
 
 
 # ---- the parameters -----------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Jobspecs in the making: `JobspecV1.from_command` and the attributes; what they say is what runs here."""
 
+import io
 import json
 import os
 from collections import ChainMap
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jqsched import Handle
+from jqsched import Handle, job
 from jqsched.core.job import Spec
 from jqsched.core.jobspec import from_jobspec
 from jqsched.job import Jobspec, JobspecV1, get_job
@@ -295,3 +296,52 @@ def test_unbuffered_is_kept_in_the_jobspec():
     assert not made.unbuffered
     with pytest.raises(TypeError, match="unbuffered must be a boolean"):
         made.unbuffered = 1
+
+
+def test_a_jobspec_is_read_from_yaml(tmp_path: Path):
+    """JSON is YAML; all else wants PyYAML, which is no dependency."""
+    text = JobspecV1.from_command(["true"], num_tasks=3).dumps()
+    (tmp_path / "spec.yaml").write_text(text)
+    for made in (
+        JobspecV1.from_yaml_stream(text),
+        JobspecV1.from_yaml_stream(io.BytesIO(text.encode())),
+        JobspecV1.from_yaml_file(tmp_path / "spec.yaml"),
+    ):
+        assert json.loads(made.dumps()) == json.loads(text)
+    with pytest.raises(ValueError, match=r"YAML"):
+        JobspecV1.from_yaml_stream("a: [")
+    with pytest.raises(ValueError, match="missing"):
+        JobspecV1.from_yaml_stream("{}")
+    for valid in (text, text.encode(), json.loads(text), JobspecV1.from_yaml_stream(text)):
+        assert job.validate_jobspec(valid, require_version=1)
+    for wrong, version in ((text, 2), ("{}", None), ("[", None)):
+        with pytest.raises(ValueError, match=r"."):
+            job.validate_jobspec(wrong, require_version=version)
+
+
+def test_resources_are_counted():
+    made = JobspecV1.from_command(["true"], num_tasks=4, cores_per_task=2, num_nodes=1)
+    assert made.resource_counts() == {"node": 1, "slot": 4, "core": 8}
+
+
+def test_tasks_for_each_resource():
+    assert JobspecV1.per_resource(["true"], ncores=4).resource_counts() == {"slot": 4, "core": 4}
+    made = JobspecV1.per_resource(["true"], ncores=4, per_resource_type="node", per_resource_count=2, name="two")
+    assert (made.resource_counts(), spec_of(made).tasks) == ({"slot": 2, "core": 4}, 2)
+    for refused in (
+        {"nnodes": 2},
+        {"per_resource_type": "gpu"},
+        {"per_resource_count": 2},
+        {"ncores": 0},
+        {"num_tasks": 2},
+        {"per_resource_type": "node", "ncores": 3, "per_resource_count": 2},
+    ):
+        with pytest.raises(ValueError, match=r"."):
+            JobspecV1.per_resource(["true"], **refused)
+
+
+def test_an_instance_in_a_job_is_refused_with_the_reason():
+    with pytest.raises(ValueError, match="a batch job is an instance of Flux"):
+        JobspecV1.from_batch_command("#!/bin/sh", "name", num_slots=1)
+    with pytest.raises(ValueError, match="an instance within an instance"):
+        JobspecV1.from_nest_command(["flux"])
