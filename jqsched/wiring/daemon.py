@@ -24,6 +24,7 @@ from jqsched.wiring.build import Built, Report, limits_of
 from jqsched.wiring.configuration import RunOptions, configuration, good_configuration
 from jqsched.wiring.hangs import watch_for_hangs
 from jqsched.wiring.lock import Role, past_commands, spool_lock
+from jqsched.wiring.service_manager import ServiceManager
 
 SCAN_JOBS = 2_000  # job files looked at in one go: a few milliseconds
 SCAN_PAUSE_US = 100_000
@@ -65,6 +66,7 @@ class _Daemon:
         self._registered: tuple[int, int] = (-1, 0)
         self._server = Server(built.root, self._handle, self._selector, built.report.log)
         self._bells = Bells(built.clock)
+        self._service_manager = ServiceManager(os.environ)
         self._warnings: list[str] = []
         self._store_warnings: list[str] = []
         self._since_us = built.clock.now_us()
@@ -120,8 +122,10 @@ class _Daemon:
         watch_for_hangs(self._scheduler.jobtap.stack, self._built.report.log)
         self._built.report((), self._scheduler.ledger.head)  # the names of those that are there already
         self._scheduler.start()
+        self._service_manager.ready()
         while True:
             if self._signaled:
+                self._service_manager.stopping()
                 self._scheduler.stop()  # before the turn, which recalls what may still start
             due_us = self._turn()
             if self._is_over():
@@ -188,8 +192,10 @@ class _Daemon:
     def _wait(self, due_us: int | None) -> None:
         self._watch_executor()
         again_us = self._built.spool.edits_again_us
-        times = [time_us for time_us in (due_us, again_us, self._bells.due_us) if time_us is not None]
         now_us = self._built.clock.monotonic_us()
+        self._service_manager.keep_alive(now_us)
+        dues_us = (due_us, again_us, self._bells.due_us, self._service_manager.due_us)
+        times = [time_us for time_us in dues_us if time_us is not None]
         timeout_s = max(0.0, (min(times) - now_us) / 1_000_000) if times else None
         for key, mask in self._selector.select(timeout_s):
             key.data(mask)
