@@ -7,7 +7,7 @@ outside are `PortError`: what was being done, with which path, and the errno; no
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 
 from jqsched.core.event import Event
 from jqsched.core.job import Draft, Job, Outcome, OwnName, Spec
@@ -58,12 +58,16 @@ class Start:
 
 @frozen
 class Started:
-    """News: the attempt's process runs. `start_ticks` is field 22 of /proc/PID/stat; `pid` 0 when unknown."""
+    """News: the attempt's process runs. `start_ticks` is field 22 of /proc/PID/stat; `pid` 0 when unknown.
+
+    `start_us`: when it started, on the wall clock as it is now; 0 = not known.
+    """
 
     id: int
     attempt: int
     pid: int
     start_ticks: int
+    start_us: int = field(default=0, eq=False)  # read off two clocks: told again, it may differ a little
 
 
 @frozen

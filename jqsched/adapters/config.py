@@ -20,7 +20,8 @@ class Config:
     """The settings of one scheduler. `_s` are seconds.
 
     `max_running` None: the usable cores; `cores` None: the larger of both. `queue_max` None: no limit on the jobs in
-    the queue; `keep_finished` None: all finished jobs are kept, else the newest so many.
+    the queue; `keep_finished` None: all finished jobs are kept, else the newest so many. `backfill`: none or easy;
+    `backfill_depth` 0: all jobs behind the reservation are looked at.
     """
 
     max_running: int | None = None
@@ -33,6 +34,8 @@ class Config:
     plugins: tuple[str, ...] = ()
     executor: str = "local"
     run_as_owner: bool = False
+    backfill: str = "none"
+    backfill_depth: int = 1000
 
 
 def _seconds(low: float, high: float) -> Callable[[object], float]:
@@ -64,6 +67,17 @@ def _words(value: object) -> tuple[str, ...]:
     return values.many(list(value) if isinstance(value, tuple) else value, _word, "strings")
 
 
+def _one_of(*words: str) -> Callable[[object], str]:
+    """Make a reader of one of a few words."""
+
+    def read(value: object) -> str:
+        if value not in words:
+            raise Wrong(("", f"must be {' or '.join(words)}, not {values.show(value)}"))
+        return str(value)
+
+    return read
+
+
 _CONFIG = Strict(
     Config,
     {
@@ -77,6 +91,8 @@ _CONFIG = Strict(
         "plugins": _words,
         "executor": _word,
         "run_as_owner": values.boolean,
+        "backfill": _one_of("none", "easy"),
+        "backfill_depth": values.integer(0, values.COUNT_MAX),
     },
 )
 

@@ -3,7 +3,7 @@
 Rule: declarations only, as in `app`.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -24,6 +24,13 @@ def simulate(
     ] = None,
     max_running: MaxRunning = None,
     cores: Cores = None,
+    backfill: Annotated[
+        Literal["none", "easy"] | None, typer.Option(help="Whether jobs may start before one that waits for cores.")
+    ] = None,
+    backfill_depth: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Jobs behind it that are looked at; 0: all.", parser=integer(0)),
+    ] = None,
     runtime: Annotated[
         str | None,
         typer.Option(
@@ -60,7 +67,19 @@ def simulate(
     now_us = time_us(now) if now is not None else None
     until_us = duration_us(until) if until is not None else None
     request = simulation.Request(
-        files or (), swf, queue, max_running, cores, runtime, fail, rule or (), seed, now_us, until_us
+        files=files or (),
+        swf=swf,
+        queue=queue,
+        max_running=max_running,
+        cores=cores,
+        backfill=backfill,
+        backfill_depth=backfill_depth,
+        runtime=runtime,
+        fail=fail,
+        rules=rule or (),
+        seed=seed,
+        now_us=now_us,
+        until_us=until_us,
     )
     shown = Shown(events=journal, as_json=as_json, gantt=gantt, width=width)
     return simulation.simulate(request, place(spool, store) if spool else None, shown)

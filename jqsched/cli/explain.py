@@ -5,6 +5,7 @@ Rule: the queue is made from the store, so that it is told with a scheduler and 
 
 import json
 import sys
+import time
 from collections.abc import Iterable, Iterator
 
 from jqsched.adapters.store.reader import StoreReader
@@ -43,8 +44,7 @@ def _explained(where: Place, reader: StoreReader, job: Job) -> Explanation:
     if scheduler is None:
         told = core.explain(core.look(queue, Limits(_NO_LIMIT, _NO_LIMIT)), job)
         return core.unserved(told)
-    limits = Limits(scheduler.max_running, scheduler.cores, draining=scheduler.drained)
-    return core.explain(core.look(queue, limits), job)
+    return core.explain(core.look(queue, scheduler.limits, time.time_ns() // 1000), job)
 
 
 def _queue(reader: StoreReader) -> Queue:
@@ -72,7 +72,8 @@ def _lines(told: Explanation) -> Iterator[str]:
     if not told.obstacles:
         yield "nothing is in its way: it starts with the next pass"
     for obstacle in told.obstacles:
-        yield f"  {obstacle.text}"
+        reserved = f", reserved for {formats.clock(obstacle.until_us)}" if obstacle.until_us is not None else ""
+        yield f"  {obstacle.text}{reserved}"
         if obstacle.help:
             yield f"    until {obstacle.help}"
     yield f"ahead of it: {told.ahead}"
@@ -112,6 +113,12 @@ def _document(told: Explanation) -> dict[str, Json]:
 
 def _reasons(obstacles: Iterable[Obstacle]) -> list[Json]:
     return [
-        {"kind": each.why.value, "text": each.text, "until": each.help, "jobs": list[Json](each.on)}
+        {
+            "kind": each.why.value,
+            "text": each.text,
+            "until": each.help,
+            "jobs": list[Json](each.on),
+            "expected": each.until_us / 1_000_000 if each.until_us is not None else None,
+        }
         for each in obstacles
     ]

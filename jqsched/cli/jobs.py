@@ -215,7 +215,7 @@ def _ask(where: Place, queue: Queue) -> Callable[[Job], list[str]]:
     if scheduler is None:
         free = look(queue, Limits(_NO_LIMIT, _NO_LIMIT))
         return lambda job: [*reasons(free, job), UNSERVED]
-    outlook = look(queue, Limits(scheduler.max_running, scheduler.cores, draining=scheduler.drained))
+    outlook = look(queue, scheduler.limits, time.time_ns() // 1000)
     return lambda job: reasons(outlook, job)
 
 

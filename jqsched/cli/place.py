@@ -18,6 +18,7 @@ from jqsched.client.connection import Connection, NoScheduler
 from jqsched.core.job import Job
 from jqsched.core.jobspec import Wrong, values
 from jqsched.core.json import Json
+from jqsched.core.policy import Backfill, Limits
 
 STATUS_TIMEOUT_S = 2.0
 _IDS_END = 2**63
@@ -89,6 +90,12 @@ class Status(NamedTuple):
     running: int
     drained: bool
     warnings: list[str]
+    backfill: Backfill | None = None
+
+    @property
+    def limits(self) -> Limits:
+        """Within what it starts jobs."""
+        return Limits(self.max_running, self.cores, draining=self.drained, backfill=self.backfill)
 
 
 def scheduler_status(root: str) -> Status | None:
@@ -115,6 +122,7 @@ def scheduler_status(root: str) -> Status | None:
         number("running"),
         bool(answer.get("drained")),
         [str(warning) for warning in cast(list[Json], answer.get("warnings", []))],
+        Backfill(**cast(dict[str, int], answer["backfill"])) if answer.get("backfill") else None,
     )
 
 

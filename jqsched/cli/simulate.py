@@ -24,13 +24,13 @@ from jqsched.core.job import Draft, Outcome, OwnName, Spec, State
 from jqsched.core.jobspec import Wrong
 from jqsched.core.jobspec.values import show
 from jqsched.core.json import Json
-from jqsched.core.policy import Limits, outcome_of
+from jqsched.core.policy import Backfill, Limits, outcome_of
 from jqsched.core.queue import EMPTY, Queue, find, load
 from jqsched.core.view import event_entry, runtime_us
 from jqsched.ports import Stored
 from jqsched.scheduler.rulebook import RuleRefused
 from jqsched.testing.runtimes import FAILED, RunOf, Sample, fails, median_us, read_distribution, runs
-from jqsched.testing.simulation import START_US, Simulation, nothing_past
+from jqsched.testing.simulation import START_US, USERID, Simulation, nothing_past
 from jqsched.testing.surroundings import Arrival, Past, Sink
 from jqsched.testing.trace import BadTrace, Trace, arrivals, read_trace
 
@@ -49,6 +49,8 @@ class Request:
     queue: bool | None = None
     max_running: int | None = None
     cores: int | None = None
+    backfill: str | None = None
+    backfill_depth: int | None = None
     runtime: str | None = None
     fail: float = 0.0
     rules: Sequence[str] = ()
@@ -107,6 +109,8 @@ def _put_together(
         past=_past(reader) if reader is not None else nothing_past,
         sink=_journal(stored.queue, start_us) if shown.events else None,
         rules=list(_rules(request.rules)),
+        # What is dropped beside the present queue belongs to the spool's user, as the names there do.
+        userid=os.stat(where.root).st_uid if where is not None and request.queue else USERID,
     )
 
 
@@ -205,14 +209,24 @@ def _limits(request: Request, where: Place | None) -> Limits:
 
     status = scheduler_status(where.root) if where is not None else None
     if status is not None and request.max_running is None and request.cores is None:
-        return Limits(status.max_running, status.cores)
+        return _backfilled(request, evolve(status.limits, draining=False))
     path = os.path.join(where.root, "jqsched.toml") if where is not None else None
     config = read_config(path) if path is not None else Config()
     if isinstance(config, Config):
         config = merge(config, {"max_running": request.max_running, "cores": request.cores})
     if isinstance(config, BadFile):
         raise Failure([f"{path or 'simulate'}: {error}" for error in config.errors], USAGE)
-    return evolve(limits_of(config), ahead=0)  # permits ahead bridge the time that a commit takes: here it takes none
+    # Permits ahead bridge the time that a commit takes: here it takes none.
+    return _backfilled(request, evolve(limits_of(config), ahead=0))
+
+
+def _backfilled(request: Request, limits: Limits) -> Limits:
+    """With backfill as the command line says, else as the limits do; here a job ends when its time is over."""
+    easy = limits.backfill if request.backfill is None else (Backfill() if request.backfill == "easy" else None)
+    if easy is not None:
+        depth = request.backfill_depth if request.backfill_depth is not None else easy.depth
+        easy = Backfill(depth, grace_us=0)
+    return evolve(limits, backfill=easy)
 
 
 def _limits_of_trace(request: Request, trace: Trace) -> Limits:
@@ -220,7 +234,7 @@ def _limits_of_trace(request: Request, trace: Trace) -> Limits:
     cores = request.cores or trace.processors
     if cores is None:
         raise Failure(f"{request.swf}: does not say how many processors there were (MaxProcs): say --cores N", USAGE)
-    return Limits(request.max_running or cores, cores)
+    return _backfilled(request, Limits(request.max_running or cores, cores))
 
 
 def _runs(request: Request, reader: StoreReader | None) -> RunOf:

@@ -69,7 +69,7 @@ def take(where: Place, reader: StoreReader) -> View:
         running, waiting = _search(reader, RUNNING), _search(reader, State.NEW | PENDING, LISTED_MAX)
         pending = sum(counts.values()) - len(running)
         active = [*waiting, *running]
-        limits = Limits(scheduler.max_running, scheduler.cores, draining=scheduler.drained) if scheduler else None
+        limits = scheduler.limits if scheduler is not None else None
         is_whole = pending <= len(waiting)
         drained = scheduler.drained if scheduler is not None else reader.setting(DRAINED) == "1"
         remark = _reasons(reader, active, limits) if is_whole and limits is not None else formats.remark
@@ -94,7 +94,7 @@ def _search(reader: StoreReader, states: int, most: int = -1) -> list[Job]:
 
 def _reasons(reader: StoreReader, active: Sequence[Job], limits: Limits) -> Callable[[Job], str]:
     """Why jobs do not run; of those that do, what their list entry says."""
-    outlook = look(standing(active, reader.rules()), limits)
+    outlook = look(standing(active, reader.rules()), limits, time.time_ns() // 1000)
 
     def remark(job: Job) -> str:
         if job.state >= State.RUN:

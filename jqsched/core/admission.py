@@ -8,7 +8,7 @@ Source: Ganeti JQScheduler/Filtering.hs, ReasonRateLimiting.hs. Differs: rules a
 stopped by one takes no place of another.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from enum import IntEnum
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
@@ -159,14 +159,18 @@ def move(admission: Admission, id_: int, before: Stand, after: Stand) -> Admissi
     return change.done()
 
 
-def passing(admission: Admission) -> Iterator[Key]:
-    """The keys of those that may pass, in order: each if all before it do. O(log n) for each."""
+def passing(admission: Admission, passed_over: Container[int] = ()) -> Iterator[Key]:
+    """The keys of those that may pass, in order: each if all before it do. O(log n) for each.
+
+    A job that is in `passed_over` when the next is asked for does not pass: it takes no place.
+    """
     change = _Change(admission)
     while (key := change.settle()) is not None:
         yield key
         gates = change.gates[key[-1]]
         change.leave(gates, key)
-        change.take(gates, 1)
+        if key[-1] not in passed_over:
+            change.take(gates, 1)
 
 
 def first_passing(admission: Admission) -> Key | None:

@@ -10,8 +10,9 @@ from typing import TypeAlias
 
 from attrs import frozen
 
-from jqsched.core import policy
+from jqsched.core import backfill, policy
 from jqsched.core import queue as queues
+from jqsched.core.backfill import Settled
 from jqsched.core.event import Event
 from jqsched.core.job import URGENCY_HOLD, Job, OnInterrupt, Outcome, OwnName, Scheme, State, read_wait
 from jqsched.core.json import JsonObject
@@ -136,21 +137,26 @@ def requeue(queue: Queue, id_: int, limits: Limits, now_us: int, *, userid: int)
 # ---- news of processes --------------------------------------------------------------------------------------------
 
 
-def started(queue: Queue, id_: int, attempt: int, limits: Limits, now_us: int) -> Step:
-    """An attempt's process runs: `alloc` (unless it came before the start) and `start`. Repeatable."""
+def started(queue: Queue, id_: int, attempt: int, limits: Limits, now_us: int, *, start_us: int = 0) -> Step:
+    """An attempt's process runs: `alloc` (unless it came before the start) and `start`. Repeatable.
+
+    `start_us`: when it started by the executor's clock, 0 = not known. It is kept for a job with a time limit, which
+    counts from it; the events' own timestamps say when the news came, and differ from each other.
+    """
     fold = Fold(queue, limits, now_us)
-    _note_start(fold, id_, attempt)
+    _note_start(fold, id_, attempt, start_us)
     return fold.step()
 
 
-def _note_start(fold: Fold, id_: int, attempt: int) -> Job | None:
+def _note_start(fold: Fold, id_: int, attempt: int, start_us: int = 0) -> Job | None:
     """Make sure that alloc and start are posted; None when this attempt is none of the job's present one."""
     job = find(fold.queue, id_)
     if job is None or job.attempt != attempt or job.state < State.SCHED:
         return None
     if job.started:
         return job
-    facts: list[Fact] = ["start"] if job.state >= State.RUN else [("alloc", allocation(job)), "start"]
+    start: Fact = ("start", {"start_us": start_us}) if start_us and job.spec.time_limit_us is not None else "start"
+    facts: list[Fact] = [start] if job.state >= State.RUN else [("alloc", allocation(job)), start]
     running = fold.post(id_, *facts)
     assert running is not None
     for waiting in waiters(fold.queue, id_):
@@ -298,34 +304,39 @@ def outlived(queue: Queue, known: Known, limits: Limits, now_us: int) -> Step:
 @frozen
 class Schedule:
     """What a scheduling pass decided: `permits` may start (in this order), of them `allocated` only once it is
-    durable that they do; `recalled` permits are to be asked back first.
+    durable that they do; `recalled` permits are to be asked back first. `settled` is for the next pass.
     """
 
     queue: Queue
     events: tuple[Event, ...] = ()
     permits: tuple[int, ...] = ()
     recalled: tuple[int, ...] = ()
+    settled: Settled | None = None
 
 
-def schedule(queue: Queue, limits: Limits, now_us: int) -> Schedule:
-    """One scheduling pass: recall the permits that were overtaken, and permit what `select` chooses.
+def schedule(queue: Queue, limits: Limits, now_us: int, last: Settled | None = None) -> Schedule:
+    """One scheduling pass: recall the permits that were overtaken, and permit what `backfill.choose` chooses.
 
-    Cost: O(k log n) for k chosen or recalled.
+    `last` is what the pass before said of a pass that would choose nothing: then none is made.
+    Cost: O(k log n) for k chosen or recalled, and that of the choice.
     """
+    if last is not None and last.holds(queue, limits, now_us):
+        return Schedule(queue, settled=last)
     recalled = policy.overtaken(queue, limits)
     for id_ in recalled:
         queue = queues.recall(queue, id_)
-    chosen = policy.select(queue, limits)
-    if not chosen:
-        return Schedule(queue, recalled=recalled)
+    choice = backfill.choose(queue, limits, now_us)
+    if not choice.ids:
+        return Schedule(queue, recalled=recalled, settled=backfill.settled(queue, limits, now_us))
     fold = Fold(queue, limits, now_us)
-    for id_ in chosen:
+    passed = dict(choice.passed)
+    for id_ in choice.ids:
         job = queue.enqueued[id_]
         if job.spec.on_interrupt is OnInterrupt.FAIL or limits.plugged:  # plugins may have something to do before
             fold.post(id_, ("alloc", allocation(job)))
         else:
-            fold.queue = queues.permit(fold.queue, id_)
-    return Schedule(fold.queue, tuple(fold.events), chosen, recalled)
+            fold.queue = queues.permit(fold.queue, id_, passed=passed.get(id_, 0))
+    return Schedule(fold.queue, tuple(fold.events), choice.ids, recalled)
 
 
 def remark(queue: Queue, id_: int, note: str, limits: Limits, now_us: int) -> Step:

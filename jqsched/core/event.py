@@ -3,7 +3,8 @@
 Rule: `advance(job, event)` is total for every event that was accepted, and says why it refuses one that does not fit
 (`IllegalEvent`, a bug of ours). It knows one job at a time, no queue, no policy. Source: RFC 21 (states and events),
 RFC 18 (format). Ours beyond RFC 21: `requeue` (RUN -> PRIORITY), the key `pin` of `priority`, `pin` and `requeue_of`
-of `submit`, and `dependency-add` for a job that waits already (an edit), which leads back to DEPEND.
+of `submit`, `start_us` of `start`, and `dependency-add` for a job that waits already (an edit), which leads back to
+DEPEND.
 """
 
 from collections.abc import Callable, Mapping
@@ -140,7 +141,8 @@ def _alloc(job: Job, event: Event) -> Job:
 
 
 def _start(job: Job, event: Event) -> Job:
-    return evolve(job, t_start_us=event.t_us)
+    start_us = integer(event.context, "start_us") if "start_us" in event.context else event.t_us
+    return evolve(job, t_start_us=start_us)
 
 
 def _finish(job: Job, event: Event) -> Job:

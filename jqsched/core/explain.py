@@ -14,9 +14,10 @@ from typing import TypeAlias
 from attrs import evolve, field, frozen
 
 from jqsched.core import admission as gatehouse
-from jqsched.core import order
+from jqsched.core import backfill, order
 from jqsched.core import queue as queues
 from jqsched.core.admission import Gate, GateKind
+from jqsched.core.backfill import Left, Prospects, ends_by, needs_of
 from jqsched.core.event import effective_priority
 from jqsched.core.job import Job, Scheme, State, Wait, read_wait
 from jqsched.core.order import Key
@@ -38,6 +39,7 @@ class Why(Enum):
     RULE = "rule"
     RATE_LIMIT = "rate-limit"
     DRAINED = "drained"
+    RESERVATION = "reservation"
     UNSERVED = "unserved"
     SLOTS = "slots"
     CORES = "cores"
@@ -46,7 +48,7 @@ class Why(Enum):
 @frozen
 class Obstacle:
     """One reason why a job does not run: `text` says what, `help` what would lift it, `on` which jobs it is about,
-    `wait` and `gate` which dependency or gate it is.
+    `wait` and `gate` which dependency or gate it is, `until_us` when it is expected to be gone (None: not known).
     """
 
     why: Why
@@ -55,6 +57,7 @@ class Obstacle:
     on: tuple[int, ...] = ()
     wait: str | None = None
     gate: Gate | None = None
+    until_us: int | None = None
 
 
 CHANGING = Obstacle(Why.CHANGING, "being changed", "the change is made, in a moment")
@@ -93,7 +96,7 @@ class Outlook:
     `passing`: keys of the jobs with gates that would start if slots were not lacking, `entering` the same by gate.
     `first` are the keys of the first candidates, up to the one that finds too few cores; `cores_before` the cores that
     all before each of them take together, and last, those of all of them. `none_free`: what everybody waits for, if no
-    slot is free.
+    slot is free. `prospects`: of jobs behind the reservation, with backfill (`now_us` is when that was).
     """
 
     queue: Queue
@@ -103,6 +106,8 @@ class Outlook:
     first: list[Key] = field(repr=False)
     cores_before: list[int] = field(repr=False)
     none_free: "Obstacle | None"
+    prospects: Prospects | None = field(repr=False)
+    now_us: int
 
     @property
     def slots_free(self) -> int:
@@ -115,12 +120,13 @@ class Outlook:
         return self.limits.cores - self.queue.cores_used - self.queue.cores_permitted
 
 
-def look(queue: Queue, limits: Limits) -> Outlook:
-    """Prepare to say why jobs of a queue do not run.
+def look(queue: Queue, limits: Limits, now_us: int = 0) -> Outlook:
+    """Prepare to say why jobs of a queue do not run. `now_us` matters only with backfill.
 
     Cost: O(g log n) for g jobs that have gates and could pass them, and O(cores); then each `obstacles` costs O(log n).
     """
-    passing = list(gatehouse.passing(queue.admission))
+    prospects = backfill.prospects(queue, evolve(limits, ahead=0), now_us)
+    passing = list(gatehouse.passing(queue.admission)) if prospects is None else _entering(queue, prospects)
     entering: dict[Gate, list[Key]] = {}
     for key in passing:
         for gate in gates_known(queue, key[-1]):
@@ -133,7 +139,14 @@ def look(queue: Queue, limits: Limits) -> Outlook:
         cores_before.append(cores_before[-1] + job.spec.cores)
         if cores_before[-1] > cores_free:
             break
-    return Outlook(queue, limits, passing, entering, first, cores_before, _none_free(queue, limits.max_running))
+    none_free = _none_free(queue, limits.max_running)
+    return Outlook(queue, limits, passing, entering, first, cores_before, none_free, prospects, now_us)
+
+
+def _entering(queue: Queue, prospects: Prospects) -> list[Key]:
+    """The keys of the jobs that take places at gates: those that start now, and the one that holds the reservation."""
+    ids = (*prospects.starting, prospects.reserved.id)
+    return sorted(rank_key(queue.enqueued[id_]) for id_ in ids if gates_known(queue, id_))
 
 
 def ahead(outlook: Outlook, job: Job) -> int:
@@ -158,7 +171,7 @@ def obstacles(outlook: Outlook, job: Job) -> list[Obstacle]:
     if job.state >= State.RUN or job.id in outlook.queue.permits:
         return []
     if job.id in outlook.queue.manipulated:  # what it takes itself, and will give back, is in nobody's way
-        free = look(queues.release(outlook.queue, job.id), outlook.limits)
+        free = look(queues.release(outlook.queue, job.id), outlook.limits, outlook.now_us)
         return [CHANGING, *obstacles(free, job)]
     return [
         *_waits(outlook.queue, job),
@@ -166,8 +179,7 @@ def obstacles(outlook: Outlook, job: Job) -> list[Obstacle]:
         *_unprioritized(job),
         *_drained(outlook),
         *_gates(outlook, job),
-        *_slots(outlook, job),
-        *_cores(outlook, job),
+        *(_slots_and_cores(outlook, job) if (left := _left_for(outlook, job)) is None else _behind(outlook, job, left)),
     ]
 
 
@@ -265,6 +277,42 @@ def _through(queue: Queue, gate: Gate) -> tuple[int, ...]:
     return tuple(sorted(job.id for job in held if gate in gates_known(queue, job.id)))
 
 
+def _slots_and_cores(outlook: Outlook, job: Job) -> Iterator[Obstacle]:
+    yield from _slots(outlook, job)
+    yield from _cores(outlook, job)
+
+
+def _left_for(outlook: Outlook, job: Job) -> Left | None:
+    """What is left for a job behind the reservation; None where it is not behind one."""
+    prospects, key = outlook.prospects, _wished_key(job)
+    if prospects is None or key <= prospects.left[0].key:
+        return None
+    return prospects.left[bisect_left(prospects.left, key, key=lambda left: left.key) - 1]
+
+
+def _behind(outlook: Outlook, job: Job, left: Left) -> Iterator[Obstacle]:
+    """Why a job behind the reservation does not pass it."""
+    assert outlook.prospects is not None
+    assert outlook.limits.backfill is not None
+    prospects, needs = outlook.prospects, needs_of(job)
+    holder, at_us = prospects.reserved.id, prospects.reserved.at_us
+    if outlook.none_free is not None:
+        yield outlook.none_free
+    elif needs.slots > left.free.slots:
+        text = f"slots: {outlook.slots_free} of {outlook.limits.max_running} free, taken by those ahead of it"
+        yield Obstacle(Why.SLOTS, text, "one of those ahead of it is over, or more may run")
+    if needs.cores > left.free.cores:
+        text = f"cores: {needs.cores} wanted, {max(0, left.free.cores)} of {outlook.limits.cores} free"
+        running = tuple(outlook.queue.running)
+        yield Obstacle(Why.CORES, text, "running jobs are over, or there are more cores", running)
+    if not needs <= left.spare and not ends_by(prospects.reserved, job, outlook.limits.backfill, outlook.now_us):
+        help_ = f"job {holder} has started, or its time limit is short enough"
+        yield Obstacle(Why.RESERVATION, f"would delay job {holder}", help_, (holder,), until_us=at_us)
+    if prospects.last is not None and prospects.last < _wished_key(job):
+        text = f"backfill looks at {outlook.limits.backfill.depth} jobs behind job {holder}: it is further back"
+        yield Obstacle(Why.RESERVATION, text, f"job {holder} has started", (holder,))
+
+
 def _slots(outlook: Outlook, job: Job) -> Iterator[Obstacle]:
     if outlook.none_free is not None:
         yield outlook.none_free
@@ -295,7 +343,10 @@ def _cores(outlook: Outlook, job: Job) -> Iterator[Obstacle]:
     elif before + wanted > free:
         taken = f", {before} for those ahead of it" if before else ""
         text = f"cores: {wanted} wanted, {free} of {outlook.limits.cores} free{taken}"
-        yield Obstacle(Why.CORES, text, "running jobs are over, or there are more cores", tuple(outlook.queue.running))
+        reserved = outlook.prospects.reserved if outlook.prospects is not None else None
+        at_us = reserved.at_us if reserved is not None and reserved.id == job.id else None
+        help_, on = "running jobs are over, or there are more cores", tuple(outlook.queue.running)
+        yield Obstacle(Why.CORES, text, help_, on, until_us=at_us)
 
 
 # ---- all about one ------------------------------------------------------------------------------------------------

@@ -233,6 +233,14 @@ class Job:
         return (self.userid, self.spec.name)
 
     @property
+    def expires_us(self) -> int | None:
+        """When the present attempt's time is used up, counted from its allocation until it has started; None: it has
+        no time limit. Only for a job that was allocated.
+        """
+        limit_us = self.spec.time_limit_us
+        return (self.t_start_us or self.t_run_us) + limit_us if limit_us is not None else None
+
+    @property
     def success(self) -> bool:
         """Whether the job ended well: status 0 and no fatal exception before it."""
         return self.status == 0 and not self.fatal

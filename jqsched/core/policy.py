@@ -6,7 +6,7 @@ explains or simulates asks the same functions. `candidates` and `select` use wha
 Source: Ganeti JQScheduler.hs selectJobsToRun, jobEligible.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from enum import Enum
 from heapq import merge
 
@@ -24,11 +24,24 @@ UUID_SHOWN = 8  # so much of a rule's uuid is shown, and is enough to name it
 
 
 @frozen
+class Backfill:
+    """How jobs may start before one of higher rank (`core.backfill`).
+
+    `depth`: at most so many jobs behind the reservation are looked at in a pass, 0 = all. `grace_us`: how long after
+    its time limit a job may take to end.
+    """
+
+    depth: int = 1000
+    grace_us: int = 0
+
+
+@frozen
 class Limits:
     """How many jobs may run on how many cores, and how many may be permitted ahead of a free slot.
 
     `draining` starts nothing. `interruptions_max`: a job is held after so many interruptions. `plugged`: plugins have a
-    say, so a decision takes a job no further than to the next point where one is asked (`core.stages`).
+    say, so a decision takes a job no further than to the next point where one is asked (`core.stages`). `backfill`
+    None: no job starts before one of higher rank that waits for a slot or cores.
     """
 
     max_running: int
@@ -37,6 +50,7 @@ class Limits:
     interruptions_max: int = 5
     draining: bool = False
     plugged: bool = False
+    backfill: Backfill | None = None
 
 
 class Verdict(Enum):
@@ -77,14 +91,15 @@ def select(queue: Queue, limits: Limits) -> tuple[int, ...]:
     return tuple(chosen)
 
 
-def candidates(queue: Queue) -> Iterator[int]:
+def candidates(queue: Queue, passed_over: Container[int] = ()) -> Iterator[int]:
     """The ids of the jobs that lack nothing but a slot and cores, in order: each if all before it start.
 
-    Cost: O(log n) for each that is asked for.
+    Shape:    a job that is in `passed_over` when the next is asked for does not start: it takes no place at its gates.
+    Cost:     O(log n) for each that is asked for.
     """
     keys = order.ascending(queue.ready)
     if queue.admission.awake is not None:
-        keys = merge(keys, gatehouse.passing(queue.admission))
+        keys = merge(keys, gatehouse.passing(queue.admission, passed_over))
     for key in keys:
         yield key[-1]
 
@@ -96,9 +111,8 @@ def first_candidate(queue: Queue) -> Key | None:
 
 
 def overtaken(queue: Queue, limits: Limits) -> tuple[int, ...]:
-    """The permitted jobs that must be recalled: all when draining, else those behind a candidate of higher rank.
-
-    Source: design.md section 8 (law 4).
+    """The permitted jobs that must be recalled: all when draining, else those behind a candidate of higher rank, but
+    for those that were let past just this one (`core.backfill`).
     """
     if limits.draining:
         return tuple(sorted(id_ for id_, permit in queue.permits.items() if not permit.recalled))
@@ -107,7 +121,7 @@ def overtaken(queue: Queue, limits: Limits) -> tuple[int, ...]:
     if best is None or worst is None or worst < best:
         return ()
     behind = (id_ for key in order.ascending(queue.permitted) if best < key for id_ in key[1:])
-    return tuple(id_ for id_ in behind if not queue.permits[id_].recalled)
+    return tuple(id_ for id_ in behind if not (permit := queue.permits[id_]).recalled and permit.passed != best[-1])
 
 
 def ousted(queue: Queue) -> tuple[int, ...]:

@@ -100,8 +100,7 @@ def _seconds(time_us: int) -> float | None:
 
 def expiration_us(job: Job) -> int:
     """When the time limit of a job that runs is over, 0 = never. It counts from the start of the process."""
-    limit_us = job.spec.time_limit_us
-    return (job.t_start_us or job.t_run_us) + limit_us if limit_us is not None else 0
+    return job.expires_us or 0
 
 
 def remaining_us(job: Job, now_us: int) -> int:

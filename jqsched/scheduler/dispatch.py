@@ -12,6 +12,7 @@ from attrs import evolve
 
 from jqsched.core import decide, policy
 from jqsched.core import queue as queues
+from jqsched.core.backfill import Settled
 from jqsched.core.filters import Rules
 from jqsched.core.job import Job, State, output_paths
 from jqsched.core.policy import Limits
@@ -67,6 +68,7 @@ class Dispatch:
         self._numbers = count(1)
         self._changes: dict[int, list[tuple[Apply, Answered]]] = {}
         self._resend: list[Unsent] = []
+        self._settled: Settled | None = None
         # Of plugins: whether an order must wait, and who is to be told that nothing is left of an attempt.
         self.is_held: Callable[[int], bool] = lambda _: False
         self.on_over: Callable[[int], None] = lambda _: None
@@ -136,7 +138,8 @@ class Dispatch:
         """One scheduling pass; orders leave when their permits are durable."""
         if self._executor is None or self.executor_lost is not None:
             return
-        decided = decide.schedule(self._ledger.head, self.limits, self._clock.now_us())
+        decided = decide.schedule(self._ledger.head, self.limits, self._clock.now_us(), self._settled)
+        self._settled = decided.settled
         if not decided.permits and not decided.recalled:
             return
         for id_ in decided.permits:  # first: who is shown the events may end the job
@@ -246,7 +249,7 @@ class Dispatch:
 
     def _started(self, item: Started) -> None:
         self._unsent.pop(item.id, None)
-        self.take(lambda queue, limits, now_us: decide.started(queue, item.id, item.attempt, limits, now_us))
+        self.take(partial(_started, item))
         if find(self._ledger.head, item.id) is not None:
             known = self._attempts.get(item.id) or Attempt(item.id, item.attempt, boot_id=self._boot_id)
             self._remember(evolve(known, attempt=item.attempt, pid=item.pid, start_ticks=item.start_ticks))
@@ -437,6 +440,10 @@ class Dispatch:
     def at_executor(self) -> int:
         """How many permits the executor holds, or may get, that have not started."""
         return len(self._ledger.head.permits) + len(self._changes)
+
+
+def _started(news: Started, queue: Queue, limits: Limits, now_us: int) -> Step:
+    return decide.started(queue, news.id, news.attempt, limits, now_us, start_us=news.start_us)
 
 
 def _weed(id_: int, queue: Queue, limits: Limits, now_us: int) -> Step:

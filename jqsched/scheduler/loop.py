@@ -12,7 +12,7 @@ from itertools import islice
 
 from attrs import define, evolve
 
-from jqsched.core import decide, explain, policy
+from jqsched.core import backfill, decide, explain, policy
 from jqsched.core import queue as queues
 from jqsched.core.event import Event
 from jqsched.core.policy import Limits
@@ -168,10 +168,15 @@ class Scheduler:
     def _verify(self) -> None:
         """After a start: look at the files of those that would start first, then at some of the others."""
         unverified = self.intake.unverified
-        while unverified and (first := unverified.intersection(policy.select(self.ledger.head, self.dispatch.limits))):
+        now_us = self.around.clock.now_us()
+        while unverified and (first := unverified.intersection(self._next(now_us))):
             self.intake.verify(sorted(first))
         if unverified and not self.ledger.is_busy:
             self.intake.verify_some()
+
+    def _next(self, now_us: int) -> tuple[int, ...]:
+        """The jobs that the next pass would let start."""
+        return backfill.choose(self.ledger.head, self.dispatch.limits, now_us).ids
 
     def _replace_executor(self) -> None:
         if self.dispatch.executor_lost is not None and not self._stopping:
@@ -284,7 +289,7 @@ class Scheduler:
     def left_over(self) -> Iterable[str]:
         """What is queued and why it does not run, a line a job; of very many only the first."""
         head = self.ledger.head
-        outlook = explain.look(head, self._present_limits())
+        outlook = explain.look(head, self._present_limits(), self.around.clock.now_us())
         for job in islice(queues.live(head), LEFT_OVER_MOST):
             why = ", ".join(explain.reasons(outlook, job)) or job.state.name.lower()
             yield f"job {job.id} ({job.spec.name}): {why}"

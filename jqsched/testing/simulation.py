@@ -135,7 +135,7 @@ class Simulation:
     def left(self) -> Iterator[tuple[int, list[str]]]:
         """The jobs that are not finished, by id, each with every reason."""
         queue = self.scheduler.ledger.head
-        outlook = explain.look(queue, evolve(self.limits, draining=self.scheduler.drained))
+        outlook = explain.look(queue, evolve(self.limits, draining=self.scheduler.drained), self._clock.now_us())
         for job in live(queue):
             why = explain.reasons(outlook, job) if job.state < State.RUN else ["running"]
             yield job.id, why or [job.state.name.lower()]

@@ -92,11 +92,12 @@ class VirtualExecutor:
         self._deliver = deliver
         asked = [(attempt.id, attempt.attempt) for attempt in attempts]
         return Recovery(
-            running=tuple(
-                Started(*key, PID, self._running[key].start_us // _TICK_US) for key in asked if self._runs(key)
-            ),
+            running=tuple(self._started(key, self._running[key].start_us) for key in asked if self._runs(key)),
             never=tuple(key for key in asked if not self._runs(key)),
         )
+
+    def _started(self, key: Key, start_us: int) -> Started:
+        return Started(*key, PID, start_us // _TICK_US, start_us)
 
     def _runs(self, key: Key) -> bool:
         return key in self._running
@@ -118,7 +119,7 @@ class VirtualExecutor:
         """Give up what has not started."""
         for key in attempts:
             if key in self._running:
-                self._news.append(Started(*key, PID, self._running[key].start_us // _TICK_US))
+                self._news.append(self._started(key, self._running[key].start_us))
             elif key in self._finished:
                 self._news.append(self._finished[key])
             else:
@@ -165,7 +166,7 @@ class VirtualExecutor:
             end_us = self.now_us + run.run_us
             self._add(key, _Process(self.now_us, end_us, run.status, spec.cores, spec.time_limit_us))
             self._begun(order.id, self.now_us)
-            self._news.append(Started(*key, PID, self.now_us // _TICK_US))
+            self._news.append(self._started(key, self.now_us))
 
     def _add(self, key: Key, process: _Process) -> None:
         self._running[key] = process

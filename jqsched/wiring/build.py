@@ -19,7 +19,7 @@ from jqsched.adapters.spool.traces import outputs_near, unknown_text
 from jqsched.adapters.store.elsewhere import note_store_folder
 from jqsched.adapters.store.writer import SqliteStore, boot_id
 from jqsched.core.event import Event
-from jqsched.core.policy import Limits
+from jqsched.core.policy import Backfill, Limits
 from jqsched.core.queue import Queue, find
 from jqsched.scheduler.commands import Commands
 from jqsched.scheduler.loop import Observe, Scheduler, Surroundings
@@ -62,7 +62,8 @@ def limits_of(config: Config) -> Limits:
     usable = len(os.sched_getaffinity(0))
     max_running = config.max_running or usable
     cores = config.cores or max(usable, max_running)
-    return Limits(max_running, cores, ahead=AHEAD, interruptions_max=config.interruptions_max)
+    easy = Backfill(config.backfill_depth, round(config.grace_s * 1_000_000)) if config.backfill == "easy" else None
+    return Limits(max_running, cores, ahead=AHEAD, interruptions_max=config.interruptions_max, backfill=easy)
 
 
 class Built:

@@ -10,6 +10,8 @@ import signal
 from collections.abc import Sequence
 from types import FrameType
 
+from attrs import asdict
+
 from jqsched.adapters.config import config_signature
 from jqsched.adapters.jobfile import BadFile
 from jqsched.adapters.server import Request, Server
@@ -274,6 +276,7 @@ class _Daemon:
             "since_us": self._since_us,
             "max_running": limits.max_running,
             "cores": limits.cores,
+            "backfill": asdict(limits.backfill) if limits.backfill is not None else None,
             "running": self._scheduler.ledger.visible.get().busy,
             "drained": self._scheduler.drained,
             "warnings": [

@@ -5,12 +5,13 @@ import json
 import pytest
 
 from jqsched.adapters.store.writer import SqliteStore
+from jqsched.cli.formats import clock
 from jqsched.core.explain import Why
 from jqsched.core.filters import Action, Rule
 from jqsched.core.job import ARROW, Reason
 from jqsched.core.queue import EMPTY
 from jqsched.ports import Attempt, Batch
-from tests.cli.conftest import CANCELED, COMPLETED, QUEUED, STARTED, FakeScheduler, SpoolMaker, failed
+from tests.cli.conftest import CANCELED, COMPLETED, QUEUED, STARTED, T0_US, FakeScheduler, SpoolMaker, failed
 from tests.cli.test_filter import EVIL, is_named, keep_rules
 
 HELD = (*QUEUED, ("urgency", {"urgency": 0, "userid": 0}), ("priority", {"priority": 0}))
@@ -30,9 +31,9 @@ def told(spool: SpoolMaker, id_: int) -> dict:
     assert list(document) == DOCUMENT
     lines = text(spool, id_)
     for reason in document["reasons"]:
-        assert list(reason) == ["kind", "text", "until", "jobs"]
+        assert list(reason) == ["kind", "text", "until", "jobs", "expected"]
         if reason["text"].isprintable():
-            assert f"  {reason['text']}" in lines
+            assert any(line.startswith(f"  {reason['text']}") for line in lines)
             assert f"    until {reason['until']}" in lines
     assert len([line for line in lines if line.startswith("    until ")]) == len(document["reasons"])
     return document
@@ -119,6 +120,7 @@ def test_who_has_been_handed_over(spool: SpoolMaker, scheduler: FakeScheduler):
 
 def only_reason(spool: SpoolMaker, id_: int) -> dict:
     (reason,) = told(spool, id_)["reasons"]
+    assert reason.pop("expected") is None  # only a reservation says when
     return reason
 
 
@@ -241,7 +243,7 @@ def test_without_a_scheduler(spool: SpoolMaker):
 
 
 def test_all_reasons_at_once(spool: SpoolMaker, scheduler: FakeScheduler):
-    """There is no kind but these, `unserved`, and those of a job that is just being changed or waits for a plugin."""
+    """There is no kind but these, `unserved`, and those of backfill, of a change under way, and of plugins."""
     limits(scheduler, max_running=1, cores=1, drained=True)
     bucket = (Reason("me", "rate-limit:1:x"),)
     spool.add(*STARTED, reasons=bucket)
@@ -249,7 +251,7 @@ def test_all_reasons_at_once(spool: SpoolMaker, scheduler: FakeScheduler):
     keep_rules(spool, Rule("p", 0, 0, (is_named("b"),), Action.PAUSE))
     kinds = [reason["kind"] for reason in told(spool, 2)["reasons"]]
     assert kinds == ["dependency", "held", "drained", "rule", "rate-limit", "slots", "cores"]
-    assert {*kinds, "changing", "priority", "unserved"} == {why.value for why in Why}
+    assert {*kinds, "changing", "priority", "reservation", "unserved"} == {why.value for why in Why}
 
 
 # ---- chains -------------------------------------------------------------------------------------------------------
@@ -306,3 +308,16 @@ def test_an_id_may_be_written_as_in_rfc_19(spool: SpoolMaker, roomy: FakeSchedul
 
 def test_a_spool_in_which_nothing_was_dropped(spool: SpoolMaker):
     assert spool.run("explain", "1")[0] == 4
+
+
+def test_a_job_that_would_delay_another(spool: SpoolMaker, roomy: FakeScheduler):
+    """With backfill a reservation is named, and for when."""
+    limits(roomy, max_running=9, cores=4, backfill={"depth": 1000, "grace_us": 0})
+    spool.add(*STARTED, cores=3, time_limit_us=10**15)
+    spool.add(*QUEUED, cores=4)
+    spool.add(*QUEUED, cores=1)
+    (reason,) = told(spool, 3)["reasons"]
+    assert (reason["kind"], reason["text"], reason["jobs"]) == ("reservation", "would delay job 2", [2])
+    (holders,) = told(spool, 2)["reasons"]
+    assert reason["expected"] == holders["expected"] == pytest.approx((T0_US + 10**15) / 10**6, abs=60)
+    assert f"would delay job 2, reserved for {clock(round(reason['expected'] * 10**6))}" in "\n".join(text(spool, 3))

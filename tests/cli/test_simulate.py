@@ -204,6 +204,32 @@ def test_a_trace(spool: SpoolMaker, tmp_path: Path, zipped: bool):
     assert document["summary"]["cores_used"] == (100 * 2 + 50 * 2 + 30 * 4) / (130 * 4)
 
 
+BLOCKED = """; MaxProcs: 8
+1 0 -1 100 6 -1 -1 6 200 -1 1 1 1 1 1 -1 -1 -1
+2 10 -1 50 8 -1 -1 8 50 -1 1 1 1 1 1 -1 -1 -1
+3 20 -1 30 2 -1 -1 2 180 -1 1 1 1 1 1 -1 -1 -1
+4 30 -1 30 2 -1 -1 2 999 -1 1 1 1 1 1 -1 -1 -1
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "starts"),
+    [
+        ((), [0, 100, 150, 150]),
+        (("--backfill", "easy"), [0, 100, 20, 150]),
+        (("--backfill", "none"), [0, 100, 150, 150]),
+        (("--backfill", "easy", "--backfill-depth", "1"), [0, 100, 20, 150]),
+    ],
+)
+def test_backfill(spool: SpoolMaker, tmp_path: Path, options: tuple[str, ...], starts: list[int]) -> None:
+    """The job that ends before the reservation of the second one starts at once, the one that does not waits."""
+    file = tmp_path / "trace.swf"
+    file.write_text(BLOCKED)
+    code, out, _ = spool.run("simulate", "--swf", str(file), "--json", *options, spool=False)
+    assert code == 0
+    assert [job["start"] for job in json.loads(out)["jobs"]] == starts
+
+
 def test_a_bad_trace_is_refused_with_all_its_lines(spool: SpoolMaker, tmp_path: Path):
     file = tmp_path / "trace.swf"
     file.write_text(TRACE + "4 rubbish\n5 5\n")

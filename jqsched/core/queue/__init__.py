@@ -1,30 +1,24 @@
 """The queue: all live jobs as one frozen value, how events change it, and how it is made, compared and checked at once.
 
-Rule: `value` is the queue and its changes, each O(log n); `whole` is what costs O(n).
+Rule: `keys` says where a job is filed, `value` is the queue and its changes, each O(log n); `whole` is what costs O(n).
 """
 
+from jqsched.core.queue.keys import Awaited, as_order, awaited, holds_slot, is_ready, rank_key, singleton_key
 from jqsched.core.queue.value import (
     EMPTY,
-    Awaited,
     Claim,
     Permit,
     Queue,
-    as_order,
-    awaited,
     claim,
     evolve,
     evolve_all,
     find,
     gates_known,
-    holds_slot,
-    is_ready,
     live,
     namesakes,
     permit,
-    rank_key,
     recall,
     release,
-    singleton_key,
     stand_of,
     waiters,
     withdraw,

@@ -23,13 +23,23 @@ from jqsched.core.copying import evolve as changed
 from jqsched.core.event import Event, IllegalEvent, advance
 from jqsched.core.filters import Rules
 from jqsched.core.idmap import IdMap
-from jqsched.core.job import Job, OwnName, Scheme, State, Wait, read_wait
-from jqsched.core.order import Key, Node, Order
+from jqsched.core.job import Job, OwnName, State, read_wait
+from jqsched.core.order import Key, Order
+from jqsched.core.queue.keys import (
+    Awaited,
+    Ids,
+    as_order,
+    awaited,
+    end_key,
+    holds_slot,
+    ids_with,
+    ids_without,
+    is_ready,
+    rank_key,
+)
 
 Jobs: TypeAlias = IdMap[Job]
-Awaited: TypeAlias = int | OwnName
-Names: TypeAlias = PMap[str, "Ids"]
-Ids: TypeAlias = int | Node  # most names have one job, and most jobs one dependent: a tree of one would cost 170 bytes
+Names: TypeAlias = PMap[str, Ids]
 
 
 _NO_NAMES: Names = pmap()
@@ -54,10 +64,14 @@ class Claim:
 
 @frozen
 class Permit:
-    """The durable word that an attempt may start; `recalled` while the executor is asked to give it back."""
+    """The durable word that an attempt may start; `recalled` while the executor is asked to give it back.
+
+    `passed`: the job of higher rank that waits for resources, and that this one was let past (0: none).
+    """
 
     attempt: int
     recalled: bool = False
+    passed: int = 0
 
 
 @frozen
@@ -66,11 +80,11 @@ class Queue:
 
     `ready`: keys of the enqueued jobs that nothing holds back but slots and cores; those that have gates to pass
     besides are in `admission`, made by `rules` and by the jobs' own rate limits. `permits`: those that may start at any
-    moment, `permitted` their keys, `cores_permitted` what they ask for together. `names`: by user,
-    the ids of the live jobs of a name. `dependents`: who waits for an id, a name of the same user, or
-    (`+NAME`) for a name to be free. `timers`: (begin time,
-    id). `cores_used`: by running jobs, manipulated ones from running included. `seq` and `last_us`: number and time of
-    the last event; `last_id`: the highest id ever given out.
+    moment, `permitted` their keys, `cores_permitted` what they ask for together. `names`: by user, the ids of the live
+    jobs of a name. `dependents`: who waits for an id, a name of the same user, or (`+NAME`) for a name to be free.
+    `timers`: (begin time, id). `cores_used`: by running jobs, manipulated ones from running included. `ends`: (end of
+    its time, id) of those of them that have a time limit. `seq` and `last_us`: number and time of the last event;
+    `last_id`: the highest id ever given out.
     """
 
     seq: int = 0
@@ -89,6 +103,7 @@ class Queue:
     dependents: PMap[Awaited, Ids] = field(factory=pmap)
     timers: Order = None
     cores_used: int = 0
+    ends: Order = None
 
     @property
     def busy(self) -> int:
@@ -125,35 +140,6 @@ def live(queue: Queue) -> Iterator[Job]:
         yield job
 
 
-def rank_key(job: Job) -> Key:
-    """The one order of starting: highest priority first, then lowest id."""
-    return (-job.priority, job.id)
-
-
-def is_ready(job: Job) -> bool:
-    """Whether a job waits for nothing and is not held."""
-    return job.state is State.SCHED and job.priority > 0
-
-
-def holds_slot(job: Job) -> bool:
-    """Whether a job takes a slot by its state: it was allocated, and is not over."""
-    return job.state is State.RUN or (job.state is State.CLEANUP and job.t_run_us > 0)
-
-
-def awaited(job: Job, wait: Wait) -> Awaited | None:
-    """Under what a wait is filed in `dependents`; None for a begin time."""
-    if wait.scheme is Scheme.SINGLETON:
-        return singleton_key(job.own_name)
-    if wait.scheme is Scheme.BEGIN_TIME:
-        return None
-    return (job.userid, wait.target) if isinstance(wait.target, str) else wait.target
-
-
-def singleton_key(name: OwnName) -> OwnName:
-    """Where those are filed that wait for a name to be free; no name begins with `+`."""
-    return (name[0], f"+{name[1]}")
-
-
 def waiters(queue: Queue, key: Awaited) -> list[int]:
     """The ids of the jobs that wait for this, ascending."""
     return [id_ for (id_,) in order.ascending(as_order(queue.dependents.get(key)))]
@@ -162,20 +148,6 @@ def waiters(queue: Queue, key: Awaited) -> list[int]:
 def namesakes(queue: Queue, name: OwnName) -> Order:
     """The live jobs of a name of one user, as keys `(id,)`."""
     return as_order(queue.names.get(name[0], _NO_NAMES).get(name[1]))
-
-
-def as_order(ids: Ids | None) -> Order:
-    """The keys `(id,)` of some ids."""
-    return order.add(None, (ids,)) if isinstance(ids, int) else ids
-
-
-def _ids_with(ids: Ids | None, id_: int) -> Ids:
-    return id_ if ids is None else order.add(as_order(ids), (id_,))
-
-
-def _ids_without(ids: Ids | None, id_: int) -> Ids | None:
-    left = order.discard(as_order(ids), (id_,))
-    return left.key[0] if left is not None and left.size == 1 else left
 
 
 # ---- the fold -----------------------------------------------------------------------------------------------------
@@ -238,6 +210,7 @@ class _Fields(TypedDict, total=False):
     dependents: PMap[Awaited, Ids]
     timers: Order
     cores_used: int
+    ends: Order
 
 
 def _reclaim(queue: Queue, claim: Claim, new: Job | None, fields: _Fields) -> None:
@@ -249,7 +222,7 @@ def _reclaim(queue: Queue, claim: Claim, new: Job | None, fields: _Fields) -> No
     after = NOWHERE if new is None else Stand(_gates_after(queue, claim.job, new), through=claim.through)
     _stand(queue, claim.job.id, before, after, fields)
     if claim.from_running:
-        fields["cores_used"] = queue.cores_used - claim.job.spec.cores + (new.spec.cores if new is not None else 0)
+        _index_slots(queue, claim.job, new, fields)
     if new is None:
         fields["manipulated"] = queue.manipulated.remove(claim.job.id)
     else:
@@ -270,12 +243,20 @@ def _place(queue: Queue, old: Job | None, new: Job | None, fields: _Fields) -> N
             new.id, new
         )
     if was_running or is_running:
-        before = old.spec.cores if old is not None and was_running else 0
-        after = new.spec.cores if new is not None and is_running else 0
-        fields["cores_used"] = queue.cores_used - before + after
+        _index_slots(queue, old if was_running else None, new if is_running else None, fields)
     _index_ready(queue, old, new, fields)
     _index_name(queue, old, new, fields)
     _index_waits(queue, old, new, fields)
+
+
+def _index_slots(queue: Queue, old: Job | None, new: Job | None, fields: _Fields) -> None:
+    """Keep what the holders of slots use, and until when: `old` and `new` are a job's forms that hold one."""
+    before, after = (job.spec.cores if job is not None else 0 for job in (old, new))
+    fields["cores_used"] = queue.cores_used - before + after
+    end_before, end_after = end_key(old), end_key(new)
+    if end_before != end_after:
+        ends = order.discard(queue.ends, end_before) if end_before is not None else queue.ends
+        fields["ends"] = order.add(ends, end_after) if end_after is not None else ends
 
 
 def _index_ready(queue: Queue, old: Job | None, new: Job | None, fields: _Fields) -> None:
@@ -340,7 +321,7 @@ def _index_name(queue: Queue, old: Job | None, new: Job | None, fields: _Fields)
     job = new or old
     assert job is not None
     name, names = job.spec.name, queue.names.get(job.userid, _NO_NAMES)
-    ids = _ids_with(names.get(name), job.id) if new else _ids_without(names.get(name), job.id)
+    ids = ids_with(names.get(name), job.id) if new else ids_without(names.get(name), job.id)
     names = names.set(name, ids) if ids is not None else names.discard(name)
     fields["names"] = queue.names.set(job.userid, names) if names else queue.names.discard(job.userid)
 
@@ -358,7 +339,7 @@ def _index_waits(queue: Queue, old: Job | None, new: Job | None, fields: _Fields
                 assert isinstance(wait.target, int)
                 timers = (order.add if put else order.discard)(timers, (wait.target, job.id))
                 continue
-            ids = (_ids_with if put else _ids_without)(dependents.get(key), job.id)
+            ids = (ids_with if put else ids_without)(dependents.get(key), job.id)
             dependents = dependents.set(key, ids) if ids is not None else dependents.discard(key)
     fields["dependents"], fields["timers"] = dependents, timers
 
@@ -397,25 +378,22 @@ def release(queue: Queue, id_: int) -> Queue:
     if held is None:
         return queue
     fields: _Fields = {"manipulated": queue.manipulated.remove(id_)}
-    if holds_slot(held.job):
-        fields["running"] = queue.running.set(id_, held.job)
-        fields["cores_used"] = queue.cores_used + (0 if held.from_running else held.job.spec.cores)
-    else:
-        fields["enqueued"] = queue.enqueued.set(id_, held.job)
-        fields["cores_used"] = queue.cores_used - (held.job.spec.cores if held.from_running else 0)
+    holds = holds_slot(held.job)
+    fields["running" if holds else "enqueued"] = (queue.running if holds else queue.enqueued).set(id_, held.job)
+    _index_slots(queue, held.job if held.from_running else None, held.job if holds else None, fields)
     gates = gates_known(queue, id_)
     _stand(queue, id_, Stand(gates, through=held.through), stand_of(held.job, gates), fields)
     return changed(queue, **fields)
 
 
-def permit(queue: Queue, id_: int) -> Queue:
-    """Note that a ready job may start at any moment: it is no longer chosen, and stays enqueued until it starts."""
+def permit(queue: Queue, id_: int, *, passed: int = 0) -> Queue:
+    """Note that a ready job may start at any moment: it is not chosen again. `passed`: as in `Permit`."""
     job = queue.enqueued[id_]
     key, gates = rank_key(job), gates_known(queue, id_)
     waiting = queue.admission.lanes.get(gates) if gates else queue.ready
     assert order.contains(waiting, key), f"job {id_} is not ready"
     fields: _Fields = {
-        "permits": queue.permits.set(id_, Permit(job.attempt)),
+        "permits": queue.permits.set(id_, Permit(job.attempt, passed=passed)),
         "permitted": order.add(queue.permitted, key),
         "cores_permitted": queue.cores_permitted + job.spec.cores,
     }

@@ -16,18 +16,8 @@ from jqsched.core.filters import Rules
 from jqsched.core.idmap import id_map
 from jqsched.core.job import Job, read_wait
 from jqsched.core.order import Key, Order
-from jqsched.core.queue.value import (
-    Awaited,
-    Ids,
-    Queue,
-    as_order,
-    awaited,
-    holds_slot,
-    is_ready,
-    live,
-    rank_key,
-    stand_of,
-)
+from jqsched.core.queue.keys import Awaited, Ids, as_order, awaited, end_key, holds_slot, is_ready, rank_key
+from jqsched.core.queue.value import Queue, live, stand_of
 
 
 def set_rules(queue: Queue, rules: Rules) -> Queue:
@@ -58,12 +48,15 @@ def load(jobs: Iterable[Job], *, seq: int, last_us: int, last_id: int, rules: Ru
     timers: list[Key] = []
     names: dict[int, dict[str, list[Key]]] = {}
     dependents: dict[Awaited, list[Key]] = {}
+    ends: list[Key] = []
     cores_used = 0
     for job in jobs:
         names.setdefault(job.userid, {}).setdefault(job.spec.name, []).append((job.id,))
         if holds_slot(job):
             running[job.id] = job
             cores_used += job.spec.cores
+            if (end := end_key(job)) is not None:
+                ends.append(end)
         else:
             enqueued[job.id] = job
         gates = gates_of(rules, job)
@@ -90,6 +83,7 @@ def load(jobs: Iterable[Job], *, seq: int, last_us: int, last_id: int, rules: Ru
         dependents=pmap({key: _ids(ids) for key, ids in dependents.items()}),
         timers=order.build(timers),
         cores_used=cores_used,
+        ends=order.build(ends),
     )
 
 
@@ -113,7 +107,7 @@ def _plain(queue: Queue) -> tuple[object, ...]:
     return (
         (queue.seq, queue.last_us, queue.last_id, queue.cores_used, queue.cores_permitted, queue.rules),
         (queue.enqueued, queue.running, queue.manipulated, queue.permits),
-        (keys(queue.ready), keys(queue.permitted), keys(queue.timers)),
+        (keys(queue.ready), keys(queue.permitted), keys(queue.timers), keys(queue.ends)),
         (queue.admission.gates, queue.admission.places),
         {gates: keys(lane) for gates, lane in queue.admission.lanes.items()},
         {(user, name): keys(as_order(ids)) for user, own in queue.names.items() for name, ids in own.items()},
