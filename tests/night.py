@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 import tests.fuzz.search
+from jqsched.testing.offline import tell_offline
 from jqsched.testing.worlds import tell_all
 from tests.adapters import store_damage
 from tests.core.queue_machine import QueueMachine
@@ -68,6 +69,11 @@ def worlds(first: int, seeds: int) -> Share:
     return Share(seeds, tuple(breaches))
 
 
+def offline(first: int, seeds: int) -> Share:
+    """The same with commands that act without a scheduler in between."""
+    return Share(seeds, tuple(breach for _, breach in tell_offline(range(first, first + seeds)) if breach))
+
+
 def machine(number: int, examples: int) -> Share:
     """Histories of the queue beside its naive model."""
     searched = settings(
@@ -110,6 +116,7 @@ def sweeps(_: int, tests: int) -> Share:
 SWEPT = ("tests/e2e",)
 PARTS = (
     Part("worlds", "stories of the whole scheduler, with crashes, power cuts and faults", worlds, 40_000, 500, 20),
+    Part("offline", "such stories with commands that act without a scheduler", offline, 20_000, 500, 10),
     Part("machine", "histories of the queue beside its naive model", machine, 100_000, 1_000, 10),
     Part("store", "bits flipped in a store", damage, 20_000, 500, 10),
     *(

@@ -6,7 +6,7 @@ whose errno says which kind of no it is. Source: flux.md sections 4 and 8.5 (err
 
 import errno
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from functools import partial
 from typing import TypeAlias, TypeGuard
 
@@ -70,6 +70,18 @@ class Commands:
             command(payload, reply)
         except _BadPayload as error:
             reply(OSError(errno.EPROTO, str(error)))
+
+    def refusal_offline(self, topic: str, payload: Payload, attempts: Container[int]) -> OSError | None:
+        """Why this is not done without an executor; None: it is. `attempts`: the jobs that run, or may."""
+        id_ = payload.get("id")
+        if id_ in attempts:
+            return OSError(errno.ENOTCONN, "the job runs or may run: start the scheduler first")
+        is_over = isinstance(id_, int) and find(self._scheduler.ledger.head, id_) is None
+        is_new = topic == "job-manager.submit" or (topic == "job-manager.requeue" and is_over)
+        if is_new and not self._scheduler.accepts:
+            text = "the scheduler names plugins, which have a say in it: start it, or drop the job file"
+            return OSError(errno.ENOTCONN, text)
+        return None
 
     # -- jobs
 

@@ -15,7 +15,7 @@ from jqsched.core.job import Job
 from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue, find
 from jqsched.ports import Attempt, ExecutorLost, Finished, News, Recovery, Start
-from jqsched.scheduler.commands import Commands
+from jqsched.scheduler.commands import Commands, Payload, Reply
 from jqsched.scheduler.loop import Scheduler, Surroundings
 from jqsched.testing.fake_clock import FakeClock
 from jqsched.testing.fake_executor import FakeExecutor, Plan
@@ -192,6 +192,7 @@ class Rig:
         self.spool = FusedSpool(parse, self._accepted, self.fuse)
         self.executor = WatchedExecutor(self.store, self.fuse, planned)
         self._planned = planned
+        self._offline = False
 
     def _sync(self) -> None:
         self.spool.sync()
@@ -201,14 +202,15 @@ class Rig:
 
     # -- life
 
-    def boot(self) -> None:
-        """Start a scheduler on what there is."""
+    def boot(self, *, offline: bool = False) -> None:
+        """Start a scheduler on what there is; `offline`: one without an executor, as a command is."""
+        self._offline = offline
         self.executor.store = self.store
         self.scheduler = Scheduler(
             Surroundings(
                 store=self.store,
                 spool=self.spool,
-                executor=self.executor,
+                executor=None if offline else self.executor,
                 clock=self.clock,
                 wake=lambda: None,
                 observe=self._observe,
@@ -226,6 +228,16 @@ class Rig:
         self.commands = Commands(self.scheduler, USERID)
         self.scheduler.jobtap.request_handler = self.commands.run
         self.scheduler.start()
+
+    def ask(self, topic: str, payload: Payload, reply: Reply) -> None:
+        """Ask the scheduler, or do it without one."""
+        refusal = None
+        if self._offline:
+            refusal = self.commands.refusal_offline(topic, payload, self.store.disk.attempts)
+        if refusal is not None:
+            reply(refusal)
+        else:
+            self.commands.run(topic, payload, reply)
 
     def _observe(self, events: Sequence[Event], _: Queue) -> None:
         self.seen += events

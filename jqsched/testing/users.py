@@ -173,7 +173,7 @@ class Users:
         asked = _Asked(topic, id_)
         self._asked.append(asked)
         self._say(f"{topic} {'' if topic in ('submit', 'purge') else payload}")
-        return lambda: self._rig.commands.run(f"job-manager.{topic}", payload, asked.answers.append)
+        return lambda: self._rig.ask(f"job-manager.{topic}", payload, asked.answers.append)
 
     # -- answers
 

@@ -70,7 +70,8 @@ class Violation(AssertionError):
 class World:
     """One scheduler's life, from one seed. `run` tells it; `settle` lets it come to a good end."""
 
-    def __init__(self, seed: int, plugins: tuple[str, ...] = ()) -> None:
+    def __init__(self, seed: int, plugins: tuple[str, ...] = (), down: "Moves | None" = None) -> None:
+        self._down = down or (DOWN, DOWN_WEIGHTS)  # what may happen while no scheduler runs
         self.seed, self.step = seed, 0
         self.story: list[str] = []
         self.tally = Tally(seeds=1)
@@ -155,7 +156,7 @@ class World:
     # -- moves
 
     def _move(self) -> None:
-        moves, weights = (UP, UP_WEIGHTS) if self.is_up else (DOWN, DOWN_WEIGHTS)
+        moves, weights = (UP, UP_WEIGHTS) if self.is_up else self._down
         (move,) = self._random.choices(moves, cum_weights=weights)
         move(self)
 
@@ -396,9 +397,10 @@ def _news(item: News) -> str:
 
 
 Move = Callable[[World], None]
+Moves = tuple[tuple[Move, ...], tuple[int, ...]]
 
 
-def _table(*rows: tuple[int, Move]) -> tuple[tuple[Move, ...], tuple[int, ...]]:
+def table(*rows: tuple[int, Move]) -> Moves:
     """Moves, and their weights added up."""
     total, weights = 0, []
     for weight, _ in rows:
@@ -407,7 +409,7 @@ def _table(*rows: tuple[int, Move]) -> tuple[tuple[Move, ...], tuple[int, ...]]:
     return tuple(move for _, move in rows), tuple(weights)
 
 
-UP, UP_WEIGHTS = _table(
+UP, UP_WEIGHTS = table(
     (300, World.turn),
     (220, World.commit),
     (110, World.tell),
@@ -427,7 +429,7 @@ UP, UP_WEIGHTS = _table(
     (6, World.cut_power),
     (4, World.stop),
 )
-DOWN, DOWN_WEIGHTS = _table(
+DOWN, DOWN_WEIGHTS = table(
     (60, World.boot),
     (10, World.drop),
     (10, World.edit),

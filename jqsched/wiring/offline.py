@@ -15,7 +15,7 @@ from pathlib import Path
 from jqsched.adapters.spool import SpoolRefused
 from jqsched.core.event import Event
 from jqsched.core.json import Json
-from jqsched.core.queue import Queue, find
+from jqsched.core.queue import Queue
 from jqsched.scheduler.commands import Payload
 from jqsched.wiring.build import Built, Doorbell
 from jqsched.wiring.configuration import RunOptions, good_configuration
@@ -50,7 +50,9 @@ class Offline:
 
     def request(self, topic: str, payload: Payload) -> dict[str, Json]:
         """Do what is asked, durably. Raises OSError as the daemon would answer it."""
-        self._refuse(topic, payload.get("id"))
+        refusal = self._built.commands.refusal_offline(topic, payload, self._built.attempts)
+        if refusal is not None:
+            raise refusal
         answers: list[Payload | OSError] = []
         self._built.commands.run(topic, payload, answers.append)
         while not answers:
@@ -62,16 +64,6 @@ class Offline:
         if isinstance(answer, OSError):
             raise answer
         return dict(answer)
-
-    def _refuse(self, topic: str, id_: Json) -> None:
-        if id_ in self._built.attempts:
-            raise OSError(errno.ENOTCONN, "the job runs or may run: start the scheduler first")
-        scheduler = self._built.scheduler
-        is_over = isinstance(id_, int) and find(scheduler.ledger.head, id_) is None
-        is_new = topic == "job-manager.submit" or (topic == "job-manager.requeue" and is_over)
-        if is_new and not scheduler.accepts:
-            text = "the scheduler names plugins, which have a say in it: start it, or drop the job file"
-            raise OSError(errno.ENOTCONN, text)
 
 
 def _wait(doorbell: Doorbell) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from jqsched.core import decide
+from jqsched.testing.offline import tell_offline
 from jqsched.testing.world import Tally, Violation, World
 from jqsched.testing.worlds import main, tell, tell_all
 
@@ -21,6 +22,15 @@ def test_the_laws_hold_in_every_story(first: int):
     """Also at the end, when nothing goes wrong any more: whoever is left waits for somebody."""
     breaches = [breach for _, breach in tell_all(SEEDS[first : first + 25]) if breach]
     assert not breaches, breaches[0]
+
+
+def test_the_laws_hold_when_commands_act_without_a_scheduler():
+    """Between the lives of schedulers, through the same code; some are killed on their way."""
+    tallies, breaches = zip(*tell_offline(range(40)), strict=True)
+    assert not any(breaches), next(filter(None, breaches))
+    total = sum(tallies, Tally())
+    assert total.crashes > 100
+    assert total.answers > 50
 
 
 @pytest.mark.sweep
