@@ -13,6 +13,7 @@ from jqsched.adapters.secure_open import check_folder, secure_open
 from jqsched.cli.failure import INSIDE, INVALID, NO_JOB, OK, Failure, printable, tell
 from jqsched.cli.place import Place, reading
 from jqsched.core.job import Draft, State, is_ours
+from jqsched.core.jobspec import remarks
 
 # ---- job files ----------------------------------------------------------------------------------------------------
 
@@ -24,6 +25,8 @@ def check(files: Sequence[str]) -> int:
         draft = read_draft(file)
         if isinstance(draft, Draft):
             sys.stdout.write(f"{printable(file)}: ok, a job named {draft.spec.name}{_for_plugins(draft)}\n")
+            for line in remarks(draft.spec):
+                sys.stderr.write(f"{printable(file)}: {printable(line)}\n")
             continue
         worst = INVALID
         for error in draft:

@@ -278,14 +278,22 @@ class Outcome:
         return (self.userid, self.name)
 
 
+_FILE_NAME_BYTES_MAX = 200  # a file's name may have 255, and there may be more in it than the job's
+
+
+def _as_file_name(name: str) -> str:
+    """Write a job's name so that it leads nowhere and fits into a file's name."""
+    return name.replace("/", "_").encode()[:_FILE_NAME_BYTES_MAX].decode(errors="ignore")
+
+
 def output_paths(spec: Spec, id_: int, folder: str) -> tuple[str, str | None]:
     """Where a job's output and (None: together with it) error go; `folder` holds the default `ID.log`.
 
-    `{id}` and `{name}` are filled in; a relative path is relative to the job's cwd.
+    `{id}` and `{name}` are filled in, the name made safe; a relative path is relative to the job's cwd.
     """
 
     def path(pattern: str) -> str:
-        name = pattern.replace("{id}", str(id_)).replace("{name}", spec.name)
+        name = pattern.replace("{id}", str(id_)).replace("{name}", _as_file_name(spec.name))
         return name if name.startswith("/") else f"{spec.cwd.rstrip('/')}/{name}"
 
     output = path(spec.output) if spec.output is not None else f"{folder}/{id_}.log"

@@ -10,6 +10,7 @@ from itertools import islice
 from jqsched.core import accept, decide, policy
 from jqsched.core.accept import Arrival, Known
 from jqsched.core.job import Draft
+from jqsched.core.jobspec import remarks
 from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue, find
 from jqsched.core.step import AlreadyStarted, Answer, Refused, Step
@@ -97,8 +98,10 @@ class Intake:
         accepted = accept.accept(self._ledger.head, arrivals, known, self._dispatch.limits, self._clock.now_us())
         self._ledger.apply(accepted.step)
         refused = {**accepted.refused, **self.rejections()}
-        for id_, _, text in drafts:
+        for id_, draft, text in drafts:
             if id_ not in refused:
+                for line in remarks(draft.spec):
+                    self._log(f"job {id_} {draft.spec.name}: {line}")
                 self._ledger.file(id_, text)
                 self._spool.accepted(id_, text)
         self._remove_finished(accepted.step)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jqsched.adapters.jobfile import BadFile, as_json, read_job, write_job
+from jqsched.adapters.jobfile.job import NO_CWD
 from jqsched.core.job import Dependency, Draft, OnInterrupt, Reason, Spec
 
 SHORT_KEYS = [
@@ -157,7 +158,7 @@ def test_an_error_says_what_was_expected_and_what_was_found(keys, error):
 
 def test_all_errors_are_said_at_once():
     found = read(
-        '{"comand": 1, "urgency": 99, "env": {"A": 1, "B": null}, "after": [[], "x y"], "cores": 1, "cores": 2}'
+        '{"comand": 1, "urgency": 99, "env": {"A": 1, "B": null}, "after": [[], " x y"], "cores": 1, "cores": 2}'
     )
     places = {error.split(":")[0] for error in found.errors}
     assert places == {"comand", "urgency", "env.A", "env.B", "after[0]", "after[1]", "cores", "command"}
@@ -386,3 +387,22 @@ def test_the_recursion_limit_is_left_alone():
     before = sys.getrecursionlimit()
     read(b"[" * 100_000)
     assert sys.getrecursionlimit() == before
+
+
+# ---- a spool in a folder whose name is not UTF-8 --------------------------------------------------------------------
+
+
+def test_a_job_of_a_spool_whose_path_is_not_utf_8_states_where_it_runs():
+    """Its path cannot stand in a JSON text, so it is not taken instead."""
+    folder = "/srv/\udcff"
+    for data in ('{"command": ["true"]}', json.dumps(LONG)):
+        found = read_job(data.encode(), ".json", folder)
+        assert isinstance(found, BadFile)
+        assert found.errors == (NO_CWD,)
+    for data in (
+        '{"command": ["true"], "cwd": "/w"}',
+        json.dumps(LONG).replace('"duration"', '"cwd": "/w", "duration"'),
+    ):
+        found = read_job(data.encode(), ".json", folder)
+        assert isinstance(found, Draft)
+        assert found.spec.cwd == "/w"

@@ -1,14 +1,15 @@
 """Jobspecs (RFC 25) and the rules for single values: the round trip, what is kept, and what is said of a bad one."""
 
 import json
+import re
 
 import pytest
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jqsched.core.job import Dependency, OnInterrupt, Reason, Spec
-from jqsched.core.jobspec import JobspecError, Wrong, from_jobspec, shown_jobspec, to_jobspec, updated, values
+from jqsched.core.job import Dependency, OnInterrupt, Reason, Spec, output_paths
+from jqsched.core.jobspec import JobspecError, Wrong, from_jobspec, remarks, shown_jobspec, to_jobspec, updated, values
 
 NAMES = st.from_regex(r"[a-zA-Zé_][\w.+-]{0,20}", fullmatch=True).filter(values.is_name)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
@@ -210,7 +211,7 @@ def test_a_jobspec_without_cwd_runs_where_it_is_told_to():
         ("tasks.0.command", "ls", "tasks[0].command: must be a list of strings, not 'ls'"),
         ("tasks.0.command", [], "tasks[0].command: must not be empty"),
         ("tasks.0.command", ["x", 5], "tasks[0].command[1]: must be a string, not 5"),
-        ("tasks.0.slot", "other", "tasks[0].slot: must be the label of the slot, 'task', not 'other'"),
+        ("tasks.0.slot", 7, "tasks[0].slot: must be the label of the slot, 'task', not 7"),
         ("tasks.0.count", None, "tasks[0].count: missing"),
         ("tasks.0.count", 4, "tasks[0].count: must be an object, not 4"),
         ("tasks.0.count", {"per_slot": 1, "total": 1}, "tasks[0].count: must have one key, per_slot or total"),
@@ -343,13 +344,40 @@ def test_no_begin_times(value):
         values.begin_us(value)
 
 
-@pytest.mark.parametrize("name", ["a", "A.b+c-d_e", "_", "Übung", "7z", "日本", "x" * 100])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("a", "A.b+c-d_e", "_", "Übung", "7z", "日本", "x" * 100, "🙂", "नमस्ते", "می\u200cخواهم"),
+        *("a b", "a/b", "rule[wildcard=x, y](1):2@host#~%{}", "~x", "=", "/", "singleton=x"),
+    ],
+)
 def test_names(name):
     assert values.name(name) == name
 
 
 @pytest.mark.parametrize(
-    "name", ["", "17", "-rf", "+x", ".hidden", "..", "a/b", "a b", "a\n", "x" * 101, "ƒ2oLk", "\u202ex", "a→b", "🙂"]
+    "name",
+    [
+        "",
+        "17",
+        "-rf",
+        "+x",
+        ".hidden",
+        "..",
+        *" \t",
+        " a",
+        "a ",
+        "a\tb",
+        "a\n",
+        "x" * 101,
+        "ƒ2oLk",
+        "\u202ex",
+        "a→17",
+        "\u200cx",
+        "٣",
+        "a\x85b",
+        "a\u2028b",
+    ],
 )
 def test_no_names(name):
     with pytest.raises(Wrong):
@@ -401,7 +429,7 @@ def test_no_targets(value):
     [
         {"scheme": "afterok"},
         {"scheme": "afterok", "value": None},
-        {"scheme": "afterok", "value": "a b"},
+        {"scheme": "afterok", "value": "a b "},
         {"scheme": "singleton", "value": "x"},
         {"scheme": "afterok", "value": 17, "next": True},
         {"scheme": "afterok", "value": "a", "next": "yes"},
@@ -510,3 +538,136 @@ def test_what_cannot_be_changed_is_refused(key, said):
 def test_a_jobspec_without_a_cwd_keeps_that_of_the_spec():
     spec = Spec(("true",), "a", "/home")
     assert updated(spec, {"attributes.system.cwd": None}).cwd == "/home"
+
+
+# ---- what is obeyed, and what is not --------------------------------------------------------------------------------
+
+BASE = {
+    "resources": [SLOT],
+    "tasks": [{"command": ["app"], "slot": "task", "count": {"per_slot": 1}}],
+    "attributes": {"system": {"duration": 0}},
+    "version": 1,
+}
+
+
+def put(document: dict, path: str, value: object) -> dict:
+    """The document with one value changed or added."""
+    changed = json.loads(json.dumps(document))
+    at, keys = changed, [int(key) if key.isdigit() else key for key in path.split(".")]
+    for key in keys[:-1]:
+        at = at[key]
+    at[keys[-1]] = value
+    return changed
+
+
+def test_a_name_is_compared_as_it_is_composed():
+    """macOS takes the names of files apart."""
+    assert values.name("cafe\u0301") == values.target("cafe\u0301") == "caf\u00e9"
+    assert values.name_from("/srv/cafe\u0301 नमस्ते") == "caf\u00e9_नमस्ते"
+
+
+@pytest.mark.parametrize(
+    ("name", "file"), [("../../etc/x", None), ("a/b c", "a_b c"), ("ü" * 100, "ü" * 100), ("日" * 100, "日" * 66)]
+)
+def test_a_name_in_a_path_leads_nowhere_and_fits(name, file):
+    if file is None:
+        assert not values.is_name(name)
+        return
+    spec = Spec(command=("x",), name=name, cwd="/w", output="{name}.{id}")
+    assert output_paths(spec, 7, "/o") == (f"/w/{file}.7", None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"attributes.foo": 1}, "attributes.foo: unknown key"),
+        ({"attributes.system.constraints": ["foo"]}, "attributes.system.constraints: nothing here obeys constraints"),
+        ({"attributes.system.constraints": {"properties": ["x"]}}, "nothing here obeys constraints"),
+        ({"attributes.system.files": {"script": {}}}, "attributes.system.files: a batch script"),
+        ({"attributes.system.shell": {"options": {"output": {"stdout": {"type": "file"}}}}}, "stdout.path: missing"),
+        (
+            {"attributes.system.shell": {"options": {"output": {"stdout": {"type": "x"}}}}},
+            "must be file or kvs, not 'x'",
+        ),
+        ({"attributes.system.shell": {"options": {"output": 7}}}, "options.output: must be an object, not 7"),
+    ],
+)
+def test_what_nobody_would_obey_is_refused(changes, said):
+    document = BASE
+    for key, value in changes.items():
+        document = put(document, key, value)
+    with pytest.raises(JobspecError, match=re.escape(said)):
+        from_jobspec(document)
+
+
+def test_what_is_nothing_is_no_matter():
+    slot = BASE["resources"][0]
+    document = BASE | {"resources": [slot | {"exclusive": False, "with": [*slot["with"], {"type": "gpu", "count": 0}]}]}
+    spec = from_jobspec(put(put(document, "attributes.system.constraints", {}), "tasks.0.slot", "other"))
+    assert remarks(spec) == ()
+
+
+def test_the_shells_output_is_obeyed():
+    shell = {
+        "options": {"output": {"stdout": {"type": "file", "path": "{{name}}-{{id}}.out"}, "stderr": {"path": "e"}}}
+    }
+    spec = from_jobspec(put(BASE, "attributes.system.shell", shell))
+    assert (spec.output, spec.error, remarks(spec)) == ("{name}-{id}.out", "e", ())
+    ours = put(put(BASE, "attributes.system.shell", shell), "attributes.user", {"jqsched": {"output": "mine"}})
+    assert from_jobspec(ours).output == "mine"
+
+
+def test_what_is_ignored_is_said():
+    document = put(BASE, "attributes.system.shell", {"verbose": 2, "options": {"pty": True, "mpi": ""}})
+    document = put(document, "attributes.system.preemptible-after", 5)
+    document = put(document, "tasks.0.distribution", "block")
+    document = put(document, "attributes.system.queue", "debug")
+    document = put(document, "resources.0.exclusive", True)
+    (said,) = remarks(from_jobspec(document))
+    assert said == (
+        "nothing here obeys attributes.system.preemptible-after, attributes.system.shell.verbose,"
+        " attributes.system.shell.options.pty, tasks[0].distribution, resources[0].exclusive: ignored"
+    )
+
+
+@pytest.mark.parametrize("kind", ["command", "script", "env"])
+def test_no_longer_argument_is_taken_than_a_program_can_be_given(kind):
+    """MAX_ARG_STRLEN of execve(2): 128 KiB with the NUL at its end."""
+    read = {
+        "command": lambda x: values.command(["echo", x]),
+        "script": values.script,
+        "env": lambda x: values.env({"A": x}),
+    }
+    fits = "x" * (131_071 - (2 if kind == "env" else 0))
+    read[kind](fits)
+    for longer in (fits + "x", "ü" * 65_536):
+        with pytest.raises(values.Wrong, match="must be at most 131071 bytes long"):
+            read[kind](longer)
+
+
+@pytest.mark.parametrize(
+    ("first", "command"),
+    [
+        ("echo", ("/bin/sh", "-c")),
+        ("#!/bin/sh", ("/bin/sh", "-c")),
+        ("#! /bin/bash -eu\r", ("/bin/bash", "-eu", "-c")),
+        ("#!/usr/bin/env python3", ("/usr/bin/env", "python3", "-c")),
+        ("#!/usr/bin/env -S python3.11 -u", ("/usr/bin/env", "python3.11", "-u", "-c")),
+        ("#!/usr/bin/perl -w", ("/usr/bin/perl", "-w", "-e")),
+        ("#!/usr/bin/awk -f", None),
+        ("#!", None),
+        ("#!/usr/bin/env", None),
+    ],
+)
+def test_a_script_is_run_by_the_interpreter_that_it_names_or_refused(first, command):
+    if command is None:
+        with pytest.raises(values.Wrong, match="begins with"):
+            values.script(f"{first}\nx")
+    else:
+        assert values.interpreter_of(f"{first}\nx") == command
+
+
+def test_dos_line_breaks_in_a_script_are_said():
+    spec = Spec(command=("/bin/sh", "-c", "cd /\r\npwd\r\n"), name="x", cwd="/")
+    assert "DOS line breaks" in remarks(spec)[0]
+    assert remarks(evolve(spec, command=("/bin/echo", "a\r\nb"))) == ()

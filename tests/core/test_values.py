@@ -10,8 +10,8 @@ from jqsched.core.jobspec import Wrong, values
 WHEN = "seconds since 1970, or a time like 2026-03-01T06:00:00+01:00"
 HOW_LONG = "seconds, or a duration like 90s, 10m, 1.5h, 2d, 100ms"
 A_NAME = (
-    "must be a name of letters, digits and _ . + - (at most 100, not digits alone, not starting with a sign, "
-    "a dot or ƒ), not "
+    "must be a name of at most 100 printable characters (blanks only inside, no →, not digits alone, "
+    "not starting with + - . or ƒ), not "
 )
 NO_VARIABLE = "is no name for a variable: empty, or with = or NUL, or not Unicode"
 SURROGATE = "is not valid Unicode: it contains a lone surrogate"
@@ -40,7 +40,7 @@ LONG = "/" + "x" * 4_095
         (values.command, ["x", 1, "y", None], "[1]: must be a string, not 1; [3]: must be a string, not null"),
         (values.script, 5, "must be a string, not 5"),
         (values.script, " \n", "must not be empty"),
-        (values.name, "a b", A_NAME + "'a b'"),
+        (values.name, " a b", A_NAME + "' a b'"),
         (values.cwd, "here", "must be an absolute path, not 'here'"),
         (values.cwd, LONG, "must be at most 4095 bytes long"),
         (values.cwd, "/" + "é" * 2_048, "must be at most 4095 bytes long"),
@@ -87,8 +87,8 @@ LONG = "/" + "x" * 4_095
         ),
         (
             values.dependency,
-            {"scheme": "after", "value": "a b", "next": 1, "when\n": 2},
-            r".when\n: unknown key; .value: no job could have this name: 'a b'; .next: must be true or false, not 1",
+            {"scheme": "after", "value": ".a b", "next": 1, "when\n": 2},
+            r".when\n: unknown key; .value: no job could have this name: '.a b'; .next: must be true or false, not 1",
         ),
     ],
 )  # fmt: skip

@@ -13,7 +13,7 @@ from jqsched.adapters.jobfile.strict import Strict
 from jqsched.core.job import URGENCY_DEFAULT, Dependency, Draft, OnInterrupt, Reason, Spec
 from jqsched.core.jobspec import JobspecError, from_jobspec, values
 
-_SHELL = "/bin/sh"
+NO_CWD = "cwd: missing, and the folder that the spool is in has a name that is not UTF-8: state an absolute path"
 
 
 @frozen
@@ -90,8 +90,10 @@ def _one_of_two(entries: Object) -> list[str]:
     return ["command, script: only one of the two" if "command" in entries else "command: missing (or script)"]
 
 
-def _draft(short: _Short, default_cwd: str, name: str, stem: str) -> Draft:
-    command = short.command or (_SHELL, "-c", short.script)
+def _draft(short: _Short, default_cwd: str, name: str, stem: str) -> Draft | BadFile:
+    if not short.cwd and not values.is_unicode(default_cwd):
+        return BadFile((NO_CWD,))
+    command = short.command or (*values.interpreter_of(short.script), short.script)
     spec = Spec(
         command=command,
         name=short.name or name or values.name_from(stem if stem and short.script else command[0]),
@@ -110,7 +112,7 @@ def _draft(short: _Short, default_cwd: str, name: str, stem: str) -> Draft:
 
 def is_named_by_file(job: Draft, stem: str) -> bool:
     """Whether a job may have its name from that of its file, and from nowhere else."""
-    return job.spec.command[:2] == (_SHELL, "-c") and job.spec.name == values.name_from(stem)
+    return job.spec.command[-2:-1] in (("-c",), ("-e",)) and job.spec.name == values.name_from(stem)
 
 
 @frozen
@@ -128,6 +130,10 @@ _WISHES = Strict(_Wishes, {key: _READERS[key] for key in _WISH_KEYS})
 def _read_long(entries: Object, default_cwd: str, name: str) -> Draft | BadFile:
     wishes = _WISHES.read({key: entries[key] for key in _WISH_KEYS if key in entries})
     errors = wishes.errors if isinstance(wishes, BadFile) else ()
+    if not values.is_unicode(default_cwd):
+        if not _states_cwd(entries):
+            return BadFile((*errors, NO_CWD))
+        default_cwd = "/"
     try:
         spec = from_jobspec({key: entries[key] for key in entries if key not in _WISH_KEYS}, default_cwd)
     except JobspecError as wrong:
@@ -136,6 +142,13 @@ def _read_long(entries: Object, default_cwd: str, name: str) -> Draft | BadFile:
         return wishes
     named = evolve(spec, name=name) if name and not _states_name(entries) else spec
     return Draft(named, wishes.urgency, wishes.priority)
+
+
+def _states_cwd(entries: Object) -> bool:
+    """Whether what may be a jobspec says where it is to run."""
+    attributes = entries.get("attributes")
+    system = attributes.get("system") if isinstance(attributes, dict) else None
+    return isinstance(system, dict) and "cwd" in system
 
 
 def _states_name(entries: Object) -> bool:

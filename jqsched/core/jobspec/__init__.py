@@ -12,6 +12,7 @@ from jqsched.core.jobspec.document import (
     to_jobspec,
     updated,
 )
+from jqsched.core.jobspec.remarks import remarks
 from jqsched.core.jobspec.values import Wrong
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "dependency_object",
     "from_jobspec",
     "reason_list",
+    "remarks",
     "shown_jobspec",
     "to_jobspec",
     "updated",

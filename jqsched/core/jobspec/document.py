@@ -223,15 +223,20 @@ def _read(reading: _Reading, jobspec: Mapping[str, object], default_cwd: str) ->
     unknown: tuple[str, ...] = ("?",)
     command = reading.take("tasks[0].", task, "command", values.command, unknown, required=found is not None)
     tasks = _read_count(reading, task, slots) if found is not None else 1
-    if found is not None and slots and task.get("slot") != label:
+    if found is not None and slots and not isinstance(task.get("slot"), str):
         wanted, given = show(label), show(task.get("slot"))
         reading.errors.append(f"tasks[0].slot: must be the label of the slot, {wanted}, not {given}")
     attributes = reading.section("", jobspec, "attributes", required=True)
+    reading.known("attributes.", attributes, ("system", "user"))
     system = reading.section("attributes.", attributes, "system", required="attributes" in jobspec)
     ours = reading.section("attributes.user.", reading.section("attributes.", attributes, "user"), "jqsched")
     job = reading.section("attributes.system.", system, "job")
     place, user = "attributes.system.", "attributes.user.jqsched."
     reading.known(user, ours, _OURS)
+    for key, why in _NOT_OBEYED.items():
+        if system.get(key):
+            reading.errors.append(f"{place}{key}: {why}")
+    stdout, stderr = _read_shell_output(reading, system)
     return Spec(
         command=command,
         name=reading.take(f"{place}job.", job, "name", values.name, "") or values.name_from(command[0]),
@@ -241,12 +246,52 @@ def _read(reading: _Reading, jobspec: Mapping[str, object], default_cwd: str) ->
         tasks=tasks,
         nodes=nodes,
         time_limit_us=reading.take(place, system, "duration", _duration, None),
-        output=reading.take(user, ours, "output", values.path, None),
-        error=reading.take(user, ours, "error", values.path, None),
+        output=reading.take(user, ours, "output", values.path, stdout),
+        error=reading.take(user, ours, "error", values.path, stderr),
         on_interrupt=reading.take(user, ours, "on_interrupt", values.on_interrupt, OnInterrupt.REQUEUE),
         reasons=reading.take(user, ours, "reasons", values.reasons, ()),
         dependencies=reading.take(place, system, "dependencies", values.dependencies, ()),
     )
+
+
+# What changes where or how a job may run, so that to ignore it would run another job than was asked for.
+_NOT_OBEYED = {
+    "constraints": "nothing here obeys constraints: leave them out",
+    "files": "a batch script is not run from a jobspec here: name it in tasks[0].command",
+    "batch": "a batch script is not run from a jobspec here: name it in tasks[0].command",
+}
+
+
+def _read_shell_output(reading: _Reading, system: Mapping[str, object]) -> tuple[str | None, str | None]:
+    """Where Flux's job shell is told to write stdout and stderr. Source: flux-shell(1), output.{stdout,stderr}."""
+    place = "attributes.system.shell."
+    shell = reading.section("attributes.system.", system, "shell")
+    options = reading.section(place, shell, "options")
+    output = reading.section(f"{place}options.", options, "output")
+    stdout, stderr = (
+        _read_stream(
+            reading, f"{place}options.output.{name}.", reading.section(f"{place}options.output.", output, name)
+        )
+        for name in ("stdout", "stderr")
+    )
+    return stdout, stderr
+
+
+def _read_stream(reading: _Reading, place: str, stream: Mapping[str, object]) -> str | None:
+    if stream.get("type", "file" if "path" in stream else "kvs") == "kvs":
+        return None
+    if stream.get("type", "file") != "file":
+        reading.errors.append(f"{place}type: must be file or kvs, not {show(stream.get('type'))}")
+        return None
+    return reading.take(place, stream, "path", _shell_path, None, required=True)
+
+
+def _shell_path(value: object) -> str:
+    """Read the path of an output file in Flux's writing, `{{id}}` and `{{name}}`."""
+    text = values.string(value)
+    for flux, ours in (("{{id}}", "{id}"), ("{{jobid}}", "{id}"), ("{{name}}", "{name}")):
+        text = text.replace(flux, ours)
+    return values.path(text)
 
 
 def _duration(value: object) -> int | None:
@@ -266,7 +311,7 @@ def _read_resources(reading: _Reading, jobspec: Mapping[str, object]) -> tuple[i
         reading.errors.append(f"{place}type: must be node or slot, not {show(slot.get('type'))}")
         return nodes, 0, 1, None
     slots = nodes * reading.take(place, slot, "count", values.count, 1, required=True)
-    core = reading.only(place, slot, "with")
+    core = reading.only(place, _without_nothing(slot), "with")
     if core is None:
         return nodes, slots, slots, slot.get("label")
     if core.get("type") != "core":
@@ -275,6 +320,16 @@ def _read_resources(reading: _Reading, jobspec: Mapping[str, object]) -> tuple[i
     if cores > values.COUNT_MAX:
         reading.errors.append(f"resources[0]: asks for more than {values.COUNT_MAX} cores")
     return nodes, slots, cores, slot.get("label")
+
+
+def _without_nothing(slot: Mapping[str, object]) -> Mapping[str, object]:
+    """A slot without the resources of which it asks for none (`{"type": "gpu", "count": 0}`)."""
+    inside = slot.get("with")
+    return slot if not isinstance(inside, list) else {**slot, "with": [part for part in inside if not _is_none(part)]}
+
+
+def _is_none(part: object) -> bool:
+    return isinstance(part, Mapping) and part.get("count") == 0 and part.get("type") != "core"
 
 
 def _read_count(reading: _Reading, task: Mapping[str, object], slots: int) -> int:

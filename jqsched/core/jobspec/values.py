@@ -7,11 +7,12 @@ Source: design.md section 5; RFC 19 (ids), RFC 23 (durations), RFC 26 (dependenc
 
 import math
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TypeVar
 
-from jqsched.core.job import PRIORITY_MAX, Dependency, OnInterrupt, Reason, Scheme
+from jqsched.core.job import ARROW, PRIORITY_MAX, Dependency, OnInterrupt, Reason, Scheme
 
 T = TypeVar("T")
 
@@ -20,10 +21,12 @@ NAME_MAX = 100
 SECONDS_MAX = 8_500_000_000  # the year 2239; up to here a float tells microseconds apart
 PATH_BYTES_MAX = 4095
 COUNT_MAX = 2**31 - 1
+ARGUMENT_BYTES_MAX = (1 << 17) - 1
 SHOWN_MAX = 40
 
-_NAME = re.compile(r"(?![-+.])(?!\d+\Z)[\w.+-]{1,100}")
-_NOT_IN_A_NAME = re.compile(r"[^\w.+-]")
+# Nearly all names: what this matches need not be looked at closely.
+_PLAIN_NAME = re.compile(r"(?!\d+\Z)[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}", re.ASCII)
+_JOINERS = str.maketrans("", "", "\u200c\u200d")  # not printable by themselves, and parts of words in some scripts
 # Possessive, for two runs of digits side by side would be told apart in every way: a minute for 50,000 of them.
 _NUMBER = r"(?:\d++\.?\d*+|\.\d++)(?:[eE][+-]?\d++)?"
 _DURATION = re.compile(rf"({_NUMBER})(ms|s|m|h|d)?", re.ASCII)
@@ -174,7 +177,18 @@ def command(value: object) -> tuple[str, ...]:
         raise Wrong(("", "must not be empty"))
     if not words[0]:
         raise Wrong(("[0]", "must not be empty: it names the program"))
+    too_long = [(f"[{index}]", _TOO_LONG) for index, word in enumerate(words) if is_too_long(word)]
+    if too_long:
+        raise Wrong(*too_long)
     return words
+
+
+_TOO_LONG = f"must be at most {ARGUMENT_BYTES_MAX} bytes long: no longer argument can be handed to a program"
+
+
+def is_too_long(word: str) -> bool:
+    """Whether no program can be started with this argument. Source: execve(2), MAX_ARG_STRLEN with pages of 4 KiB."""
+    return len(word) * 4 > ARGUMENT_BYTES_MAX and len(word.encode()) > ARGUMENT_BYTES_MAX
 
 
 def script(value: object) -> str:
@@ -182,32 +196,96 @@ def script(value: object) -> str:
     text = string(value)
     if not text.strip():
         raise Wrong(("", "must not be empty"))
+    if is_too_long(text):
+        raise Wrong(("", f"{_TOO_LONG}; put it into a file, and name that in `command`"))
+    try:
+        interpreter_of(text)
+    except ValueError as wrong:
+        raise Wrong(("", str(wrong))) from None
     return text
+
+
+# What follows the option is run by the program, as if it was in a file.
+_PROGRAM_OPTIONS = {
+    **dict.fromkeys(("sh", "bash", "dash", "ash", "ksh", "mksh", "zsh", "python", "pypy"), "-c"),
+    **dict.fromkeys(("perl", "ruby"), "-e"),
+}
+
+
+def interpreter_of(text: str) -> tuple[str, ...]:
+    """The beginning of the command that runs a script: what its first line names (`#!`), else /bin/sh.
+
+    Raises: ValueError when that is an interpreter that takes no script on its command line.
+    """
+    first = text.partition("\n")[0]
+    words = first[2:].split() if first.startswith("#!") else ["/bin/sh"]
+    program = words[:1]
+    if program and program[0].rpartition("/")[2] == "env":
+        words = [*program, *words[2:]] if words[1:2] == ["-S"] else words
+        program = words[1:2]
+    base = re.sub(r"[\d.]+\Z", "", program[0].rpartition("/")[2]) if program else ""
+    if not words or base not in _PROGRAM_OPTIONS:
+        known = " ".join(_PROGRAM_OPTIONS)
+        raise ValueError(
+            f"begins with {show(first)}, and only scripts for {known} can stand here: put it into a file, and name that"
+            " in `command`"
+        )
+    return (*words, _PROGRAM_OPTIONS[base])
 
 
 def name(value: object) -> str:
     """Read a job's name."""
-    text = string(value)
+    text = normal(string(value))
     if not is_name(text):
         raise Wrong(("", f"must be {_NAME_RULE}, not {show(text)}"))
     return text
 
 
 _NAME_RULE = (
-    f"a name of letters, digits and _ . + - (at most {NAME_MAX}, not digits alone, not starting with a sign, "
-    "a dot or ƒ)"
+    f"a name of at most {NAME_MAX} printable characters (blanks only inside, no {ARROW}, not digits alone, "
+    "not starting with + - . or ƒ)"
 )
 
 
 def is_name(text: str) -> bool:
-    """Whether a job may be called this. What would be taken for an id (`17`, `ƒ2oLk`) is no name."""
-    return _NAME.fullmatch(text) is not None and not text.startswith("ƒ")
+    """Whether a job may be called this, a text in normal form.
+
+    What would be taken for an id (`17`, `ƒ2oLk`) is no name, nor is what would end one in a dependency's description.
+    """
+    if _PLAIN_NAME.fullmatch(text):
+        return True
+    return (
+        0 < len(text) <= NAME_MAX
+        and text[0] not in "+-.ƒ"
+        and text == text.strip()
+        and not text.isdigit()
+        and ARROW not in text
+        and text.translate(_JOINERS).isprintable()
+        and text[0] not in "\u200c\u200d"
+        and is_normal(text)
+    )
+
+
+def normal(text: str) -> str:
+    """Write a name as it is compared: composed (NFC), as most programs write it; macOS takes it apart in file names."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def is_normal(text: str) -> bool:
+    """Whether a name is written as it is compared."""
+    return unicodedata.is_normalized("NFC", text)
 
 
 def name_from(path: str) -> str:
     """Make a name of a command's path or a file's name: its last part, other characters as `_`."""
-    text = _NOT_IN_A_NAME.sub("_", path.rstrip("/").rpartition("/")[2])[:NAME_MAX]
+    last = normal(path.rstrip("/").rpartition("/")[2])
+    text = "".join(char if char in "_.+-" or _is_of_a_word(char) else "_" for char in last)[:NAME_MAX]
     return text if is_name(text) else f"_{text[: NAME_MAX - 1]}"
+
+
+def _is_of_a_word(char: str) -> bool:
+    """Whether this is a letter, a digit, or a mark on one (a vowel sign, an accent)."""
+    return char.isalnum() or (not char.isascii() and unicodedata.category(char)[0] == "M")
 
 
 def cwd(value: object) -> str:
@@ -226,6 +304,8 @@ def env(value: object) -> tuple[tuple[str, str], ...]:
     errors: list[tuple[str, str]] = []
     for key, item in entries.items():
         place = f".{key}" if key.isidentifier() and len(key) <= SHOWN_MAX else f"[{show(key)}]"
+        if isinstance(item, str) and is_too_long(f"{key}={item}"):
+            errors.append((place, _TOO_LONG))
         if not key or "=" in key or "\0" in key or not is_unicode(key):
             errors.append((place, "is no name for a variable: empty, or with = or NUL, or not Unicode"))
         try:
@@ -277,7 +357,7 @@ def begin_us(value: object) -> int:
 
 def _rfc3339(text: str) -> float:
     try:
-        time = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text.upper() if text[10:11] == "t" or text.endswith("z") else text)
     except ValueError:
         raise _must("seconds since 1970, or a time like 2026-03-01T06:00:00+01:00", text) from None
     if time.tzinfo is None:
@@ -346,9 +426,10 @@ def target(value: object) -> int | str:
         return job_id(int(value))
     if value.startswith("ƒ"):
         return job_id(decode_f58(value))
-    if not is_name(value):
+    wanted = normal(string(value))
+    if not is_name(wanted):
         raise Wrong(("", f"no job could have this name: {show(value)}"))
-    return value
+    return wanted
 
 
 def decode_f58(text: str) -> int:
