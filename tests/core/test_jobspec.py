@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from jqsched.core.job import Dependency, OnInterrupt, Reason, Spec, output_paths
 from jqsched.core.jobspec import JobspecError, Wrong, from_jobspec, remarks, shown_jobspec, to_jobspec, updated, values
+from jqsched.core.jobspec.script import interpreter_of
 
 NAMES = st.from_regex(r"[a-zA-Zé_][\w.+-]{0,20}", fullmatch=True).filter(values.is_name)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
@@ -664,7 +665,7 @@ def test_a_script_is_run_by_the_interpreter_that_it_names_or_refused(first, comm
         with pytest.raises(values.Wrong, match="begins with"):
             values.script(f"{first}\nx")
     else:
-        assert values.interpreter_of(f"{first}\nx") == command
+        assert interpreter_of(f"{first}\nx") == command
 
 
 def test_dos_line_breaks_in_a_script_are_said():

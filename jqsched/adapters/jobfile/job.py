@@ -12,6 +12,7 @@ from jqsched.adapters.jobfile.document import BadFile, Object, bad, read_documen
 from jqsched.adapters.jobfile.strict import Strict
 from jqsched.core.job import URGENCY_DEFAULT, Dependency, Draft, OnInterrupt, Reason, Spec
 from jqsched.core.jobspec import JobspecError, from_jobspec, values
+from jqsched.core.jobspec.script import interpreter_of
 
 NO_CWD = "cwd: missing, and the folder that the spool is in has a name that is not UTF-8: state an absolute path"
 
@@ -93,7 +94,7 @@ def _one_of_two(entries: Object) -> list[str]:
 def _draft(short: _Short, default_cwd: str, name: str, stem: str) -> Draft | BadFile:
     if not short.cwd and not values.is_unicode(default_cwd):
         return BadFile((NO_CWD,))
-    command = short.command or (*values.interpreter_of(short.script), short.script)
+    command = short.command or (*interpreter_of(short.script), short.script)
     spec = Spec(
         command=command,
         name=short.name or name or values.name_from(stem if stem and short.script else command[0]),

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from jqsched.core.job import ARROW, PRIORITY_MAX, Dependency, OnInterrupt, Reason, Scheme
+from jqsched.core.jobspec.script import TOO_LONG, interpreter_of, is_too_long
 
 T = TypeVar("T")
 
@@ -21,7 +22,6 @@ NAME_MAX = 100
 SECONDS_MAX = 8_500_000_000  # the year 2239; up to here a float tells microseconds apart
 PATH_BYTES_MAX = 4095
 COUNT_MAX = 2**31 - 1
-ARGUMENT_BYTES_MAX = (1 << 17) - 1
 SHOWN_MAX = 40
 
 # Nearly all names: what this matches need not be looked at closely.
@@ -177,18 +177,10 @@ def command(value: object) -> tuple[str, ...]:
         raise Wrong(("", "must not be empty"))
     if not words[0]:
         raise Wrong(("[0]", "must not be empty: it names the program"))
-    too_long = [(f"[{index}]", _TOO_LONG) for index, word in enumerate(words) if is_too_long(word)]
+    too_long = [(f"[{index}]", TOO_LONG) for index, word in enumerate(words) if is_too_long(word)]
     if too_long:
         raise Wrong(*too_long)
     return words
-
-
-_TOO_LONG = f"must be at most {ARGUMENT_BYTES_MAX} bytes long: no longer argument can be handed to a program"
-
-
-def is_too_long(word: str) -> bool:
-    """Whether no program can be started with this argument. Source: execve(2), MAX_ARG_STRLEN with pages of 4 KiB."""
-    return len(word) * 4 > ARGUMENT_BYTES_MAX and len(word.encode()) > ARGUMENT_BYTES_MAX
 
 
 def script(value: object) -> str:
@@ -197,40 +189,12 @@ def script(value: object) -> str:
     if not text.strip():
         raise Wrong(("", "must not be empty"))
     if is_too_long(text):
-        raise Wrong(("", f"{_TOO_LONG}; put it into a file, and name that in `command`"))
+        raise Wrong(("", f"{TOO_LONG}; put it into a file, and name that in `command`"))
     try:
         interpreter_of(text)
     except ValueError as wrong:
         raise Wrong(("", str(wrong))) from None
     return text
-
-
-# What follows the option is run by the program, as if it was in a file.
-_PROGRAM_OPTIONS = {
-    **dict.fromkeys(("sh", "bash", "dash", "ash", "ksh", "mksh", "zsh", "python", "pypy"), "-c"),
-    **dict.fromkeys(("perl", "ruby"), "-e"),
-}
-
-
-def interpreter_of(text: str) -> tuple[str, ...]:
-    """The beginning of the command that runs a script: what its first line names (`#!`), else /bin/sh.
-
-    Raises: ValueError when that is an interpreter that takes no script on its command line.
-    """
-    first = text.partition("\n")[0]
-    words = first[2:].split() if first.startswith("#!") else ["/bin/sh"]
-    program = words[:1]
-    if program and program[0].rpartition("/")[2] == "env":
-        words = [*program, *words[2:]] if words[1:2] == ["-S"] else words
-        program = words[1:2]
-    base = re.sub(r"[\d.]+\Z", "", program[0].rpartition("/")[2]) if program else ""
-    if not words or base not in _PROGRAM_OPTIONS:
-        known = " ".join(_PROGRAM_OPTIONS)
-        raise ValueError(
-            f"begins with {show(first)}, and only scripts for {known} can stand here: put it into a file, and name that"
-            " in `command`"
-        )
-    return (*words, _PROGRAM_OPTIONS[base])
 
 
 def name(value: object) -> str:
@@ -262,18 +226,13 @@ def is_name(text: str) -> bool:
         and ARROW not in text
         and text.translate(_JOINERS).isprintable()
         and text[0] not in "\u200c\u200d"
-        and is_normal(text)
+        and unicodedata.is_normalized("NFC", text)
     )
 
 
 def normal(text: str) -> str:
     """Write a name as it is compared: composed (NFC), as most programs write it; macOS takes it apart in file names."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
-
-
-def is_normal(text: str) -> bool:
-    """Whether a name is written as it is compared."""
-    return unicodedata.is_normalized("NFC", text)
 
 
 def name_from(path: str) -> str:
@@ -305,7 +264,7 @@ def env(value: object) -> tuple[tuple[str, str], ...]:
     for key, item in entries.items():
         place = f".{key}" if key.isidentifier() and len(key) <= SHOWN_MAX else f"[{show(key)}]"
         if isinstance(item, str) and is_too_long(f"{key}={item}"):
-            errors.append((place, _TOO_LONG))
+            errors.append((place, TOO_LONG))
         if not key or "=" in key or "\0" in key or not is_unicode(key):
             errors.append((place, "is no name for a variable: empty, or with = or NUL, or not Unicode"))
         try:
