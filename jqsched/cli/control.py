@@ -43,20 +43,20 @@ class Asked(Protocol):
 
 
 @contextmanager
-def control(where: Place) -> Iterator[Asked]:
+def control(where: Place, answer_timeout_s: float | None = ANSWER_TIMEOUT_S) -> Iterator[Asked]:
     """Connect to the scheduler, or take its place for this command."""
     with ExitStack() as stack:
-        yield _reach(where, stack)
+        yield _reach(where, stack, answer_timeout_s)
 
 
 class _Served(Exception):
     """A scheduler has come while we waited for the spool."""
 
 
-def _reach(where: Place, stack: ExitStack) -> Asked:
+def _reach(where: Place, stack: ExitStack, answer_timeout_s: float | None) -> Asked:
     while True:
         try:
-            return stack.enter_context(Connection(where.root, timeout_s=ANSWER_TIMEOUT_S))
+            return stack.enter_context(Connection(where.root, timeout_s=answer_timeout_s))
         except NoScheduler:
             pass
         from jqsched.wiring import Holder, Role, SpoolInUse, offline
@@ -296,7 +296,7 @@ def purge(where: Place, ids: Sequence[int], before_us: int) -> int:
         if not payload["ids"]:
             tell("purged 0 job(s)")
             return OK
-    with control(where) as asked:
+    with control(where, answer_timeout_s=None) as asked:  # millions take minutes, in steps
         purged = ask(asked, "purge", payload, "purge")["purged"]
     tell(f"purged {purged} job(s)")
     return OK

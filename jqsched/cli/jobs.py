@@ -270,17 +270,23 @@ def _row(job: Job, now_us: int) -> Row:
 
 
 def _write_table(choice: Choice, query: Query) -> None:
+    """Write the table, portion by portion; columns are as wide as what has come so far."""
     now_us = time.time_ns() // 1000
-    rows = [_row(job, now_us) for job in choice.jobs()]
-    if not rows and not choice.unknown:
+    rows = (_row(job, now_us) for job in choice.jobs())
+    portion = list(islice(rows, PORTION))
+    if not portion and not choice.unknown:
         tell("no active jobs (-a shows finished ones too)" if query == Query(query.ids) else "no such jobs")
         return
-    rows.insert(0, HEADER)
-    widths = [max(formats.cells(row[column]) for row in rows) for column in range(5)]
-    if sys.stdout.isatty():
-        _write_colored(rows, widths)
-    else:
-        _write("".join(_columns(row, widths)).rstrip() + "\n" for row in rows)
+    portion.insert(0, HEADER)
+    widths, write = [0] * 5, _write_colored if sys.stdout.isatty() else _write_plain
+    while portion:
+        widths = [max(width, *(formats.cells(row[column]) for row in portion)) for column, width in enumerate(widths)]
+        write(portion, widths)
+        portion = list(islice(rows, PORTION))
+
+
+def _write_plain(rows: Sequence[Row], widths: Sequence[int]) -> None:
+    sys.stdout.write("".join(f"{''.join(_columns(row, widths)).rstrip()}\n" for row in rows))
 
 
 def _columns(row: Row, widths: Sequence[int]) -> tuple[str, str, str]:
@@ -294,13 +300,11 @@ def _write_colored(rows: Sequence[Row], widths: Sequence[int]) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    console = Console(highlight=False)
-    for begin in range(0, len(rows), PORTION):
-        text = Text()
-        for row in rows[begin : begin + PORTION]:
-            left, status, right = _columns(row, widths)
-            style = "bold" if row is HEADER else formats.STYLES.get(row.status, "dim")
-            line = Text.assemble(left, (status, style), right.rstrip())
-            line.truncate(console.width, overflow="ellipsis")
-            text.append_text(line).append("\n")
-        console.print(text, end="", soft_wrap=True)
+    console, text = Console(highlight=False), Text()
+    for row in rows:
+        left, status, right = _columns(row, widths)
+        style = "bold" if row is HEADER else formats.STYLES.get(row.status, "dim")
+        line = Text.assemble(left, (status, style), right.rstrip())
+        line.truncate(console.width, overflow="ellipsis")
+        text.append_text(line).append("\n")
+    console.print(text, end="", soft_wrap=True)

@@ -6,14 +6,18 @@ Rule: whatever is written is whole or not there: under another name, synced, and
 import json
 import os
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from jqsched.adapters.secure_open import check_folder, secure_open
+from jqsched.adapters.store.reader import StoreReader
 from jqsched.cli.failure import INSIDE, INVALID, NO_JOB, OK, Failure, printable, tell
 from jqsched.cli.place import Place, reading
-from jqsched.core.job import Draft, State, is_ours
+from jqsched.core.job import Draft, Job, State, is_ours
 from jqsched.core.jobspec import remarks
+
+PORTION = 500  # finished jobs read at once
 
 # ---- job files ----------------------------------------------------------------------------------------------------
 
@@ -66,6 +70,7 @@ def read_draft(file: str) -> Draft | Sequence[str]:
 def archive(where: Place, ids: Sequence[int], before_us: int) -> int:
     """Write `archive/ID.json` for finished jobs that ended before a time; those that are there already stay."""
     from jqsched.cli.show import document
+    from jqsched.scheduler.housekeeping import CLOCK, ended_before_us
 
     folder = os.path.join(where.root, "archive")
     os.makedirs(folder, mode=0o700, exist_ok=True)
@@ -77,9 +82,10 @@ def archive(where: Place, ids: Sequence[int], before_us: int) -> int:
             if id_ not in known or known[id_].state is not State.INACTIVE:
                 tell(f"job {id_}: {'is not finished' if id_ in known else 'unknown'}; not archived")
                 unknown += 1
-        for job in known.values() if ids else reader.finished():
+        before_us = ended_before_us(reader.setting(CLOCK), before_us, time.time_ns() // 1000)
+        for job in known.values() if ids else _finished(reader):
             path = os.path.join(folder, f"{job.id}.json")
-            if job.state is not State.INACTIVE or job.t_inactive_us > before_us or os.path.exists(path):
+            if job.state is not State.INACTIVE or job.t_inactive_us >= before_us or os.path.exists(path):
                 continue
             # the archive outlives the store, so what is left out here would be lost: the environment is in it
             entries = document(where, job, list(reader.events(job.id)), redacted=False)
@@ -88,6 +94,14 @@ def archive(where: Place, ids: Sequence[int], before_us: int) -> int:
     _sync_folder(folder)
     tell(f"archived {written} job(s) in {folder}")
     return NO_JOB if unknown else OK
+
+
+def _finished(reader: StoreReader) -> Iterator[Job]:
+    """All finished jobs, in portions: no transaction stays open while files are written, or the store's log grows."""
+    end = (0, 0)
+    while portion := reader.ended_after(end, PORTION):
+        yield from portion
+        end = (portion[-1].t_inactive_us, portion[-1].id)
 
 
 def _write_whole(path: str, text: str) -> None:
@@ -126,7 +140,7 @@ def check_spool(where: Place, *, rebuild: bool) -> int:
         with spool_lock(where.root, Role.COMMAND, past_commands(tell)):
             tell(f"wrote the job table anew: {write_anew(where.store)} job(s)")
     traces = outputs(where.root)  # before the store is read: what is started meanwhile is in both
-    findings = audit(where.store)
+    findings = audit(where.store, _show_progress if sys.stderr.isatty() else lambda _: None)
     findings = findings or _unknown(where, traces)
     for finding in findings:
         sys.stdout.write(f"{printable(finding)}\n")
@@ -140,6 +154,12 @@ def check_spool(where: Place, *, rebuild: bool) -> int:
         return INSIDE
     tell(f"{where.store}: all is well")
     return OK
+
+
+def _show_progress(what: str) -> None:
+    """Show on a terminal what is being checked; nothing (an empty text) clears it."""
+    sys.stderr.write(f"\r\x1b[K{printable(what)}")
+    sys.stderr.flush()
 
 
 def _unknown(where: Place, traces: Sequence[int]) -> list[str]:

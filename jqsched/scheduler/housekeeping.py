@@ -18,9 +18,10 @@ from jqsched.scheduler.ledger import Ledger
 PURGED = "purged"  # the setting that counts the purged jobs
 CLOCK = "clock"  # the setting that holds the marks
 STEP_US = 20_000  # a step is made so large that it is durable after about so long
-STEP_MIN, STEP_FIRST, STEP_MAX = 8, 128, 2_048
+STEP_MIN, STEP_FIRST, STEP_MAX = 128, 256, 2_048  # fewer are no faster: each commit is synced
 END_US = 2**62
 AHEAD_US = 60_000_000
+NOW_US = 1_000_000  # a time as young as this was meant as now when it was asked for
 MARKS_MAX = 256
 
 Marks = tuple[tuple[int, int], ...]  # (time of an event, wall-clock time at which it was the last one), in their order
@@ -76,8 +77,7 @@ class Housekeeping:
 
     def purge_before(self, wall_us: int, answer: Answer) -> None:
         """Forget the jobs that ended before a time on the clock."""
-        now_us = self._clock.now_us()
-        before_us = END_US if wall_us >= now_us else event_time_us(self._marks, wall_us)
+        before_us = ended_before_us(json.dumps(self._marks), wall_us, self._clock.now_us())
         self._purges.append(_Purge(None, before_us, END_US, answer))
 
     def look(self, finished_count: int) -> None:
@@ -165,3 +165,8 @@ def marked(marks: Marks, last_us: int, now_us: int) -> Marks:
 def event_time_us(marks: Marks, wall_us: int) -> int:
     """The time such that events before it happened before a time on the clock, as far as is known."""
     return max([wall_us, *(event_us + 1 for event_us, marked_us in marks if marked_us <= wall_us)])
+
+
+def ended_before_us(setting: str | None, wall_us: int, now_us: int) -> int:
+    """As `event_time_us`, from the setting; of now, all that has ended did so before."""
+    return END_US if wall_us >= now_us - NOW_US else event_time_us(read_marks(setting), wall_us)

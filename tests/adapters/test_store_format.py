@@ -231,6 +231,20 @@ def test_the_audit_of_a_store_of_version_1_finds_what_it_can(tmp_path: Path):
     assert audit(str(tmp_path)) == []
 
 
+def test_the_handbook_tells_the_format():
+    """Seen to fail: it said 1 when it was 2."""
+    page = Path(__file__).parents[2] / "docs/reference/spool.md"
+    assert f"It is format {FORMAT_VERSION} (`PRAGMA user_version`)" in page.read_text()
+    assert set(schema.MIGRATIONS) == set(range(1, FORMAT_VERSION))
+
+
+def test_a_new_store_can_give_space_back(tmp_path: Path):
+    """A setting of the file that can only be made while it is empty."""
+    make(tmp_path)
+    with closing(sqlite3.connect(store_path(tmp_path))) as connection:
+        assert connection.execute("PRAGMA auto_vacuum").fetchone() == (schema.INCREMENTAL,)
+
+
 def test_a_checksum_is_what_it_always_was():
     """Stores are full of them: another Python, or another way to sum up, must come to the same numbers."""
     row = (7, 3, 1_795_247_114_000_000, "exception", '{"note":"Größe \u2713"}', None)

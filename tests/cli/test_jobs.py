@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from datetime import datetime
 
 import pytest
@@ -297,3 +298,24 @@ def test_the_fast_writer_writes_what_job_info_says(job: Job, reasons: list[str],
         line = writer(lambda userid: f"user{userid}", now_us, "vm")(same, reasons)
         shown = job_info(same, username=f"user{same.userid}", now_us=now_us, reasons=reasons, hostname="vm")
         assert line == json.dumps(shown, separators=(",", ":"))
+
+
+def test_a_table_of_many_is_written_as_it_is_read(spool: SpoolMaker, monkeypatch: pytest.MonkeyPatch):
+    """Portion by portion; columns get wider where a later one needs it.
+
+    Seen to fail: all lines were held, 395 MB for a million jobs.
+    """
+    for _ in range(5):
+        spool.add(*COMPLETED)
+    whole = spool.run("jobs", "-a")[1]
+    portions: list[int] = []
+    write = lists._write_plain
+
+    def spy(rows: Sequence[lists.Row], widths: Sequence[int]) -> None:
+        portions.append(len(rows))
+        write(rows, widths)
+
+    monkeypatch.setattr(lists, "_write_plain", spy)
+    monkeypatch.setattr(lists, "PORTION", 2)
+    assert spool.run("jobs", "-a")[1] == whole
+    assert portions == [3, 2, 1]

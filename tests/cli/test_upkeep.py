@@ -3,9 +3,12 @@
 import json
 import sqlite3
 import stat
+from contextlib import closing
 
 import pytest
 
+from jqsched.adapters.store.reader import StoreReader
+from jqsched.core.job import Job
 from tests.cli.conftest import CANCELED, COMPLETED, QUEUED, SpoolMaker
 
 
@@ -86,6 +89,26 @@ def test_rebuild_needs_the_spool_for_itself(spool: SpoolMaker):
 def test_there_must_be_a_store(spool: SpoolMaker):
     assert spool.run("check-spool")[0] == 1
     assert spool.run("check-spool", "--rebuild")[0] == 1
+
+
+def test_many_are_archived_in_portions(spool: SpoolMaker, monkeypatch: pytest.MonkeyPatch):
+    """All of them, and no transaction stays open while files are written: the store's log would grow."""
+    for _ in range(5):
+        spool.add(*COMPLETED)
+    monkeypatch.setattr("jqsched.cli.upkeep.PORTION", 2)
+    blocked: list[int] = []
+    read = StoreReader.ended_after
+
+    def spy(reader: StoreReader, end: tuple[int, int], most: int) -> list[Job]:
+        found = read(reader, end, most)
+        with closing(sqlite3.connect(reader.path)) as other:
+            blocked.append(other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
+        return found
+
+    monkeypatch.setattr(StoreReader, "ended_after", spy)
+    assert "archived 5 job(s)" in spool.run("archive")[2]
+    assert blocked == [0] * 4
+    assert len(list((spool.root / "archive").iterdir())) == 5
 
 
 def test_archive_and_purge_of_all_leave_out_none(spool: SpoolMaker):

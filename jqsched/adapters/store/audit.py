@@ -6,14 +6,14 @@ events, and no other table; it makes nothing of events that are damaged or missi
 
 import shlex
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from heapq import merge
-from itertools import chain, groupby, islice
+from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path
 
-from attrs import frozen
+from attrs import define
 
 from jqsched.adapters.store import codec, wal
 from jqsched.adapters.store.schema import (
@@ -47,13 +47,17 @@ _WAYS_OUT = {
 }
 
 
-@frozen
+@define
 class _Store:
-    """A database that is looked at; `has_sums` is false where its rows have no checksums yet."""
+    """A database that is looked at, at one moment; `has_sums` is false where its rows have no checksums yet.
+
+    `events_are_whole`: the checksums of all events were looked at, and none was wrong.
+    """
 
     connection: sqlite3.Connection
     path: str
     has_sums: bool
+    events_are_whole: bool = False
 
     def rows(self, table: str, rest: str) -> Iterator[codec.Row]:
         """Rows, with their checksums last."""
@@ -65,8 +69,11 @@ class _Store:
         return codec.is_whole(row) if self.has_sums else True
 
 
-def audit(folder: str) -> list[str]:
-    """Everything that is wrong with the store in `folder`, a line each; empty when nothing is."""
+def audit(folder: str, progress: Callable[[str], None] = lambda _: None) -> list[str]:
+    """Everything that is wrong with the store in `folder`, a line each; empty when nothing is.
+
+    `progress` is told what is looked at, and an empty text at the end.
+    """
     path = store_path(folder)
     if not Path(path).exists():
         return [f"{path}: there is no store"]
@@ -81,12 +88,15 @@ def audit(folder: str) -> list[str]:
                 found.append(f"{path}: holds nothing (was {path}-wal beside it?): put a backup in its place")
             else:
                 store = _Store(connection, path, version >= SUMS_SINCE)
-                checks = (_integrity, _tables, _sums, _count, _rules, _projection)
-                found += chain.from_iterable(_findings(check(store), path) for check in checks)
+                for number, check in enumerate(_CHECKS, 1):
+                    progress(f"checking {path}: {number} of {len(_CHECKS)}")
+                    found += _findings(check(store), path)
     except StoreRefused as error:
         found.append(str(error))
     except UNREADABLE as error:
         found.append(f"{path}: cannot be read: {said(error)}")
+    finally:
+        progress("")
     return found
 
 
@@ -130,9 +140,12 @@ def _bare(sql: str) -> str:
 def _sums(store: _Store) -> Iterator[str]:
     """Rows that are not as they were written. Those of jobs are compared with their events later."""
     for table, way_out in _WAYS_OUT.items():
+        is_whole = True
         for row in store.rows(table, f"ORDER BY {codec.COLUMNS[table][0]}"):
             if not store.is_whole(row):
+                is_whole = False
                 yield f"{store.path}: {_named(table, row)} is damaged: {way_out}"
+        store.events_are_whole = store.events_are_whole or (is_whole and table == "events")
 
 
 def _named(table: str, row: codec.Row) -> str:
@@ -202,13 +215,16 @@ def _compared(store: _Store, jobid: int, found: dict[str, codec.Row | Job | str 
     return "" if store.is_whole(row) else f"job {jobid}: the checksum in the job table is damaged"
 
 
+_CHECKS = (_integrity, _tables, _sums, _count, _rules, _projection)
+
+
 def fold_all(store: _Store) -> Iterator[tuple[int, Job | str | None]]:
     """For each job its events folded, or what does not fit."""
     for jobid, log in groupby(store.rows("events", "ORDER BY jobid, seq"), itemgetter(1)):
         job: Job | None = None
         try:
             for row in log:
-                if not store.is_whole(row):
+                if not store.events_are_whole and not store.is_whole(row):
                     raise codec.Damaged(f"event {row[0]} is damaged")
                 job = advance(job, codec.event_from_row(row[:-1])[1])
         except _WRONG as error:

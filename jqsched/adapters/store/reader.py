@@ -129,6 +129,11 @@ class StoreReader:
         sql = f"{SELECT_JOBS} WHERE state = 64 AND t_inactive_us > ? ORDER BY t_inactive_us DESC, id DESC LIMIT ?"
         return self._jobs(sql, (since_us, most))
 
+    def ended_after(self, end: tuple[int, int], most: int) -> list[Job]:
+        """Finished jobs in the order of their ends (time and id), after one of these; read at once, at most so many."""
+        where = "state = 64 AND (t_inactive_us, id) > (?, ?) ORDER BY t_inactive_us, id LIMIT ?"
+        return list(self._jobs(f"{SELECT_JOBS} WHERE {where}", (*end, most)))
+
     def search(
         self, constraint: Constraint, *, since_us: int = 0, most: int = -1, budget: Budget, hostname: str
     ) -> Iterator[Job]:
