@@ -44,7 +44,8 @@ def _explained(where: Place, reader: StoreReader, job: Job) -> Explanation:
     if scheduler is None:
         told = core.explain(core.look(queue, Limits(_NO_LIMIT, _NO_LIMIT)), job)
         return core.unserved(told)
-    return core.explain(core.look(queue, scheduler.limits, time.time_ns() // 1000), job)
+    told = core.explain(core.look(queue, scheduler.limits, time.time_ns() // 1000), job)
+    return core.stalled(told, scheduler.stalled) if scheduler.stalled else told
 
 
 def _queue(reader: StoreReader) -> Queue:

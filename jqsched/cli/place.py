@@ -91,6 +91,7 @@ class Status(NamedTuple):
     drained: bool
     warnings: list[str]
     backfill: Backfill | None = None
+    stalled: str = ""  # that its executor does not answer; else empty
 
     @property
     def limits(self) -> Limits:
@@ -101,9 +102,17 @@ class Status(NamedTuple):
 def scheduler_status(root: str) -> Status | None:
     """Ask the scheduler; None when there is none or it does not answer."""
     try:
+        return ask_scheduler(root)
+    except TimeoutError:
+        return None
+
+
+def ask_scheduler(root: str) -> Status | None:
+    """Ask the scheduler; None when there is none. Raises TimeoutError when it does not answer."""
+    try:
         with Connection(root, timeout_s=STATUS_TIMEOUT_S) as connection:
             answer = connection.request("job-manager.status")
-    except (NoScheduler, TimeoutError):
+    except NoScheduler:
         return None
     except OSError as error:
         if error.errno != errno.EAGAIN:
@@ -123,6 +132,7 @@ def scheduler_status(root: str) -> Status | None:
         bool(answer.get("drained")),
         [str(warning) for warning in cast(list[Json], answer.get("warnings", []))],
         Backfill(**cast(dict[str, int], answer["backfill"])) if answer.get("backfill") else None,
+        str(answer.get("stalled", "")),
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from jqsched.cli import formats
 from jqsched.cli.failure import NO_SCHEDULER, OK, printable, tell
 from jqsched.cli.jobs import reasons_from
-from jqsched.cli.place import Place, hostname, known_job, reading, scheduler_status, username
+from jqsched.cli.place import Place, ask_scheduler, hostname, known_job, reading, username
 from jqsched.core.event import Event
 from jqsched.core.job import Job, State, output_paths
 from jqsched.core.jobspec import shown_jobspec, to_jobspec
@@ -104,13 +104,25 @@ def _priority(job: Job) -> str:
 
 def status(where: Place, *, as_json: bool) -> int:
     """Print how the spool and its scheduler are; the exit code says whether there is one."""
-    scheduler = scheduler_status(where.root)
+    try:
+        scheduler, stalled = ask_scheduler(where.root), ""
+    except TimeoutError:
+        scheduler, stalled = None, "the scheduler of this spool does not answer: it is stopped, or hangs"
+    if scheduler is not None:
+        stalled = scheduler.stalled
     with reading(where) as reader:
         counts = {State(state).name: count for state, count in sorted(reader.counts().items())}
         drained = scheduler.drained if scheduler is not None else reader.setting(DRAINED) == "1"
     if as_json:
         told: Json = {**scheduler._asdict()} if scheduler is not None else None
-        entries = {"schema": STATUS_SCHEMA, "spool": where.root, "scheduler": told, "drained": drained, "jobs": counts}
+        entries = {
+            "schema": STATUS_SCHEMA,
+            "spool": where.root,
+            "scheduler": told,
+            "drained": drained,
+            "jobs": counts,
+            "stalled": stalled or None,
+        }
         sys.stdout.write(json.dumps(entries) + "\n")
     else:
         sys.stdout.write(f"spool      {printable(where.root)}\n")
@@ -121,8 +133,13 @@ def status(where: Place, *, as_json: bool) -> int:
         listed = ", ".join(f"{count} {name}" for name, count in counts.items()) or "none"
         sys.stdout.write(f"jobs       {listed}\n")
         sys.stdout.write("drained    yes: nothing is started (`jqsched resume`)\n" if drained else "drained    no\n")
+        if stalled:
+            sys.stdout.write(f"stalled    {printable(stalled)}\n")
         for warning in scheduler.warnings if scheduler is not None else ():
             sys.stdout.write(f"warning    {printable(warning)}\n")
+    if stalled and scheduler is None:
+        tell(stalled)
+        return NO_SCHEDULER
     if scheduler is None:
         tell("no scheduler serves this spool (start one with `jqsched run`)")
         return NO_SCHEDULER

@@ -41,6 +41,7 @@ class Why(Enum):
     DRAINED = "drained"
     RESERVATION = "reservation"
     UNSERVED = "unserved"
+    STALLED = "stalled"
     SLOTS = "slots"
     CORES = "cores"
 
@@ -367,6 +368,14 @@ def unserved(told: Explanation) -> Explanation:
         return told
     nobody = Obstacle(Why.UNSERVED, UNSERVED, "`jqsched run` is started")
     return evolve(told, obstacles=(*told.obstacles, nobody))
+
+
+def stalled(told: Explanation, text: str) -> Explanation:
+    """The same while the executor does not answer, as `text` says: for all that has not started."""
+    if told.job.state >= State.RUN:
+        return told
+    silent = Obstacle(Why.STALLED, text, "it answers again, or is replaced")
+    return evolve(told, permitted=False, obstacles=(*told.obstacles, silent))
 
 
 def _chain(outlook: Outlook, why: tuple[Obstacle, ...]) -> Iterator[Link]:

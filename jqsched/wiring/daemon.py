@@ -7,6 +7,7 @@ import errno
 import os
 import selectors
 import signal
+import time
 from collections.abc import Sequence
 from types import FrameType
 
@@ -192,6 +193,7 @@ class _Daemon:
             self._scheduler.intake.look_at(edited)
 
     def _wait(self, due_us: int | None) -> None:
+        look_s = self._look_at_executor()
         self._watch_executor()
         again_us = self._built.spool.edits_again_us
         now_us = self._built.clock.monotonic_us()
@@ -199,9 +201,18 @@ class _Daemon:
         dues_us = (due_us, again_us, self._bells.due_us, self._service_manager.due_us)
         times = [time_us for time_us in dues_us if time_us is not None]
         timeout_s = max(0.0, (min(times) - now_us) / 1_000_000) if times else None
+        if look_s is not None:
+            left_s = max(0.0, look_s - time.monotonic())
+            timeout_s = left_s if timeout_s is None else min(timeout_s, left_s)
         for key, mask in self._selector.select(timeout_s):
             key.data(mask)
         self._bells.ring_due()
+
+    def _look_at_executor(self) -> float | None:
+        """See whether the executor answers; returns when to look again."""
+        executor = self._built.executor
+        assert executor is not None
+        return executor.look(time.monotonic())
 
     def _watch_executor(self) -> None:
         """Keep the executor's descriptor registered as it comes, goes and wants to write."""
@@ -279,6 +290,7 @@ class _Daemon:
             "backfill": asdict(limits.backfill) if limits.backfill is not None else None,
             "running": self._scheduler.ledger.visible.get().busy,
             "drained": self._scheduler.drained,
+            "stalled": self._stalled(),
             "warnings": [
                 *self._warnings,
                 *self._built.store.warnings(),
@@ -286,6 +298,11 @@ class _Daemon:
                 *self._built.spool.remarks(self._plugin_files()),
             ],
         }
+
+    def _stalled(self) -> str:
+        """Say that nothing moves, because the executor does not answer; else empty."""
+        assert self._built.executor is not None
+        return self._built.executor.silence
 
     def _full(self) -> list[str]:
         if not self._scheduler.intake.is_full or self._scheduler.intake.is_held_up:

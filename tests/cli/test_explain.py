@@ -243,7 +243,7 @@ def test_without_a_scheduler(spool: SpoolMaker):
 
 
 def test_all_reasons_at_once(spool: SpoolMaker, scheduler: FakeScheduler):
-    """There is no kind but these, `unserved`, and those of backfill, of a change under way, and of plugins."""
+    """There is no kind but these, `unserved`, `stalled`, and those of backfill, changes under way, and plugins."""
     limits(scheduler, max_running=1, cores=1, drained=True)
     bucket = (Reason("me", "rate-limit:1:x"),)
     spool.add(*STARTED, reasons=bucket)
@@ -251,7 +251,7 @@ def test_all_reasons_at_once(spool: SpoolMaker, scheduler: FakeScheduler):
     keep_rules(spool, Rule("p", 0, 0, (is_named("b"),), Action.PAUSE))
     kinds = [reason["kind"] for reason in told(spool, 2)["reasons"]]
     assert kinds == ["dependency", "held", "drained", "rule", "rate-limit", "slots", "cores"]
-    assert {*kinds, "changing", "priority", "reservation", "unserved"} == {why.value for why in Why}
+    assert {*kinds, "changing", "priority", "reservation", "unserved", "stalled"} == {why.value for why in Why}
 
 
 # ---- chains -------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from jqsched.adapters.executor import wire
+from jqsched.adapters.executor.heartbeat import SILENT_S, Heartbeat, peer, send
 from jqsched.adapters.executor.wire import Link, Message
 from jqsched.adapters.secure_open import secure_open
 from jqsched.core.jobspec.values import show
@@ -32,6 +33,7 @@ from jqsched.ports import (
 )
 
 _PATIENCE_S = 10.0
+_SILENT_MOST_S = 10.0  # so long it may stay silent once it was continued
 _AGAIN_S = 1.0
 _ACKNOWLEDGED_MOST = 64
 _TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
@@ -54,6 +56,7 @@ class LocalExecutor:
         self._spool = os.path.abspath(spool_dir)
         self._log = log
         self._link: Link | None = None
+        self._heartbeat: Heartbeat | None = None  # while there is a link
         self._deliver: Callable[[Sequence[News]], None] = lambda _: None
         self._limits: Message | None = None
         self._acknowledged: list[tuple[int, int]] = []  # wait for company: nobody waits for them
@@ -98,9 +101,12 @@ class LocalExecutor:
                 continue
             link = Link(sock)
             link.send([hello])
-            answer = _await_answer(link, deadline_s)
+            answer = _await_answer(link, min(deadline_s, time.monotonic() + SILENT_S))
+            if answer is None and self._lives(spool_fd):
+                answer = self._await_silent(link)
+                deadline_s = time.monotonic() + _PATIENCE_S  # it has ended, perhaps by us: for another one
             if answer and answer[0] == "state":
-                self._link = link
+                self._link, self._heartbeat = link, Heartbeat(sock, time.monotonic(), self._log)
                 return answer
             link.close()
             if answer:
@@ -108,6 +114,18 @@ class LocalExecutor:
         raise no_room or PortError(
             "connect to the executor", self._path(wire.SOCKET), None, f"it does not answer (see {wire.LOG} beside it)"
         )
+
+    def _await_silent(self, link: Link) -> Message | None:
+        """Wait for the answer of an executor that is silent: it is continued, and in the end killed."""
+        pid = peer(link.sock)
+        self._log(f"the executor (pid {pid}) does not answer; continuing it")
+        send(pid, signal.SIGCONT)
+        answer = _await_answer(link, time.monotonic() + _SILENT_MOST_S)
+        if answer is None and link.receive() is not None:
+            self._log(f"the executor (pid {pid}) does not answer; killing it, another one takes over its jobs")
+            send(pid, signal.SIGKILL)
+            _await_answer(link, time.monotonic() + _PATIENCE_S)
+        return answer
 
     def _lives(self, spool_fd: int) -> bool:
         """Say whether an executor holds the lock."""
@@ -246,14 +264,32 @@ class LocalExecutor:
             return
         try:
             messages = self._link.receive()
-            news = [_news(message) for message in messages or ()]
+            news = [_news(message) for message in messages or () if message != ["pong"]]
         except (ValueError, TypeError) as failure:
             self._lose(f"it says what nobody understands: {failure}")
             return
+        if messages and self._heartbeat:
+            self._heartbeat.heard()
         if news:
             self._deliver(news)
         elif messages is None:
-            self._lose("its process has ended")
+            silent = self._heartbeat and self._heartbeat.is_killed
+            self._lose("it did not answer and was killed" if silent else "its process has ended")
+
+    def look(self, now_s: float) -> float | None:
+        """See whether the executor answers; returns when to look again, by time.monotonic. None: there is none."""
+        if self._heartbeat and self._heartbeat.due_s <= now_s:
+            self.on_readable()  # what came while this process was busy counts
+        if self._heartbeat is None:
+            return None
+        if self._heartbeat.look(now_s):
+            self._send(["ping"])
+        return self._heartbeat.due_s
+
+    @property
+    def silence(self) -> str:
+        """Say that the executor does not answer; empty while it does, or there is none."""
+        return self._heartbeat.text if self._heartbeat else ""
 
     def _lose(self, reason: str) -> None:
         self.close()
@@ -264,7 +300,7 @@ class LocalExecutor:
         if self._link:
             self._send()
             self._link.close()
-            self._link = None
+            self._link = self._heartbeat = None
         self._reap()
 
     # ---- orders ---------------------------------------------------------------------------------------------------

@@ -67,6 +67,7 @@ class Executor:
         self._orders: dict[str, Callable[..., None]] = {
             "hello": self._hello, "limits": self._limit, "start": self._start, "withdraw": self._withdraw,
             "stop": self._stop, "signal": self._signal, "relimit": self._relimit, "ack": self._acknowledge,
+            "ping": lambda: self._send([["pong"]]),
         }  # fmt: skip
 
     def run(self) -> None:

@@ -72,6 +72,17 @@ def start_ticks(pid: int) -> int:
     return process.start_ticks if process else 0
 
 
+def state(pid: int) -> str:
+    """Return the letter of a process's state (proc(5)); empty when there is none."""
+    return _read(f"/proc/{pid}/stat").rpartition(b") ")[2][:1].decode()
+
+
+def cpu_ticks(pid: int) -> int:
+    """Return how long a process has had a processor; 0 when there is none."""
+    fields = _read(f"/proc/{pid}/stat").rpartition(b") ")[2].split()
+    return int(fields[11]) + int(fields[12]) if fields else 0
+
+
 def newcomers(known: Container[int]) -> list[Process]:
     """Look at all processes there are but these."""
     pids = [int(name) for name in os.listdir("/proc") if name.isdecimal()]

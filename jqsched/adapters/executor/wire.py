@@ -12,10 +12,11 @@ A line is a JSON list of messages, so one write carries many; a message is a lis
 | withdraw, [[id, attempt]]                                        | withdrawn, or started/finished again   |
 | stop, id, attempt; signal, id, attempt, signum; relimit, id, attempt, time_limit_us | finished; nothing; expired |
 | ack, [[id, attempt]]                                             | nothing: these are forgotten           |
+| ping                                                             | pong                                   |
 
 News: state, [[id, attempt, pid, start_ticks, expired]] (running), [finished], [[id, attempt]] (never started);
 started, id, attempt, pid, start_ticks; finished, id, attempt, status, error, pid, start_ticks, expired;
-withdrawn, id, attempt; expired, id, attempt; refused, why.
+withdrawn, id, attempt; expired, id, attempt; pong; refused, why.
 """
 
 import contextlib
@@ -24,7 +25,7 @@ import json
 import os
 import socket
 
-VERSION = 2
+VERSION = 3
 LOCK = "jqsched-executor.lock"
 SOCKET = "jqsched-executor.sock"
 STATE = "jqsched-executor.state"  # JSON, but not by its name: the folder is a drop zone
@@ -48,6 +49,7 @@ FIELDS = {
     "finished": (_INT, _INT, (int, _NONE), (str, _NONE), _INT, _INT, (bool,)),
     "withdrawn": (_INT,) * 2,
     "expired": (_INT,) * 2,
+    "pong": (),
 }
 
 _CHUNK_BYTES = 1 << 16
