@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from jqsched.cli.options import AsJson, Spool, Store, path, text
+from jqsched.cli.options import AsJson, Spool, Store, text
 
 plugin_app = typer.Typer(help="Plugins of the running scheduler (jobtap).", rich_markup_mode=None)
 
@@ -23,7 +23,7 @@ def list_(spool: Spool = None, as_json: AsJson = False, store: Store = None) -> 
 
 @plugin_app.command()
 def load(
-    name: Annotated[str, typer.Argument(metavar="PLUGIN", help="A path, a module, or an entry point.", parser=path)],
+    name: Annotated[str, typer.Argument(metavar="PLUGIN", help="A path, a module, or an entry point.", parser=text)],
     conf: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Its configuration.", parser=text)
     ] = None,
