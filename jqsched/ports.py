@@ -170,7 +170,7 @@ class Executor(Protocol):
     def signal(self, id_: int, attempt: int, signum: int) -> None:
         """Send one signal to the attempt's process group. Unknown: no effect."""
 
-    def relimit(self, id_: int, attempt: int, time_limit_us: int | None) -> None:
+    def set_time_limit(self, id_: int, attempt: int, time_limit_us: int | None) -> None:
         """Change the time limit of a running attempt. One that is being stopped: no effect."""
 
     def acknowledge(self, attempts: Sequence[tuple[int, int]]) -> None:
@@ -291,7 +291,7 @@ class Taken:
 
 
 @frozen
-class Harvest:
+class ScanResult:
     """What one intake step brought: files taken, how many were set aside (name, errors), whether files may be left
     that want another look at `again_us` (monotonic; None: nothing is waiting)."""
 
@@ -314,12 +314,12 @@ class Edit:
 class Spool(Protocol):
     """The folder of job files; one owner of every byte in it but the store's and the jobs'."""
 
-    def intake(self, next_id: int, most: int) -> Harvest:
+    def intake(self, next_id: int, most: int) -> ScanResult:
         """Take up to `most` dropped files, in the order of their names within one scan (of very many files: within each
         portion of it); ids count up from next_id.
         """
 
-    def leftovers(self, live: Callable[[int], bool], finished: Callable[[int], bool], next_id: int) -> Harvest:
+    def leftovers(self, live: Callable[[int], bool], finished: Callable[[int], bool], next_id: int) -> ScanResult:
         """At start: take the `jobs/ID.json` that no job is known for, and remove those of finished jobs."""
 
     def refuse(self, id_: int, name: str, errors: str) -> None:

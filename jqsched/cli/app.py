@@ -95,10 +95,10 @@ def run(
     import gc
 
     from jqsched.cli.monitor import monitor
-    from jqsched.cli.place import place
     from jqsched.cli.plugins import wanted
+    from jqsched.cli.target import place
     from jqsched.core.jobspec.values import show
-    from jqsched.wiring import RunOptions, run_daemon
+    from jqsched.runtime import RunOptions, run_daemon
 
     if executor not in (None, "local"):
         raise Failure(f"--executor: {show(executor)} is not known; there is 'local'", USAGE)
@@ -155,7 +155,7 @@ def submit(
 ) -> int:
     """Submit a job; prints its id and nothing else."""
     from jqsched.cli import control
-    from jqsched.cli.place import place
+    from jqsched.cli.target import place
 
     given = control.Submission(
         command,
@@ -177,7 +177,7 @@ def submit(
 @app.command()
 def check(files: Annotated[list[str], typer.Argument(metavar="FILE...", parser=path)]) -> int:
     """Check job files: all errors, with their place."""
-    from jqsched.cli import upkeep
+    from jqsched.cli import maintenance as upkeep
 
     return upkeep.check(files)
 
@@ -192,7 +192,7 @@ app.command()(jobs)
 def show(id_: Id, spool: Spool = None, as_json: AsJson = False, store: Store = None) -> int:
     """Show all about one job."""
     from jqsched.cli import show as details
-    from jqsched.cli.place import job_id, place
+    from jqsched.cli.target import job_id, place
 
     return details.show(place(spool, store), job_id(id_), as_json=as_json)
 
@@ -201,7 +201,7 @@ def show(id_: Id, spool: Spool = None, as_json: AsJson = False, store: Store = N
 def events(id_: Id, spool: Spool = None, follow: Follow = False, as_json: AsJson = False, store: Store = None) -> int:
     """Print the event log of a job."""
     from jqsched.cli import history
-    from jqsched.cli.place import job_id, place
+    from jqsched.cli.target import job_id, place
 
     return history.events(place(spool, store), job_id(id_), follow=follow, as_json=as_json)
 
@@ -217,7 +217,7 @@ def journal(
 ) -> int:
     """Print the events of all jobs."""
     from jqsched.cli import history
-    from jqsched.cli.place import place, time_us
+    from jqsched.cli.target import place, time_us
 
     since_us = time_us(since) if since is not None else 0
     return history.journal(place(spool, store), since_us=since_us, since_seq=since_seq, follow=follow, as_json=as_json)
@@ -233,7 +233,7 @@ def log(
 ) -> int:
     """Print what a job wrote."""
     from jqsched.cli import history
-    from jqsched.cli.place import job_id, place
+    from jqsched.cli.target import job_id, place
 
     return history.log(place(spool, store), job_id(id_), follow=follow, error=error)
 
@@ -242,7 +242,7 @@ def log(
 def status(spool: Spool = None, as_json: AsJson = False, store: Store = None) -> int:
     """Show the spool and its scheduler; ends with 6 without one."""
     from jqsched.cli import show as details
-    from jqsched.cli.place import place
+    from jqsched.cli.target import place
 
     return details.status(place(spool, store), as_json=as_json)
 
@@ -261,7 +261,7 @@ def wait(
 ) -> int:
     """Wait for jobs (all active and dropped ones); ends with their status."""
     from jqsched.cli import wait as waiting
-    from jqsched.cli.place import duration_us, job_ids, place
+    from jqsched.cli.target import duration_us, job_ids, place
 
     if ids and count is not None:
         raise Failure("wait: ids or --count, not both", USAGE)
@@ -280,7 +280,7 @@ app.command()(app_live.top)
 def explain(id_: Id, spool: Spool = None, as_json: AsJson = False, store: Store = None) -> int:
     """Show why a job does not run, and what would help."""
     from jqsched.cli import explain as explaining
-    from jqsched.cli.place import job_id, place
+    from jqsched.cli.target import job_id, place
 
     return explaining.explain(place(spool, store), job_id(id_), as_json=as_json)
 
@@ -296,7 +296,7 @@ def cancel(
 ) -> int:
     """Cancel jobs."""
     from jqsched.cli import control
-    from jqsched.cli.place import job_ids, place
+    from jqsched.cli.target import job_ids, place
 
     return control.cancel(place(spool, store), job_ids(ids), note)
 
@@ -305,7 +305,7 @@ def cancel(
 def hold(ids: Ids, spool: Spool = None, store: Store = None) -> int:
     """Keep queued jobs from starting."""
     from jqsched.cli import control
-    from jqsched.cli.place import job_ids, place
+    from jqsched.cli.target import job_ids, place
 
     return control.change(place(spool, store), job_ids(ids), "hold", told=lambda _: "is held")
 
@@ -314,7 +314,7 @@ def hold(ids: Ids, spool: Spool = None, store: Store = None) -> int:
 def release(ids: Ids, spool: Spool = None, store: Store = None) -> int:
     """Let held jobs start."""
     from jqsched.cli import control
-    from jqsched.cli.place import job_ids, place
+    from jqsched.cli.target import job_ids, place
 
     return control.change(place(spool, store), job_ids(ids), "release", told=lambda _: "is released")
 
@@ -327,7 +327,7 @@ app.command("raise")(app_live.raise_exception)
 def requeue(ids: Ids, spool: Spool = None, store: Store = None) -> int:
     """Run jobs again; a finished one as a new job (prints its id)."""
     from jqsched.cli import control
-    from jqsched.cli.place import job_ids, place
+    from jqsched.cli.target import job_ids, place
 
     return control.requeue(place(spool, store), job_ids(ids))
 
@@ -341,7 +341,7 @@ def urgency(
 ) -> int:
     """Set how urgent a job is: 0 (hold) to 31 (before all others)."""
     from jqsched.cli import control
-    from jqsched.cli.place import job_id, place
+    from jqsched.cli.target import job_id, place
 
     return control.urgency(place(spool, store), job_id(id_), value)
 
@@ -355,7 +355,7 @@ def priority(
 ) -> int:
     """Pin the priority of a job, or have it computed again."""
     from jqsched.cli import control
-    from jqsched.cli.place import job_id, place
+    from jqsched.cli.target import job_id, place
 
     return control.priority(place(spool, store), job_id(id_), value)
 
@@ -364,7 +364,7 @@ def priority(
 def drain(spool: Spool = None, store: Store = None) -> int:
     """Start no more jobs; those that run go on."""
     from jqsched.cli import control
-    from jqsched.cli.place import place
+    from jqsched.cli.target import place
 
     return control.stop_starts(place(spool, store))
 
@@ -373,7 +373,7 @@ def drain(spool: Spool = None, store: Store = None) -> int:
 def resume(spool: Spool = None, store: Store = None) -> int:
     """Start jobs again."""
     from jqsched.cli import control
-    from jqsched.cli.place import place
+    from jqsched.cli.target import place
 
     return control.resume(place(spool, store))
 
@@ -389,7 +389,7 @@ app.command()(simulate)
 
 def _before_us(older_than: str | None) -> int:
     """The time before which a job must have ended; any time, whatever the clock says, where nothing was asked."""
-    from jqsched.cli.place import duration_us
+    from jqsched.cli.target import duration_us
 
     return time.time_ns() // 1000 - duration_us(older_than) if older_than is not None else INTEGER_MAX
 
@@ -397,8 +397,8 @@ def _before_us(older_than: str | None) -> int:
 @app.command()
 def archive(ids: OptionalIds = None, spool: Spool = None, older_than: OlderThan = None, store: Store = None) -> int:
     """Write what the store knows of finished jobs to SPOOL/archive."""
-    from jqsched.cli import upkeep
-    from jqsched.cli.place import job_ids, place
+    from jqsched.cli import maintenance as upkeep
+    from jqsched.cli.target import job_ids, place
 
     return upkeep.archive(place(spool, store), job_ids(ids), _before_us(older_than))
 
@@ -407,7 +407,7 @@ def archive(ids: OptionalIds = None, spool: Spool = None, older_than: OlderThan 
 def purge(ids: OptionalIds = None, spool: Spool = None, older_than: OlderThan = None, store: Store = None) -> int:
     """Forget finished jobs."""
     from jqsched.cli import control
-    from jqsched.cli.place import job_ids, place
+    from jqsched.cli.target import job_ids, place
 
     if not ids and older_than is None:
         raise Failure("purge: say which jobs: ids, or --older-than DURATION", USAGE)
@@ -421,7 +421,7 @@ def check_spool(
     store: Store = None,
 ) -> int:
     """Check the store: is the job table what the events say?"""
-    from jqsched.cli import upkeep
-    from jqsched.cli.place import place
+    from jqsched.cli import maintenance as upkeep
+    from jqsched.cli.target import place
 
     return upkeep.check_spool(place(spool, store), rebuild=rebuild)

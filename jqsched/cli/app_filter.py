@@ -50,7 +50,7 @@ def add(
 ) -> int:
     """Make a rule; prints its uuid."""
     from jqsched.cli import rules
-    from jqsched.cli.place import place
+    from jqsched.cli.target import place
 
     return rules.add(place(spool, store), rules.Wanted(action, which, priority, note), uuid)
 
@@ -67,7 +67,7 @@ def replace(
 ) -> int:
     """Put another rule in the place of one; its watermark becomes the last id given out."""
     from jqsched.cli import rules
-    from jqsched.cli.place import place
+    from jqsched.cli.target import place
 
     return rules.replace(place(spool, store), name, rules.Wanted(action, which, priority, note))
 
@@ -82,7 +82,7 @@ def remove(
 ) -> int:
     """Remove rules."""
     from jqsched.cli import rules
-    from jqsched.cli.place import place
+    from jqsched.cli.target import place
 
     return rules.remove(place(spool, store), names)
 
@@ -91,6 +91,6 @@ def remove(
 def list_(spool: Spool = None, as_json: AsJson = False, store: Store = None) -> int:
     """List the rules in the order in which they are asked."""
     from jqsched.cli import rules
-    from jqsched.cli.place import place
+    from jqsched.cli.target import place
 
     return rules.listed(place(spool, store), as_json=as_json)

@@ -65,7 +65,7 @@ def jobs(
 ) -> int:
     """List jobs: the active ones, or those asked for."""
     from jqsched.cli import jobs as lists
-    from jqsched.cli.place import job_ids, place, time_us
+    from jqsched.cli.target import job_ids, place, time_us
 
     if only_ids + as_json + (template is not None) > 1:
         raise Failure("--ids, --format and --json: only one of them", USAGE)

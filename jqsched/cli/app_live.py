@@ -34,8 +34,8 @@ def wait_event(
     store: Store = None,
 ) -> int:
     """Wait for an event of a job; one that has happened counts."""
-    from jqsched.cli import waiting
-    from jqsched.cli.place import duration_us, job_id, place
+    from jqsched.cli import wait_event as waiting
+    from jqsched.cli.target import duration_us, job_id, place
 
     wanted = waiting.wanted(event, match, count)
     timeout_us = duration_us(timeout) if timeout is not None else None
@@ -51,7 +51,7 @@ def top(
 ) -> int:
     """Look on at what runs and what waits, and cancel or hold it."""
     from jqsched.cli import top as looking
-    from jqsched.cli.place import place
+    from jqsched.cli.target import place
 
     return looking.top(place(spool, store), once=once, as_json=as_json)
 
@@ -66,7 +66,7 @@ def kill(
 ) -> int:
     """Send a signal to all processes of running jobs."""
     from jqsched.cli import control
-    from jqsched.cli.place import job_ids, place
+    from jqsched.cli.target import job_ids, place
 
     return control.kill(place(spool, store), job_ids(ids), signal)
 
@@ -87,6 +87,6 @@ def raise_exception(
 ) -> int:
     """Raise an exception on jobs."""
     from jqsched.cli import control
-    from jqsched.cli.place import job_ids, place
+    from jqsched.cli.target import job_ids, place
 
     return control.raise_exception(place(spool, store), job_ids(ids), type_, severity, note)

@@ -16,7 +16,7 @@ plugin_app = typer.Typer(help="Plugins of the running scheduler (jobtap).", rich
 def list_(spool: Spool = None, as_json: AsJson = False, store: Store = None) -> int:
     """List the plugins in the order in which they are asked."""
     from jqsched.cli import plugins
-    from jqsched.cli.place import place
+    from jqsched.cli.target import place
 
     return plugins.listed(place(spool, store), as_json=as_json)
 
@@ -35,7 +35,7 @@ def load(
 ) -> int:
     """Load a plugin into the running scheduler; `plugins` in jqsched.toml loads it at each start."""
     from jqsched.cli import plugins
-    from jqsched.cli.place import place
+    from jqsched.cli.target import place
 
     return plugins.load(place(spool, store), name, conf or [], remove)
 
@@ -48,7 +48,7 @@ def remove(
 ) -> int:
     """Unload plugins. Jobs that wait for one of them go on waiting."""
     from jqsched.cli import plugins
-    from jqsched.cli.place import place
+    from jqsched.cli.target import place
 
     return plugins.remove(place(spool, store), name)
 
@@ -62,6 +62,6 @@ def query(
 ) -> int:
     """Ask a plugin about itself; prints JSON."""
     from jqsched.cli import plugins
-    from jqsched.cli.place import place
+    from jqsched.cli.target import place
 
     return plugins.query(place(spool, store), name, as_json=as_json)

@@ -59,8 +59,8 @@ def simulate(
 ) -> int:
     """Try out what the scheduler would do, and when."""
     from jqsched.cli import simulate as simulation
-    from jqsched.cli.place import duration_us, place, time_us
-    from jqsched.cli.simulated import Shown
+    from jqsched.cli.simulation_report import ReportOptions
+    from jqsched.cli.target import duration_us, place, time_us
 
     if journal and as_json:
         raise Failure("--events and --json: only one of them", USAGE)
@@ -81,5 +81,5 @@ def simulate(
         now_us=now_us,
         until_us=until_us,
     )
-    shown = Shown(events=journal, as_json=as_json, gantt=gantt, width=width)
+    shown = ReportOptions(events=journal, as_json=as_json, gantt=gantt, width=width)
     return simulation.simulate(request, place(spool, store) if spool else None, shown)

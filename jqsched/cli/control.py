@@ -24,7 +24,7 @@ from jqsched.cli.failure import (
     refusal,
     tell,
 )
-from jqsched.cli.place import Place, reading
+from jqsched.cli.target import Place, reading
 from jqsched.client.connection import Connection, NoScheduler
 from jqsched.core.job import PRIORITY_MAX
 from jqsched.core.jobspec.values import show
@@ -59,7 +59,7 @@ def _reach(where: Place, stack: ExitStack, answer_timeout_s: float | None) -> As
             return stack.enter_context(Connection(where.root, timeout_s=answer_timeout_s))
         except NoScheduler:
             pass
-        from jqsched.wiring import Holder, Role, SpoolInUse, offline
+        from jqsched.runtime import Holder, Role, SpoolInUse, offline
 
         def patience(holder: Holder, held_s: float) -> bool:
             if holder.role is not Role.COMMAND and _is_served(where.root):
@@ -196,7 +196,7 @@ def canceled(answer: dict[str, Json]) -> str:
 
 def raise_exception(where: Place, ids: Sequence[int], kind: str, severity: int, note: str) -> int:
     """Raise an exception on jobs; to cancel is one of its kinds."""
-    from jqsched.core.stages import is_bad_kind
+    from jqsched.core.plugin_stages import is_bad_kind
 
     if is_bad_kind(kind):
         raise Failure(f"--type {show(kind)}: must be a word without spaces and =", USAGE)

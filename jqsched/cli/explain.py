@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from jqsched.adapters.store.reader import StoreReader
 from jqsched.cli import formats
 from jqsched.cli.failure import OK, printable
-from jqsched.cli.place import Place, known_job, reading, scheduler_status
+from jqsched.cli.target import Place, known_job, reading, scheduler_status
 from jqsched.core import explain as core
 from jqsched.core import queue as queues
 from jqsched.core.explain import Explanation, Obstacle
@@ -42,9 +42,9 @@ def _explained(where: Place, reader: StoreReader, job: Job) -> Explanation:
     queue = _queue(reader)
     scheduler = scheduler_status(where.root)
     if scheduler is None:
-        told = core.explain(core.look(queue, Limits(_NO_LIMIT, _NO_LIMIT)), job)
+        told = core.explain(core.take_snapshot(queue, Limits(_NO_LIMIT, _NO_LIMIT)), job)
         return core.unserved(told)
-    told = core.explain(core.look(queue, scheduler.limits, time.time_ns() // 1000), job)
+    told = core.explain(core.take_snapshot(queue, scheduler.limits, time.time_ns() // 1000), job)
     return core.stalled(told, scheduler.stalled) if scheduler.stalled else told
 
 

@@ -10,7 +10,7 @@ import os
 import select
 from collections.abc import Iterator
 
-from jqsched.cli.place import STATUS_TIMEOUT_S
+from jqsched.cli.target import STATUS_TIMEOUT_S
 from jqsched.client.connection import Connection
 
 POLL_S = 1.0  # while no scheduler runs: commands change the store then, too

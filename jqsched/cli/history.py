@@ -18,7 +18,7 @@ from jqsched.cli import formats
 from jqsched.cli.failure import NOT_NOW, OK, Failure, tell
 from jqsched.cli.fastjson import event_line
 from jqsched.cli.follow import moments, rest
-from jqsched.cli.place import Place, hostname, known_job, reading
+from jqsched.cli.target import Place, hostname, known_job, reading
 from jqsched.client.outputs import NotReadable, open_output
 from jqsched.core.event import LAST_EVENTS, Event
 from jqsched.core.job import Job, Spec, State, output_paths

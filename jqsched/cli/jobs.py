@@ -16,7 +16,7 @@ from attrs import frozen
 from jqsched.adapters.store.reader import StoreReader
 from jqsched.cli import formats
 from jqsched.cli.failure import NO_JOB, OK, USAGE, Failure, printable, tell
-from jqsched.cli.place import Place, hostname, reading, scheduler_status, userid, username
+from jqsched.cli.target import Place, hostname, reading, scheduler_status, userid, username
 from jqsched.core.constraint import (
     And,
     BadConstraint,
@@ -33,7 +33,7 @@ from jqsched.core.constraint import (
     read_filter,
 )
 from jqsched.core.event import NO_CONTEXT
-from jqsched.core.explain import UNSERVED, look, reasons
+from jqsched.core.explain import UNSERVED, reasons, take_snapshot
 from jqsched.core.job import Job, State
 from jqsched.core.json import Json, JsonObject
 from jqsched.core.policy import Limits
@@ -213,10 +213,10 @@ def reasons_from(where: Place, reader: StoreReader, active: Callable[[], Iterabl
 def _ask(where: Place, queue: Queue) -> Callable[[Job], list[str]]:
     scheduler = scheduler_status(where.root)
     if scheduler is None:
-        free = look(queue, Limits(_NO_LIMIT, _NO_LIMIT))
+        free = take_snapshot(queue, Limits(_NO_LIMIT, _NO_LIMIT))
         return lambda job: [*reasons(free, job), UNSERVED]
-    outlook = look(queue, scheduler.limits, time.time_ns() // 1000)
-    return lambda job: reasons(outlook, job)
+    snapshot = take_snapshot(queue, scheduler.limits, time.time_ns() // 1000)
+    return lambda job: reasons(snapshot, job)
 
 
 def _write_json(choice: Choice, where: Place) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from jqsched.cli import formats
 from jqsched.cli.control import ANSWER_TIMEOUT_S, ask
 from jqsched.cli.failure import OK, USAGE, Failure, printable, tell
-from jqsched.cli.place import Place
+from jqsched.cli.target import Place
 from jqsched.client.connection import Connection
 from jqsched.core.json import Json
 from jqsched.jobtap.loading import read_conf

@@ -15,10 +15,10 @@ from attrs import frozen
 from jqsched.cli import formats
 from jqsched.cli.control import ask, control
 from jqsched.cli.failure import INVALID, NO_SCHEDULER, OK, USAGE, Failure, printable, tell
-from jqsched.cli.place import Place, reading
+from jqsched.cli.target import Place, reading
 from jqsched.core.filters import Action, BadRule, Rule, read_rule, rule_document
-from jqsched.core.filters.doubts import doubtful_fields
 from jqsched.core.filters.expression import ALL_JOBS, BadExpression, expression_of, read_expression
+from jqsched.core.filters.lint import doubtful_fields
 from jqsched.core.jobspec.values import show
 from jqsched.core.json import Json
 from jqsched.core.policy import UUID_SHOWN

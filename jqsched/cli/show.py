@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from jqsched.cli import formats
 from jqsched.cli.failure import NO_SCHEDULER, OK, printable, tell
 from jqsched.cli.jobs import reasons_from
-from jqsched.cli.place import Place, ask_scheduler, hostname, known_job, reading, username
+from jqsched.cli.target import Place, ask_scheduler, hostname, known_job, reading, username
 from jqsched.core.event import Event
 from jqsched.core.job import Job, State, output_paths
 from jqsched.core.jobspec import shown_jobspec, to_jobspec

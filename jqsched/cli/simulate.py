@@ -16,9 +16,9 @@ from pathlib import Path
 from attrs import evolve, frozen
 
 from jqsched.adapters.store.reader import StoreReader
-from jqsched.cli import simulated
+from jqsched.cli import simulation_report as simulated
 from jqsched.cli.failure import INVALID, OK, USAGE, Failure, tell
-from jqsched.cli.place import Place, reading, scheduler_status
+from jqsched.cli.target import Place, reading, scheduler_status
 from jqsched.core.event import Event
 from jqsched.core.job import Draft, Outcome, OwnName, Spec, State
 from jqsched.core.jobspec import Wrong
@@ -31,8 +31,8 @@ from jqsched.ports import Stored
 from jqsched.scheduler.rulebook import RuleRefused
 from jqsched.testing.runtimes import FAILED, RunOf, Sample, fails, median_us, read_distribution, runs
 from jqsched.testing.simulation import START_US, USERID, Simulation, nothing_past
-from jqsched.testing.surroundings import Arrival, Past, Sink
-from jqsched.testing.trace import BadTrace, Trace, arrivals, read_trace
+from jqsched.testing.simulation_ports import Arrival, Past, Sink
+from jqsched.testing.swf import BadTrace, Trace, arrivals, read_trace
 
 HISTORY = "history"
 HISTORY_JOBS = 20_000  # finished jobs that are looked at for it, the last to end first
@@ -59,7 +59,7 @@ class Request:
     until_us: int | None = None
 
 
-def simulate(request: Request, where: Place | None, shown: simulated.Shown) -> int:
+def simulate(request: Request, where: Place | None, shown: simulated.ReportOptions) -> int:
     """Simulate and print. 3 when there were files or jobs that were refused; what was not goes its way."""
     if request.swf is not None and (request.files or request.queue):
         raise Failure("simulate: a trace is simulated alone, on an empty queue", USAGE)
@@ -89,7 +89,7 @@ def _put_together(
     reader: StoreReader | None,
     trace: Trace | None,
     drops: Sequence[Arrival],
-    shown: simulated.Shown,
+    shown: simulated.ReportOptions,
 ) -> Simulation:
     stored = _stored(reader) if reader is not None and request.queue else Stored(EMPTY, (), {}, {})
     if trace is not None:
@@ -149,7 +149,7 @@ def _past(reader: StoreReader) -> Past:
 
 def _drops(files: Sequence[str]) -> tuple[int, list[Arrival]]:
     """Read job files in the order of their names, as if dropped now; how many are none, and the others."""
-    from jqsched.cli.upkeep import read_draft
+    from jqsched.cli.maintenance import read_draft
 
     bad, drops = 0, []
     for path in sorted((path for file in files for path in _job_files(Path(file))), key=lambda path: (path.name, path)):
@@ -205,7 +205,7 @@ def _limits(request: Request, where: Place | None) -> Limits:
     """As the spool's scheduler has them; else as it would have them if it were started with these options."""
     from jqsched.adapters.config import Config, merge, read_config
     from jqsched.adapters.jobfile import BadFile
-    from jqsched.wiring.build import limits_of
+    from jqsched.runtime.build import limits_of
 
     status = scheduler_status(where.root) if where is not None else None
     if status is not None and request.max_running is None and request.cores is None:
@@ -265,7 +265,7 @@ def _history_us(reader: StoreReader) -> dict[str, int]:
 def _rules(words: Sequence[str]) -> Iterator[Json]:
     """The documents of the rules that were given, each with a name, and checked as `filter add` checks them."""
     from jqsched.core.filters import BadRule, read_rule
-    from jqsched.core.filters.doubts import doubtful_fields
+    from jqsched.core.filters.lint import doubtful_fields
 
     for nth, document in enumerate((document for word in words for document in _documents(word)), 1):
         named = {"uuid": f"rule-{nth}", "priority": nth, **document} if isinstance(document, dict) else document

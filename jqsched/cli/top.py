@@ -12,17 +12,18 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from jqsched.adapters.store.reader import StoreReader
-from jqsched.cli import board, formats
-from jqsched.cli.board import Board, View
+from jqsched.cli import formats
+from jqsched.cli import top_screen as board
 from jqsched.cli.control import ask, canceled, control
 from jqsched.cli.failure import OK, Failure, explained, printable
-from jqsched.cli.place import Place, hostname, known_job, reading, scheduler_status
 from jqsched.cli.show import DRAINED, lines
-from jqsched.client.bell import Bell
+from jqsched.cli.target import Place, hostname, known_job, reading, scheduler_status
+from jqsched.cli.top_screen import Board, View
+from jqsched.client.commit_notice import Bell
 from jqsched.client.reactor import Reactor
-from jqsched.client.records import Records
+from jqsched.client.store_reader import Records
 from jqsched.core.constraint import Budget, States
-from jqsched.core.explain import look, reasons
+from jqsched.core.explain import reasons, take_snapshot
 from jqsched.core.job import Job, State
 from jqsched.core.json import Json
 from jqsched.core.policy import Limits
@@ -94,12 +95,12 @@ def _search(reader: StoreReader, states: int, most: int = -1) -> list[Job]:
 
 def _reasons(reader: StoreReader, active: Sequence[Job], limits: Limits) -> Callable[[Job], str]:
     """Why jobs do not run; of those that do, what their list entry says."""
-    outlook = look(standing(active, reader.rules()), limits, time.time_ns() // 1000)
+    snapshot = take_snapshot(standing(active, reader.rules()), limits, time.time_ns() // 1000)
 
     def remark(job: Job) -> str:
         if job.state >= State.RUN:
             return formats.remark(job)
-        return printable("; ".join(reasons(outlook, job)))
+        return printable("; ".join(reasons(snapshot, job)))
 
     return remark
 

@@ -10,9 +10,9 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from jqsched.adapters.spool.drops import is_job_name
+from jqsched.adapters.spool.inbox import is_job_name
 from jqsched.cli.failure import NO_SCHEDULER, OK, WAIT_TIMEOUT, Failure, refusal, tell
-from jqsched.cli.place import Place, known_job, reading
+from jqsched.cli.target import Place, known_job, reading
 from jqsched.client.connection import Connection, NoScheduler
 from jqsched.core.job import Job, Result, State
 from jqsched.core.json import Json, JsonObject

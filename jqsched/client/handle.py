@@ -14,14 +14,14 @@ from types import TracebackType
 from typing import Self
 
 import jqsched
-from jqsched.client.bell import Bell
+from jqsched.client.commit_notice import Bell
 from jqsched.client.connection import FILE_NAME
-from jqsched.client.local import Call, LocalChannel
 from jqsched.client.reactor import Reactor
-from jqsched.client.records import Records
+from jqsched.client.rpc_channel import Wire
 from jqsched.client.services import SERVICES
+from jqsched.client.store_channel import Call, LocalChannel
+from jqsched.client.store_reader import Records
 from jqsched.client.watchers import FDWatcher, SignalWatcher, TimerWatcher
-from jqsched.client.wire import Wire
 from jqsched.constants import FLUX_NODEID_ANY, FLUX_REACTOR_NOWAIT, FLUX_REACTOR_ONCE
 from jqsched.future import Channel, Payload
 from jqsched.rpc import RPC, Given

@@ -15,6 +15,19 @@ from attrs import evolve, frozen
 from jqsched.core import order
 from jqsched.core.admission import gates_of
 from jqsched.core.event import effective_priority
+from jqsched.core.fold import (
+    AlreadyStarted,
+    Changed,
+    Fact,
+    Fold,
+    Refused,
+    SetTimeLimit,
+    Step,
+    UnknownJob,
+    end_if_hopeless,
+    pinned,
+    satisfy,
+)
 from jqsched.core.job import (
     ARROW,
     Dependency,
@@ -35,19 +48,6 @@ from jqsched.core.jobspec import reason_list, to_jobspec
 from jqsched.core.json import Json
 from jqsched.core.policy import Limits, Verdict, antecedents, judge_live, judge_outcome, rejecting, rule_name, why_not
 from jqsched.core.queue import Queue, find, namesakes, singleton_key, waiters
-from jqsched.core.step import (
-    AlreadyStarted,
-    Changed,
-    Fact,
-    Fold,
-    Refused,
-    Relimit,
-    Step,
-    UnknownJob,
-    end_if_hopeless,
-    pinned,
-    satisfy,
-)
 
 Known: TypeAlias = Mapping[int | OwnName, Outcome]
 
@@ -384,7 +384,7 @@ def _update_running(fold: Fold, job: Job, was: Draft, now: Draft) -> Step:
         changed = fold.post(job.id, ("jobspec-update", spec_changes(was.spec, now.spec), now.spec))
         assert changed is not None
         job = changed
-        fold.effects.append(Relimit(job.id, job.attempt, now.spec.time_limit_us))
+        fold.effects.append(SetTimeLimit(job.id, job.attempt, now.spec.time_limit_us))
     return fold.step(Changed(job))
 
 

@@ -2,8 +2,8 @@
 
 Rule: a gate lets at most so many jobs through at a time; a job passes when each of its gates has room, and then takes
 a place in each. Nothing is known here of queues, priorities or states: a job is the key by which it waits, and its
-gates. Jobs with the same gates wait in one lane. A lane is filed in the yard of one of its gates, a full one as soon as
-it was found there, so what is stopped costs nothing until that gate has room again.
+gates. Jobs with the same gates wait in one group. A group is on the watch list of one of its gates, a full one as soon
+as one was found, so what is stopped costs nothing until that gate has room again.
 Source: Ganeti JQScheduler/Filtering.hs, ReasonRateLimiting.hs. Differs: rules and rate limits together, so that who is
 stopped by one takes no place of another.
 """
@@ -45,9 +45,9 @@ class Gate(NamedTuple):
 Gates: TypeAlias = tuple[Gate, ...]  # of a job: sorted, each once
 OPEN: Gates = ()
 _NO_GATES: IdMap[Gates] = IdMap()
-_NO_LANES: PMap[Gates, Order] = pmap()
-_NO_HOMES: PMap[Gates, Gate] = pmap()
-_NO_YARDS: PMap[Gate, Order] = pmap()
+_NO_GROUPS: PMap[Gates, Order] = pmap()
+_NO_WATCHED: PMap[Gates, Gate] = pmap()
+_NO_WATCH_LISTS: PMap[Gate, Order] = pmap()
 _NO_PLACES: PMap[Gate, int] = pmap()
 
 
@@ -109,49 +109,50 @@ def buckets(reasons: tuple[Reason, ...]) -> Gates:
 
 @frozen
 class Admission:
-    """Who waits at which gates, and how many are through each; only jobs that have gates are here.
+    """Who waits at which gates, and how many are admitted by each; only jobs that have gates are here.
 
-    `gates`: of each live job that has any. `lanes`: the keys of those that wait, by their gates. `homes`: the gate in
-    whose yard a lane is filed; `yards`: for each gate the first keys of the lanes filed there; `awake`: the first keys
-    of the yards of gates with room. `places`: how many are through. The lane of the first key of `awake` may pass.
+    `gates`: of each live job that has any. `groups`: the keys of those that wait, by their gates. `watched`: the gate
+    on whose watch list a group is; `watch_lists`: for each gate the first keys of the groups on its list; `openings`:
+    the first keys of the watch lists of gates with room. `places`: how many are admitted. The group of the first key of
+    `openings` may pass.
     """
 
     gates: IdMap[Gates] = _NO_GATES
-    lanes: PMap[Gates, Order] = _NO_LANES
-    homes: PMap[Gates, Gate] = _NO_HOMES
-    yards: PMap[Gate, Order] = _NO_YARDS
-    awake: Order = None
+    groups: PMap[Gates, Order] = _NO_GROUPS
+    watched: PMap[Gates, Gate] = _NO_WATCHED
+    watch_lists: PMap[Gate, Order] = _NO_WATCH_LISTS
+    openings: Order = None
     places: PMap[Gate, int] = _NO_PLACES
 
 
 EMPTY = Admission()
 
 
-class Stand(NamedTuple):
-    """How a job stands to its gates: the key by which it waits there, or that it is through, or neither."""
+class Position(NamedTuple):
+    """A job's position at its gates: the key by which it waits there, or that it is admitted, or neither."""
 
     gates: Gates
     key: Key | None = None
-    through: bool = False
+    admitted: bool = False
 
 
-NOWHERE = Stand(OPEN)
+ABSENT = Position(OPEN)
 
 
-def move(admission: Admission, id_: int, before: Stand, after: Stand) -> Admission:
+def move(admission: Admission, id_: int, before: Position, after: Position) -> Admission:
     """Bring a job from one standing to another; one that is gone has no gates.
 
-    Cost: O(log n); what is stopped by another gate than before is filed there, each lane once for each such change.
+    Cost: O(log n); what is stopped by another gate than before is filed there, each group once for each such change.
     """
     change = _Change(admission)
     if before.key is not None and before.gates:
         change.leave(before.gates, before.key)
-    stays = before.through and after.through and before.gates == after.gates  # most often: saves two moves
-    if before.through and not stays:
+    stays = before.admitted and after.admitted and before.gates == after.gates  # most often: saves two moves
+    if before.admitted and not stays:
         change.take(before.gates, -1)
     if before.gates != after.gates:
         change.gates = change.gates.set(id_, after.gates) if after.gates else change.gates.discard(id_)
-    if after.through and not stays:
+    if after.admitted and not stays:
         change.take(after.gates, 1)
     if after.key is not None and after.gates:
         change.join(after.gates, after.key)
@@ -175,7 +176,7 @@ def passing(admission: Admission, passed_over: Container[int] = ()) -> Iterator[
 
 def first_passing(admission: Admission) -> Key | None:
     """The key of the first that may pass, None if nobody may."""
-    return order.first(admission.awake)
+    return order.first(admission.openings)
 
 
 def places(admission: Admission, gate: Gate) -> int:
@@ -188,7 +189,7 @@ def stopping(admission: Admission, gates: Gates) -> list[Gate]:
     return [gate for gate in gates if places(admission, gate) >= gate.limit]
 
 
-def crowded(admission: Admission, gates: Gates) -> bool:
+def over_limit(admission: Admission, gates: Gates) -> bool:
     """Whether more are through one of these gates than it lets through: it was narrowed, or shut."""
     return any(places(admission, gate) > gate.limit for gate in gates)
 
@@ -197,49 +198,51 @@ class _Change:
     """An admission in the making. Its values are persistent, so the one that it began with stays as it was."""
 
     def __init__(self, admission: Admission) -> None:
-        self.gates, self.lanes, self.homes = admission.gates, admission.lanes, admission.homes
-        self.yards, self.awake, self.places = admission.yards, admission.awake, admission.places
+        self.gates, self.groups, self.watched = admission.gates, admission.groups, admission.watched
+        self.watch_lists, self.openings, self.places = admission.watch_lists, admission.openings, admission.places
 
     def done(self) -> Admission:
-        return Admission(self.gates, self.lanes, self.homes, self.yards, self.awake, self.places)
+        return Admission(self.gates, self.groups, self.watched, self.watch_lists, self.openings, self.places)
 
     def has_room(self, gate: Gate) -> bool:
         return self.places.get(gate, 0) < gate.limit
 
     def join(self, gates: Gates, key: Key) -> None:
-        self.set_lane(gates, order.add(self.lanes.get(gates), key))
+        self.set_group(gates, order.add(self.groups.get(gates), key))
 
     def leave(self, gates: Gates, key: Key) -> None:
-        self.set_lane(gates, order.discard(self.lanes[gates], key))
+        self.set_group(gates, order.discard(self.groups[gates], key))
 
-    def set_lane(self, gates: Gates, lane: Order) -> None:
-        """Give a lane these keys; file it, if its first key is another now."""
-        was = order.first(self.lanes.get(gates))
-        head = order.first(lane)
-        self.lanes = self.lanes.set(gates, lane) if lane is not None else self.lanes.discard(gates)
+    def set_group(self, gates: Gates, group: Order) -> None:
+        """Give a group these keys; file it, if its first key is another now."""
+        was = order.first(self.groups.get(gates))
+        head = order.first(group)
+        self.groups = self.groups.set(gates, group) if group is not None else self.groups.discard(gates)
         if head == was:
             return
-        home = self.homes.get(gates) or self._home(gates)
-        yard = self.yards.get(home)
-        yard = order.discard(yard, was) if was is not None else yard
-        yard = order.add(yard, head) if head is not None else yard
-        self._set_yard(home, yard)
-        self.homes = self.homes.set(gates, home) if head is not None else self.homes.discard(gates)
+        watched_gate = self.watched.get(gates) or self._watched_gate(gates)
+        watch_list = self.watch_lists.get(watched_gate)
+        watch_list = order.discard(watch_list, was) if was is not None else watch_list
+        watch_list = order.add(watch_list, head) if head is not None else watch_list
+        self._set_watch_list(watched_gate, watch_list)
+        self.watched = self.watched.set(gates, watched_gate) if head is not None else self.watched.discard(gates)
 
-    def _home(self, gates: Gates) -> Gate:
+    def _watched_gate(self, gates: Gates) -> Gate:
         return next((gate for gate in gates if not self.has_room(gate)), gates[0])
 
-    def _set_yard(self, gate: Gate, yard: Order) -> None:
-        was, now = order.first(self.yards.get(gate)), order.first(yard)
-        self.yards = self.yards.set(gate, yard) if yard is not None else self.yards.discard(gate)
+    def _set_watch_list(self, gate: Gate, watch_list: Order) -> None:
+        was, now = order.first(self.watch_lists.get(gate)), order.first(watch_list)
+        self.watch_lists = (
+            self.watch_lists.set(gate, watch_list) if watch_list is not None else self.watch_lists.discard(gate)
+        )
         if was != now and self.has_room(gate):
-            self._wake(was, now)
+            self._reopen(was, now)
 
-    def _wake(self, was: Key | None, now: Key | None) -> None:
+    def _reopen(self, was: Key | None, now: Key | None) -> None:
         if was is not None:
-            self.awake = order.discard(self.awake, was)
+            self.openings = order.discard(self.openings, was)
         if now is not None:
-            self.awake = order.add(self.awake, now)
+            self.openings = order.add(self.openings, now)
 
     def take(self, gates: Gates, more: int) -> None:
         """So many more jobs are through these gates (-1: one less)."""
@@ -247,59 +250,61 @@ class _Change:
             had_room = self.has_room(gate)
             through = self.places.get(gate, 0) + more
             self.places = self.places.set(gate, through) if through else self.places.discard(gate)
-            head = order.first(self.yards.get(gate))
+            head = order.first(self.watch_lists.get(gate))
             if head is not None and had_room != self.has_room(gate):
-                self._wake(*((head, None) if had_room else (None, head)))
+                self._reopen(*((head, None) if had_room else (None, head)))
 
     def settle(self) -> Key | None:
-        """File what another gate stops in the yard of that one, until the first that is awake may pass; its key."""
-        while (key := order.first(self.awake)) is not None:
+        """Move what another gate stops to the watch list of that one, until the first opening may pass; its key."""
+        while (key := order.first(self.openings)) is not None:
             gates = self.gates[key[-1]]
             full = next((gate for gate in gates if not self.has_room(gate)), None)
             if full is None:
                 return key
-            self._set_yard(self.homes[gates], order.discard(self.yards[self.homes[gates]], key))
-            self._set_yard(full, order.add(self.yards.get(full), key))
-            self.homes = self.homes.set(gates, full)
+            self._set_watch_list(self.watched[gates], order.discard(self.watch_lists[self.watched[gates]], key))
+            self._set_watch_list(full, order.add(self.watch_lists.get(full), key))
+            self.watched = self.watched.set(gates, full)
         return None
 
 
 # ---- at once ------------------------------------------------------------------------------------------------------
 
 
-def build(stands: Iterable[tuple[int, Stand]]) -> Admission:
-    """Make the admission of jobs that stand so. O(n log n)."""
+def build(positions: Iterable[tuple[int, Position]]) -> Admission:
+    """Make the admission of jobs in these positions. O(n log n)."""
     gates: dict[int, Gates] = {}
-    lanes: dict[Gates, list[Key]] = {}
+    groups: dict[Gates, list[Key]] = {}
     through: dict[Gate, int] = {}
-    for id_, stand in stands:
-        if not stand.gates:
+    for id_, position in positions:
+        if not position.gates:
             continue
-        gates[id_] = stand.gates
-        if stand.key is not None:
-            lanes.setdefault(stand.gates, []).append(stand.key)
-        if stand.through:
-            for gate in stand.gates:
+        gates[id_] = position.gates
+        if position.key is not None:
+            groups.setdefault(position.gates, []).append(position.key)
+        if position.admitted:
+            for gate in position.gates:
                 through[gate] = through.get(gate, 0) + 1
     change = _Change(Admission(gates=id_map(gates), places=pmap(through)))
-    for lane in sorted(lanes):
-        change.set_lane(lane, order.build(lanes[lane]))
+    for group in sorted(groups):
+        change.set_group(group, order.build(groups[group]))
     change.settle()
     return change.done()
 
 
 def check(admission: Admission) -> None:
-    """Assert that every lane is filed once, under one of its gates, and that who is awake may pass."""
+    """Assert that every group is on one watch list, of one of its gates, and that the first opening may pass."""
     heads: dict[Gate, set[Key]] = {}
-    for gates, lane in admission.lanes.items():
-        head = order.first(lane)
-        assert head is not None, "an empty lane"
-        assert admission.homes[gates] in gates, "a lane is filed under a strange gate"
-        heads.setdefault(admission.homes[gates], set()).add(head)
-    yards = {gate: set(order.ascending(yard)) for gate, yard in admission.yards.items()}
-    assert heads == yards, "yards are not the heads of their lanes"
-    assert set(admission.homes) == set(admission.lanes), "homes of lanes that are not there"
-    awake = {min(yard) for gate, yard in yards.items() if places(admission, gate) < gate.limit}
-    assert awake == set(order.ascending(admission.awake)), "awake are not the heads of the yards with room"
+    for gates, group in admission.groups.items():
+        head = order.first(group)
+        assert head is not None, "an empty group"
+        assert admission.watched[gates] in gates, "a group is filed under a strange gate"
+        heads.setdefault(admission.watched[gates], set()).add(head)
+    watch_lists = {gate: set(order.ascending(watch_list)) for gate, watch_list in admission.watch_lists.items()}
+    assert heads == watch_lists, "watch_lists are not the heads of their groups"
+    assert set(admission.watched) == set(admission.groups), "watched of groups that are not there"
+    openings = {min(watch_list) for gate, watch_list in watch_lists.items() if places(admission, gate) < gate.limit}
+    assert openings == set(order.ascending(admission.openings)), (
+        "openings are not the heads of the watch lists with room"
+    )
     first = first_passing(admission)
-    assert first is None or not stopping(admission, admission.gates[first[-1]]), "the first awake may not pass"
+    assert first is None or not stopping(admission, admission.gates[first[-1]]), "the first opening may not pass"

@@ -14,11 +14,7 @@ from jqsched.core import backfill, policy
 from jqsched.core import queue as queues
 from jqsched.core.backfill import Settled
 from jqsched.core.event import Event
-from jqsched.core.job import URGENCY_HOLD, Job, OnInterrupt, Outcome, OwnName, Scheme, State, read_wait
-from jqsched.core.json import JsonObject
-from jqsched.core.policy import Limits
-from jqsched.core.queue import Queue, find, waiters
-from jqsched.core.step import (
+from jqsched.core.fold import (
     RELEASE,
     AlreadyStarted,
     Changed,
@@ -39,6 +35,10 @@ from jqsched.core.step import (
     settle,
     waits_on,
 )
+from jqsched.core.job import URGENCY_HOLD, Job, OnInterrupt, Outcome, OwnName, Scheme, State, read_wait
+from jqsched.core.json import JsonObject
+from jqsched.core.policy import Limits
+from jqsched.core.queue import Queue, find, waiters
 
 Known: TypeAlias = Mapping[int | OwnName, Outcome]
 
@@ -255,7 +255,7 @@ def expired(queue: Queue, id_: int, attempt: int, limits: Limits, now_us: int) -
     return fold.step()
 
 
-def tick(queue: Queue, limits: Limits, now_us: int) -> Step:
+def release_due_jobs(queue: Queue, limits: Limits, now_us: int) -> Step:
     """Release the jobs whose begin time has come."""
     fold = Fold(queue, limits, now_us)
     for id_ in policy.due(queue, now_us):
@@ -271,7 +271,7 @@ def tick(queue: Queue, limits: Limits, now_us: int) -> Step:
     return fold.step()
 
 
-def weed(queue: Queue, id_: int, limits: Limits, now_us: int) -> Step:
+def end_if_infeasible(queue: Queue, id_: int, limits: Limits, now_us: int) -> Step:
     """End a job that has not started and never can: too large for these limits (`policy.infeasible`), or rejected by a
     rule (`policy.rejected`). All others are left alone.
     """
@@ -286,7 +286,7 @@ def weed(queue: Queue, id_: int, limits: Limits, now_us: int) -> Step:
     return fold.step()
 
 
-def outlived(queue: Queue, known: Known, limits: Limits, now_us: int) -> Step:
+def resolve_missing_antecedents(queue: Queue, known: Known, limits: Limits, now_us: int) -> Step:
     """Settle the dependencies on jobs that are over already; of those that nobody knows, none can be met any more.
 
     Nobody waits so while every end is told (law 6); but a restored or rebuilt store may say so at a start.
@@ -339,7 +339,7 @@ def schedule(queue: Queue, limits: Limits, now_us: int, last: Settled | None = N
     return Schedule(fold.queue, tuple(fold.events), choice.ids, recalled)
 
 
-def remark(queue: Queue, id_: int, note: str, limits: Limits, now_us: int) -> Step:
+def note_refused_edit(queue: Queue, id_: int, note: str, limits: Limits, now_us: int) -> Step:
     """Log that an edit of a job's file was refused: an exception of severity 5, which changes nothing."""
     fold = Fold(queue, limits, now_us)
     job = find(queue, id_)

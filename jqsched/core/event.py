@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from attrs import frozen
 
-from jqsched.core.copying import evolve
+from jqsched.core.evolve import evolve
 from jqsched.core.job import (
     PRIORITY_MAX,
     URGENCY_DEFAULT,

@@ -1,4 +1,4 @@
-"""Why a job does not run: every reason, what would help, and where the job stands.
+"""Why a job does not run: every reason, what would help, and where the job stands in the order.
 
 Rule: a reason is named if and only if the job would not start were all the others gone; so to lift all of them starts
 it, and to leave any one does not. Everything is asked of what the scheduler itself keeps and calls
@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from attrs import evolve, field, frozen
 
-from jqsched.core import admission as gatehouse
+from jqsched.core import admission as admissions
 from jqsched.core import backfill, order
 from jqsched.core import queue as queues
 from jqsched.core.admission import Gate, GateKind
@@ -21,7 +21,7 @@ from jqsched.core.backfill import Left, Prospects, ends_by, needs_of
 from jqsched.core.event import effective_priority
 from jqsched.core.job import Job, Scheme, State, Wait, read_wait
 from jqsched.core.order import Key
-from jqsched.core.policy import UUID_SHOWN, Limits, antecedents, candidates, is_through, rule_name, rule_of
+from jqsched.core.policy import UUID_SHOWN, Limits, antecedents, candidates, is_admitted, rule_name, rule_of
 from jqsched.core.queue import Queue, find, gates_known, rank_key
 
 CHAIN_MAX = 100  # so many jobs are told of those that a job waits for in turn
@@ -91,7 +91,7 @@ class Explanation:
 
 
 @frozen
-class Outlook:
+class Snapshot:
     """A queue and its limits, with what is ahead of a job of any rank.
 
     `passing`: keys of the jobs with gates that would start if slots were not lacking, `entering` the same by gate.
@@ -121,13 +121,13 @@ class Outlook:
         return self.limits.cores - self.queue.cores_used - self.queue.cores_permitted
 
 
-def look(queue: Queue, limits: Limits, now_us: int = 0) -> Outlook:
+def take_snapshot(queue: Queue, limits: Limits, now_us: int = 0) -> Snapshot:
     """Prepare to say why jobs of a queue do not run. `now_us` matters only with backfill.
 
     Cost: O(g log n) for g jobs that have gates and could pass them, and O(cores); then each `obstacles` costs O(log n).
     """
     prospects = backfill.prospects(queue, evolve(limits, ahead=0), now_us)
-    passing = list(gatehouse.passing(queue.admission)) if prospects is None else _entering(queue, prospects)
+    passing = list(admissions.passing(queue.admission)) if prospects is None else _entering(queue, prospects)
     entering: dict[Gate, list[Key]] = {}
     for key in passing:
         for gate in gates_known(queue, key[-1]):
@@ -141,7 +141,7 @@ def look(queue: Queue, limits: Limits, now_us: int = 0) -> Outlook:
         if cores_before[-1] > cores_free:
             break
     none_free = _none_free(queue, limits.max_running)
-    return Outlook(queue, limits, passing, entering, first, cores_before, none_free, prospects, now_us)
+    return Snapshot(queue, limits, passing, entering, first, cores_before, none_free, prospects, now_us)
 
 
 def _entering(queue: Queue, prospects: Prospects) -> list[Key]:
@@ -150,10 +150,10 @@ def _entering(queue: Queue, prospects: Prospects) -> list[Key]:
     return sorted(rank_key(queue.enqueued[id_]) for id_ in ids if gates_known(queue, id_))
 
 
-def ahead(outlook: Outlook, job: Job) -> int:
+def ahead(snapshot: Snapshot, job: Job) -> int:
     """How many jobs would start before this one if nothing but slots were lacking, and it had nothing to wait for."""
     key = _wished_key(job)
-    return order.rank(outlook.queue.ready, key) + bisect_left(outlook.passing, key)
+    return order.rank(snapshot.queue.ready, key) + bisect_left(snapshot.passing, key)
 
 
 def _wished_key(job: Job) -> Key:
@@ -167,26 +167,30 @@ def _wished_key(job: Job) -> Key:
 # ---- the reasons --------------------------------------------------------------------------------------------------
 
 
-def obstacles(outlook: Outlook, job: Job) -> list[Obstacle]:
+def obstacles(snapshot: Snapshot, job: Job) -> list[Obstacle]:
     """Every reason why a job does not run now; empty when it may start, or has, or is over."""
-    if job.state >= State.RUN or job.id in outlook.queue.permits:
+    if job.state >= State.RUN or job.id in snapshot.queue.permits:
         return []
-    if job.id in outlook.queue.manipulated:  # what it takes itself, and will give back, is in nobody's way
-        free = look(queues.release(outlook.queue, job.id), outlook.limits, outlook.now_us)
+    if job.id in snapshot.queue.manipulated:  # what it takes itself, and will give back, is in nobody's way
+        free = take_snapshot(queues.release(snapshot.queue, job.id), snapshot.limits, snapshot.now_us)
         return [CHANGING, *obstacles(free, job)]
     return [
-        *_waits(outlook.queue, job),
+        *_waits(snapshot.queue, job),
         *_held(job),
         *_unprioritized(job),
-        *_drained(outlook),
-        *_gates(outlook, job),
-        *(_slots_and_cores(outlook, job) if (left := _left_for(outlook, job)) is None else _behind(outlook, job, left)),
+        *_drained(snapshot),
+        *_gates(snapshot, job),
+        *(
+            _slots_and_cores(snapshot, job)
+            if (left := _left_for(snapshot, job)) is None
+            else _behind(snapshot, job, left)
+        ),
     ]
 
 
-def reasons(outlook: Outlook, job: Job) -> list[str]:
+def reasons(snapshot: Snapshot, job: Job) -> list[str]:
     """The texts of all `obstacles`."""
-    return [obstacle.text for obstacle in obstacles(outlook, job)]
+    return [obstacle.text for obstacle in obstacles(snapshot, job)]
 
 
 def _waits(queue: Queue, job: Job) -> Iterator[Obstacle]:
@@ -238,19 +242,19 @@ def _held(job: Job) -> Iterator[Obstacle]:
         yield Obstacle(Why.HELD, "held (priority 0)", f"it is released (`jqsched release {job.id}`)")
 
 
-def _drained(outlook: Outlook) -> Iterator[Obstacle]:
-    if outlook.limits.draining:
+def _drained(snapshot: Snapshot) -> Iterator[Obstacle]:
+    if snapshot.limits.draining:
         yield Obstacle(Why.DRAINED, "the queue is drained", "starts are allowed again (`jqsched resume`)")
 
 
-def _gates(outlook: Outlook, job: Job) -> Iterator[Obstacle]:
-    gates = gates_known(outlook.queue, job.id)
+def _gates(snapshot: Snapshot, job: Job) -> Iterator[Obstacle]:
+    gates = gates_known(snapshot.queue, job.id)
     key = _wished_key(job) if gates else ()
     for gate in gates:
-        through = gatehouse.places(outlook.queue.admission, gate)
-        before = bisect_left(outlook.entering.get(gate, []), key)
+        through = admissions.places(snapshot.queue.admission, gate)
+        before = bisect_left(snapshot.entering.get(gate, []), key)
         if through + before >= gate.limit:
-            yield _stopped(outlook.queue, gate, through, before)
+            yield _stopped(snapshot.queue, gate, through, before)
 
 
 def _stopped(queue: Queue, gate: Gate, through: int, before: int) -> Obstacle:
@@ -274,53 +278,53 @@ def _lift(gate: Gate) -> str:
 
 def _through(queue: Queue, gate: Gate) -> tuple[int, ...]:
     through = {*queue.permits, *queue.running, *queue.manipulated}
-    held = [job for id_ in through if (job := find(queue, id_)) is not None and is_through(queue, job)]
+    held = [job for id_ in through if (job := find(queue, id_)) is not None and is_admitted(queue, job)]
     return tuple(sorted(job.id for job in held if gate in gates_known(queue, job.id)))
 
 
-def _slots_and_cores(outlook: Outlook, job: Job) -> Iterator[Obstacle]:
-    yield from _slots(outlook, job)
-    yield from _cores(outlook, job)
+def _slots_and_cores(snapshot: Snapshot, job: Job) -> Iterator[Obstacle]:
+    yield from _slots(snapshot, job)
+    yield from _cores(snapshot, job)
 
 
-def _left_for(outlook: Outlook, job: Job) -> Left | None:
+def _left_for(snapshot: Snapshot, job: Job) -> Left | None:
     """What is left for a job behind the reservation; None where it is not behind one."""
-    prospects, key = outlook.prospects, _wished_key(job)
+    prospects, key = snapshot.prospects, _wished_key(job)
     if prospects is None or key <= prospects.left[0].key:
         return None
     return prospects.left[bisect_left(prospects.left, key, key=lambda left: left.key) - 1]
 
 
-def _behind(outlook: Outlook, job: Job, left: Left) -> Iterator[Obstacle]:
+def _behind(snapshot: Snapshot, job: Job, left: Left) -> Iterator[Obstacle]:
     """Why a job behind the reservation does not pass it."""
-    assert outlook.prospects is not None
-    assert outlook.limits.backfill is not None
-    prospects, needs = outlook.prospects, needs_of(job)
+    assert snapshot.prospects is not None
+    assert snapshot.limits.backfill is not None
+    prospects, needs = snapshot.prospects, needs_of(job)
     holder, at_us = prospects.reserved.id, prospects.reserved.at_us
-    if outlook.none_free is not None:
-        yield outlook.none_free
+    if snapshot.none_free is not None:
+        yield snapshot.none_free
     elif needs.slots > left.free.slots:
-        text = f"slots: {outlook.slots_free} of {outlook.limits.max_running} free, taken by those ahead of it"
+        text = f"slots: {snapshot.slots_free} of {snapshot.limits.max_running} free, taken by those ahead of it"
         yield Obstacle(Why.SLOTS, text, "one of those ahead of it is over, or more may run")
     if needs.cores > left.free.cores:
-        text = f"cores: {needs.cores} wanted, {max(0, left.free.cores)} of {outlook.limits.cores} free"
-        running = tuple(outlook.queue.running)
+        text = f"cores: {needs.cores} wanted, {max(0, left.free.cores)} of {snapshot.limits.cores} free"
+        running = tuple(snapshot.queue.running)
         yield Obstacle(Why.CORES, text, "running jobs are over, or there are more cores", running)
-    if not needs <= left.spare and not ends_by(prospects.reserved, job, outlook.limits.backfill, outlook.now_us):
+    if not needs <= left.spare and not ends_by(prospects.reserved, job, snapshot.limits.backfill, snapshot.now_us):
         help_ = f"job {holder} has started, or its time limit is short enough"
         yield Obstacle(Why.RESERVATION, f"would delay job {holder}", help_, (holder,), until_us=at_us)
     if prospects.last is not None and prospects.last < _wished_key(job):
-        text = f"backfill looks at {outlook.limits.backfill.depth} jobs behind job {holder}: it is further back"
+        text = f"backfill looks at {snapshot.limits.backfill.depth} jobs behind job {holder}: it is further back"
         yield Obstacle(Why.RESERVATION, text, f"job {holder} has started", (holder,))
 
 
-def _slots(outlook: Outlook, job: Job) -> Iterator[Obstacle]:
-    if outlook.none_free is not None:
-        yield outlook.none_free
+def _slots(snapshot: Snapshot, job: Job) -> Iterator[Obstacle]:
+    if snapshot.none_free is not None:
+        yield snapshot.none_free
         return
-    before, free = ahead(outlook, job), outlook.slots_free
+    before, free = ahead(snapshot, job), snapshot.slots_free
     if before >= free:
-        text = f"slots: {free} of {outlook.limits.max_running} free, {before} ahead of it"
+        text = f"slots: {free} of {snapshot.limits.max_running} free, {before} ahead of it"
         yield Obstacle(Why.SLOTS, text, f"{before - free + 1} of those ahead of it are over, or more may run")
 
 
@@ -334,32 +338,32 @@ def _none_free(queue: Queue, limit: int) -> Obstacle | None:
     return Obstacle(Why.SLOTS, f"slots: {taken} of {limit} taken", remedy, running)
 
 
-def _cores(outlook: Outlook, job: Job) -> Iterator[Obstacle]:
-    wanted, free = job.spec.cores, max(0, outlook.cores_free)  # less than none when a limit was lowered
-    before = outlook.cores_before[bisect_left(outlook.first, _wished_key(job))]
+def _cores(snapshot: Snapshot, job: Job) -> Iterator[Obstacle]:
+    wanted, free = job.spec.cores, max(0, snapshot.cores_free)  # less than none when a limit was lowered
+    before = snapshot.cores_before[bisect_left(snapshot.first, _wished_key(job))]
     if before > free:
-        blocking = outlook.first[-1][-1]
-        text = f"cores: job {blocking} is ahead of it and waits for {outlook.queue.enqueued[blocking].spec.cores}"
+        blocking = snapshot.first[-1][-1]
+        text = f"cores: job {blocking} is ahead of it and waits for {snapshot.queue.enqueued[blocking].spec.cores}"
         yield Obstacle(Why.CORES, text, f"job {blocking} has started and cores are free", (blocking,))
     elif before + wanted > free:
         taken = f", {before} for those ahead of it" if before else ""
-        text = f"cores: {wanted} wanted, {free} of {outlook.limits.cores} free{taken}"
-        reserved = outlook.prospects.reserved if outlook.prospects is not None else None
+        text = f"cores: {wanted} wanted, {free} of {snapshot.limits.cores} free{taken}"
+        reserved = snapshot.prospects.reserved if snapshot.prospects is not None else None
         at_us = reserved.at_us if reserved is not None and reserved.id == job.id else None
-        help_, on = "running jobs are over, or there are more cores", tuple(outlook.queue.running)
+        help_, on = "running jobs are over, or there are more cores", tuple(snapshot.queue.running)
         yield Obstacle(Why.CORES, text, help_, on, until_us=at_us)
 
 
 # ---- all about one ------------------------------------------------------------------------------------------------
 
 
-def explain(outlook: Outlook, job: Job) -> Explanation:
+def explain(snapshot: Snapshot, job: Job) -> Explanation:
     """Every reason why a job does not run, and the same of those it waits for, in turn.
 
     Cost: O(log n) for each reason, and the length of the chain, of which CHAIN_MAX are told.
     """
-    why = tuple(obstacles(outlook, job))
-    return Explanation(job, why, ahead(outlook, job), job.id in outlook.queue.permits, tuple(_chain(outlook, why)))
+    why = tuple(obstacles(snapshot, job))
+    return Explanation(job, why, ahead(snapshot, job), job.id in snapshot.queue.permits, tuple(_chain(snapshot, why)))
 
 
 def unserved(told: Explanation) -> Explanation:
@@ -378,16 +382,16 @@ def stalled(told: Explanation, text: str) -> Explanation:
     return evolve(told, permitted=False, obstacles=(*told.obstacles, silent))
 
 
-def _chain(outlook: Outlook, why: tuple[Obstacle, ...]) -> Iterator[Link]:
+def _chain(snapshot: Snapshot, why: tuple[Obstacle, ...]) -> Iterator[Link]:
     told: set[int] = set()
     todo = [(1, id_) for id_ in reversed(_depends_on(why))]
     while todo and len(told) < CHAIN_MAX:
         depth, id_ = todo.pop()
-        job = find(outlook.queue, id_)
+        job = find(snapshot.queue, id_)
         if job is None or id_ in told:
             continue
         told.add(id_)
-        its = tuple(obstacles(outlook, job))
+        its = tuple(obstacles(snapshot, job))
         yield Link(depth, job, its)
         todo += [(depth + 1, other) for other in reversed(_depends_on(its))]
 

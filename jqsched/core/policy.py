@@ -12,7 +12,7 @@ from heapq import merge
 
 from attrs import frozen
 
-from jqsched.core import admission as gatehouse
+from jqsched.core import admission as admissions
 from jqsched.core import order
 from jqsched.core.admission import Gate, GateKind, Gates, gates_of
 from jqsched.core.filters import Rule
@@ -98,15 +98,15 @@ def candidates(queue: Queue, passed_over: Container[int] = ()) -> Iterator[int]:
     Cost:     O(log n) for each that is asked for.
     """
     keys = order.ascending(queue.ready)
-    if queue.admission.awake is not None:
-        keys = merge(keys, gatehouse.passing(queue.admission, passed_over))
+    if queue.admission.openings is not None:
+        keys = merge(keys, admissions.passing(queue.admission, passed_over))
     for key in keys:
         yield key[-1]
 
 
 def first_candidate(queue: Queue) -> Key | None:
     """The key of the first of `candidates`, None if there is none. O(log n)."""
-    firsts = (order.first(queue.ready), gatehouse.first_passing(queue.admission))
+    firsts = (order.first(queue.ready), admissions.first_passing(queue.admission))
     return min(filter(None, firsts), default=None)
 
 
@@ -124,12 +124,12 @@ def overtaken(queue: Queue, limits: Limits) -> tuple[int, ...]:
     return tuple(id_ for id_ in behind if not (permit := queue.permits[id_]).recalled and permit.passed != best[-1])
 
 
-def ousted(queue: Queue) -> tuple[int, ...]:
+def no_longer_admitted(queue: Queue) -> tuple[int, ...]:
     """The permitted jobs that other rules do not let through any more: to be recalled when rules have changed."""
     return tuple(
         id_
         for _, id_ in order.ascending(queue.permitted)
-        if not queue.permits[id_].recalled and gatehouse.crowded(queue.admission, gates_known(queue, id_))
+        if not queue.permits[id_].recalled and admissions.over_limit(queue.admission, gates_known(queue, id_))
     )
 
 
@@ -175,7 +175,7 @@ def _let_through(queue: Queue, jobs: Iterable[Job], concerns: Callable[[Gate], b
             through[gate] = through.get(gate, 0) + 1
 
     for job in live(queue):
-        if is_through(queue, job):
+        if is_admitted(queue, job):
             enter(job)
     passed: list[Job] = []
     for job in jobs:
@@ -185,12 +185,12 @@ def _let_through(queue: Queue, jobs: Iterable[Job], concerns: Callable[[Gate], b
     return passed
 
 
-def is_through(queue: Queue, job: Job) -> bool:
+def is_admitted(queue: Queue, job: Job) -> bool:
     """Whether a live job takes a place in each of its gates: it runs, or may start at any moment, or did when it was
     claimed.
     """
     claim = queue.manipulated.get(job.id)
-    return claim.through if claim is not None else job.id in queue.permits or holds_slot(job)
+    return claim.admitted if claim is not None else job.id in queue.permits or holds_slot(job)
 
 
 # ---- rules --------------------------------------------------------------------------------------------------------

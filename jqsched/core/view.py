@@ -10,7 +10,7 @@ from typing import TypeAlias
 from attrs import frozen
 
 from jqsched.core import admission, order
-from jqsched.core.admission import Stand, gates_of
+from jqsched.core.admission import Position, gates_of
 from jqsched.core.event import NO_CONTEXT, Event
 from jqsched.core.filters import Rules
 from jqsched.core.idmap import id_map
@@ -18,7 +18,7 @@ from jqsched.core.job import UNSET_PRIORITY, Job, Result, Spec, State
 from jqsched.core.jobspec import shown_jobspec
 from jqsched.core.json import Json, JsonObject
 from jqsched.core.order import Key
-from jqsched.core.queue import Queue, is_ready, rank_key, stand_of
+from jqsched.core.queue import Queue, is_ready, position_of, rank_key
 
 PENDING = State.DEPEND | State.PRIORITY | State.SCHED
 RUNNING = State.RUN | State.CLEANUP
@@ -269,12 +269,12 @@ def standing(jobs: Iterable[Job], rules: Rules = ()) -> Queue:
     running: dict[int, Job] = {}
     enqueued: dict[int, Job] = {}
     ready: list[Key] = []
-    stands: list[tuple[int, Stand]] = []
+    stands: list[tuple[int, Position]] = []
     for job in jobs:
         (running if job.state & RUNNING else enqueued)[job.id] = job
         gates = gates_of(rules, job)
         if gates:
-            stands.append((job.id, stand_of(job, gates)))
+            stands.append((job.id, position_of(job, gates)))
         elif is_ready(job):
             ready.append(rank_key(job))
     return Queue(

@@ -10,14 +10,15 @@ from collections.abc import Callable, Container, Mapping
 from functools import partial
 from typing import TypeAlias, TypeGuard
 
-from jqsched.core import decide, stages
+from jqsched.core import decide
+from jqsched.core import plugin_stages as stages
 from jqsched.core.filters import Rule, rule_document
+from jqsched.core.fold import AlreadyStarted, Answer, Changed, Dequeued, Refused, Step, UnknownJob
 from jqsched.core.job import PRIORITY_MAX, URGENCY_EXPEDITE, URGENCY_HOLD
 from jqsched.core.jobspec import values
 from jqsched.core.json import Json
 from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue, find, live
-from jqsched.core.step import AlreadyStarted, Answer, Changed, Dequeued, Refused, Step, UnknownJob
 from jqsched.ports import Store
 from jqsched.scheduler.ledger import Ledger
 from jqsched.scheduler.loop import Scheduler

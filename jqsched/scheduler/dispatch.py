@@ -14,10 +14,10 @@ from jqsched.core import decide, policy
 from jqsched.core import queue as queues
 from jqsched.core.backfill import Settled
 from jqsched.core.filters import Rules
+from jqsched.core.fold import Answer, Effect, SetTimeLimit, Step, Stop
 from jqsched.core.job import Job, State, output_paths
 from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue, find
-from jqsched.core.step import Answer, Effect, Relimit, Step, Stop
 from jqsched.ports import (
     Attempt,
     Clock,
@@ -120,8 +120,8 @@ class Dispatch:
             match effect:
                 case Stop(id_, attempt):
                     self._stop(id_, attempt)
-                case Relimit(id_, attempt, time_limit_us):
-                    self._executor.relimit(id_, attempt, time_limit_us)
+                case SetTimeLimit(id_, attempt, time_limit_us):
+                    self._executor.set_time_limit(id_, attempt, time_limit_us)
 
     def _stop(self, id_: int, attempt: int) -> None:
         job = find(self._ledger.head, id_)
@@ -377,7 +377,7 @@ class Dispatch:
         """An executor that did not start it knows no time limit of it."""
         job = find(self._ledger.head, item.id)
         if self._executor is not None and job is not None and job.spec.time_limit_us is not None:
-            self._executor.relimit(item.id, item.attempt, job.spec.time_limit_us)
+            self._executor.set_time_limit(item.id, item.attempt, job.spec.time_limit_us)
 
     def _never(self, id_: int, attempt: int) -> None:
         job = find(self._ledger.head, id_)
@@ -400,7 +400,7 @@ class Dispatch:
     def set_rules(self, rules: Rules) -> None:
         """Other rules from now on: who is not let through any more gives its permit back, who is rejected ends."""
         self._ledger.head = queues.set_rules(self._ledger.head, rules)
-        self._recall(policy.ousted(self._ledger.head))
+        self._recall(policy.no_longer_admitted(self._ledger.head))
         self.weed()
 
     def _recall(self, ids: Iterable[int]) -> None:
@@ -447,4 +447,4 @@ def _started(news: Started, queue: Queue, limits: Limits, now_us: int) -> Step:
 
 
 def _weed(id_: int, queue: Queue, limits: Limits, now_us: int) -> Step:
-    return decide.weed(queue, id_, limits, now_us)
+    return decide.end_if_infeasible(queue, id_, limits, now_us)

@@ -9,12 +9,12 @@ from itertools import islice
 
 from jqsched.core import accept, decide, policy
 from jqsched.core.accept import Arrival, Known
+from jqsched.core.fold import AlreadyStarted, Answer, Refused, Step
 from jqsched.core.job import Draft
 from jqsched.core.jobspec import remarks
 from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue, find
-from jqsched.core.step import AlreadyStarted, Answer, Refused, Step
-from jqsched.ports import Clock, Edit, Harvest, Spool, Store, Taken
+from jqsched.ports import Clock, Edit, ScanResult, Spool, Store, Taken
 from jqsched.scheduler.dispatch import Dispatch
 from jqsched.scheduler.ledger import Ledger
 
@@ -61,7 +61,7 @@ class Intake:
         """
         self.take_in(self._spool.leftovers(lambda id_: find(loaded, id_) is not None, is_finished, self.next_id))
 
-    def take_in(self, harvest: Harvest) -> None:
+    def take_in(self, harvest: ScanResult) -> None:
         """Make jobs of a harvest; what is refused now is set aside."""
         self.more, self.again_us = harvest.more, harvest.again_us
         for name, errors in harvest.refused:
@@ -88,7 +88,9 @@ class Intake:
         gone = {id_ for id_ in head.dependents if isinstance(id_, int) and find(head, id_) is None}
         if gone:
             known = self._ledger.outcomes(gone, set())
-            self._dispatch.take(lambda queue, limits, now_us: decide.outlived(queue, known, limits, now_us))
+            self._dispatch.take(
+                lambda queue, limits, now_us: decide.resolve_missing_antecedents(queue, known, limits, now_us)
+            )
 
     def accept(self, drafts: list[tuple[int, Draft, str]], owners: Mapping[int, int]) -> dict[int, str]:
         """Make jobs of drafts whose files are in place; returns the refusals by id. `owners`: whose they are, but for
@@ -215,7 +217,7 @@ class Intake:
     def _complain(self, id_: int, errors: str) -> None:
         """Keep the last good form; say why beside the file, and in the job's log."""
         self._spool.complain(id_, errors)
-        self._dispatch.take(lambda queue, limits, now_us: decide.remark(queue, id_, errors, limits, now_us))
+        self._dispatch.take(lambda queue, limits, now_us: decide.note_refused_edit(queue, id_, errors, limits, now_us))
 
 
 def _rejected(name: str, errors: str) -> str:

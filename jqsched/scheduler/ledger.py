@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from attrs import frozen
 
 from jqsched.core.event import Event
+from jqsched.core.fold import Step
 from jqsched.core.job import Job, Outcome, OwnName
 from jqsched.core.policy import outcome_of
 from jqsched.core.queue import Queue, find
-from jqsched.core.step import Step
 from jqsched.ports import Attempt, Batch, Store
 from jqsched.scheduler.atom import Atom
 

@@ -21,8 +21,8 @@ from jqsched.ports import PLUGGED, Clock, Executor, News, PortError, Spool, Stor
 from jqsched.scheduler.dispatch import Dispatch
 from jqsched.scheduler.housekeeping import Housekeeping
 from jqsched.scheduler.intake import Intake
-from jqsched.scheduler.jobtap import Jobtap
 from jqsched.scheduler.ledger import Ledger
+from jqsched.scheduler.plugin_service import Jobtap
 from jqsched.scheduler.rulebook import Rulebook
 
 # A commit costs CPU as well as time: where nobody waits, so long may pass between two.
@@ -36,7 +36,7 @@ Task = Callable[[], None]
 
 
 @define
-class Surroundings:
+class Dependencies:
     """All that a scheduler needs of the outside."""
 
     store: Store
@@ -57,7 +57,7 @@ class Surroundings:
 class Scheduler:
     """The scheduler of one spool: decides on the loop's thread, and is read through `visible` from anywhere."""
 
-    def __init__(self, around: Surroundings, stored: Stored, limits: Limits, grace_us: int) -> None:
+    def __init__(self, around: Dependencies, stored: Stored, limits: Limits, grace_us: int) -> None:
         self.around = around
         self.drained = stored.settings.get(DRAINED) == "1"
         self.finished_count = around.store.finished_count()
@@ -163,7 +163,7 @@ class Scheduler:
         head, wall_us = self.ledger.head, self.around.clock.now_us()
         timer_us = policy.next_timer_us(head)
         if timer_us is not None and timer_us <= wall_us:
-            self.dispatch.take(decide.tick)
+            self.dispatch.take(decide.release_due_jobs)
 
     def _verify(self) -> None:
         """After a start: look at the files of those that would start first, then at some of the others."""
@@ -289,9 +289,9 @@ class Scheduler:
     def left_over(self) -> Iterable[str]:
         """What is queued and why it does not run, a line a job; of very many only the first."""
         head = self.ledger.head
-        outlook = explain.look(head, self._present_limits(), self.around.clock.now_us())
+        snapshot = explain.take_snapshot(head, self._present_limits(), self.around.clock.now_us())
         for job in islice(queues.live(head), LEFT_OVER_MOST):
-            why = ", ".join(explain.reasons(outlook, job)) or job.state.name.lower()
+            why = ", ".join(explain.reasons(snapshot, job)) or job.state.name.lower()
             yield f"job {job.id} ({job.spec.name}): {why}"
         more = len(head.enqueued) + len(head.running) - LEFT_OVER_MOST
         if more > 0:

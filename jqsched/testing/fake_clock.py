@@ -4,7 +4,7 @@ Rule: it keeps the contract of `ports.Clock`: the wall clock may jump, the other
 """
 
 from jqsched.ports import Clock
-from jqsched.testing.story import START_US
+from jqsched.testing.scenario import START_US
 
 
 class FakeClock:

@@ -199,7 +199,7 @@ class FakeExecutor:
         if (id_, attempt) in self._running:
             self.signals.append((id_, attempt, signum))
 
-    def relimit(self, id_: int, attempt: int, time_limit_us: int | None) -> None:
+    def set_time_limit(self, id_: int, attempt: int, time_limit_us: int | None) -> None:
         """Change the time limit of a running attempt."""
         run = self._running.get((id_, attempt))
         if run and not run.stopping:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from attrs import define, evolve, field
 
 from jqsched.core.job import Draft
-from jqsched.ports import Edit, Harvest, Spool, Taken
+from jqsched.ports import Edit, ScanResult, Spool, Taken
 
 Parse = Callable[[str, str], Draft | str]
 
@@ -50,7 +50,7 @@ class MemorySpool:
 
     # ---- the drop zone --------------------------------------------------------------------------------------------
 
-    def intake(self, next_id: int, most: int) -> Harvest:
+    def intake(self, next_id: int, most: int) -> ScanResult:
         """Take up to `most` dropped files, in the order of their names."""
         self._next_id = max(self._next_id, next_id)
         taken: list[Taken] = []
@@ -64,9 +64,9 @@ class MemorySpool:
             else:
                 taken.append(self._take(self._new_id(), name, draft, text))
         self.steps.append(len(taken) + len(refused))
-        return Harvest(tuple(taken), tuple(refused), more=bool(self.files.drops))
+        return ScanResult(tuple(taken), tuple(refused), more=bool(self.files.drops))
 
-    def leftovers(self, live: Callable[[int], bool], finished: Callable[[int], bool], next_id: int) -> Harvest:
+    def leftovers(self, live: Callable[[int], bool], finished: Callable[[int], bool], next_id: int) -> ScanResult:
         """Take the job files that no job is known for, and remove those of finished jobs."""
         self.remove([id_ for id_ in self.files.jobs if finished(id_)])
         self._next_id = max(self._next_id, next_id)
@@ -81,7 +81,7 @@ class MemorySpool:
                 refused.append((f"{id_}.json", draft))
             else:
                 taken.append(self._take(id_, f"{id_}.json", draft, text))
-        return Harvest(tuple(taken), tuple(refused), more=bool(self.files.drops))
+        return ScanResult(tuple(taken), tuple(refused), more=bool(self.files.drops))
 
     def _new_id(self) -> int:
         while self._next_id in self.files.jobs:

@@ -18,7 +18,7 @@ class Crashed(BaseException):
     """kill -9 of the scheduler, at this point. Nothing may catch it but whoever lit the fuse."""
 
 
-class Fuse:
+class CrashPoint:
     """Counts the writes that are left until the scheduler dies; unlit, it lasts for ever."""
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Fuse:
         """No crash after all."""
         self._left = None
 
-    def burn(self) -> None:
+    def hit(self) -> None:
         """A write begins or is done. Raises Crashed when it was the last."""
         if self._left is None:
             return
@@ -50,7 +50,7 @@ class Fuse:
 class FusedStore(MemoryStore):
     """A store whose scheduler may die before or after it hands over a batch, and whose next commit may fail."""
 
-    def __init__(self, sync_spool: Callable[[], None], fuse: Fuse, disk: Disk | None = None) -> None:
+    def __init__(self, sync_spool: Callable[[], None], fuse: CrashPoint, disk: Disk | None = None) -> None:
         super().__init__(sync_spool, disk=disk)
         self._fuse = fuse
         self._failing: bool | None = None
@@ -62,9 +62,9 @@ class FusedStore(MemoryStore):
 
     def submit(self, batch: Batch) -> int:
         """Hand over a batch."""
-        self._fuse.burn()
+        self._fuse.hit()
         number = super().submit(batch)
-        self._fuse.burn()
+        self._fuse.hit()
         return number
 
     def fail(self, *, kept: bool) -> None:
@@ -92,7 +92,7 @@ class FusedSpool(MemorySpool):
         self,
         parse: Parse,
         known: Callable[[int], str | None],
-        fuse: Fuse,
+        fuse: CrashPoint,
         files: Files | None = None,
         taken: dict[str, int] | None = None,
     ) -> None:
@@ -128,7 +128,7 @@ class FusedSpool(MemorySpool):
         if dropped:
             self.taken[name] = id_
             self._unsynced.append(partial(self._put_back, id_, name))
-        self._fuse.burn()
+        self._fuse.hit()
         return taken
 
     def _put_back(self, id_: int, name: str) -> None:
@@ -147,7 +147,7 @@ class FusedSpool(MemorySpool):
         if text is not None:
             (kept,) = set(self.files.rejected) - before
             self._unsynced.append(partial(self._undo_refusal, id_, kept, text))
-        self._fuse.burn()
+        self._fuse.hit()
 
     def _undo_refusal(self, id_: int, kept: str, text: str) -> None:
         del self.files.rejected[kept]
@@ -155,10 +155,10 @@ class FusedSpool(MemorySpool):
 
     def write(self, id_: int, text: str, userid: int | None = None) -> None:
         """Make a job's file."""
-        self._fuse.burn()
+        self._fuse.hit()
         super().write(id_, text, userid)
         self._unsynced.append(partial(self._unwrite, id_))
-        self._fuse.burn()
+        self._fuse.hit()
 
     def _unwrite(self, id_: int) -> None:
         self.files.jobs.pop(id_, None)
@@ -166,14 +166,14 @@ class FusedSpool(MemorySpool):
     def complain(self, id_: int, errors: str) -> None:
         """Write why an edit was refused."""
         super().complain(id_, errors)
-        self._fuse.burn()
+        self._fuse.hit()
 
     def remove(self, ids: Iterable[int]) -> None:
         """Remove the files of jobs that are over, one after the other."""
         for id_ in list(ids):
-            self._fuse.burn()
+            self._fuse.hit()
             text = self.files.jobs.get(id_)
             super().remove([id_])
             if text is not None:
                 self._unsynced.append(partial(self._put_file, id_, text))
-        self._fuse.burn()
+        self._fuse.hit()

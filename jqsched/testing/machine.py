@@ -21,11 +21,11 @@ from jqsched.core import queue as queues
 from jqsched.core.decide import Schedule
 from jqsched.core.event import Event
 from jqsched.core.filters import Rule, in_order
+from jqsched.core.fold import Changed, Fold, Step, Stop
 from jqsched.core.job import Draft, Job, OnInterrupt, Outcome, OwnName, State
 from jqsched.core.policy import Limits
 from jqsched.core.queue import EMPTY, Queue, find
-from jqsched.core.step import Changed, Fold, Step, Stop
-from jqsched.testing.story import START_US, USERID
+from jqsched.testing.scenario import START_US, USERID
 from jqsched.testing.strategies import dependencies, drafts, filter_rules, pins, rate_limits, specs, urgencies
 
 PICK = st.integers(0, 11)
@@ -262,7 +262,7 @@ class QueueMachine(RuleBasedStateMachine):
     def set_rules(self, rules: list[Rule]) -> None:
         """The owner sets other filter rules."""
         self.queue = queues.set_rules(self.queue, in_order(rules))
-        for id_ in policy.ousted(self.queue):
+        for id_ in policy.no_longer_admitted(self.queue):
             self.queue = queues.recall(self.queue, id_)
             self._ask_back(id_)
         self._weed()
@@ -272,7 +272,7 @@ class QueueMachine(RuleBasedStateMachine):
             self._change(id_, partial(self._weed_one, id_))
 
     def _weed_one(self, id_: int) -> Step:
-        return decide.weed(self.queue, id_, self.limits, self.now_us)
+        return decide.end_if_infeasible(self.queue, id_, self.limits, self.now_us)
 
     @precondition(_has_jobs)
     @rule(pick=PICK)
@@ -389,7 +389,7 @@ class QueueMachine(RuleBasedStateMachine):
     def time_passes(self, later_us: int) -> None:
         """Also backwards, as wall clocks do."""
         self.now_us += later_us
-        self.take(decide.tick(self.queue, self.limits, self.now_us))
+        self.take(decide.release_due_jobs(self.queue, self.limits, self.now_us))
 
     @precondition(_has_jobs)
     @rule()

@@ -10,7 +10,7 @@ from functools import partial
 
 from attrs import evolve
 
-from jqsched.testing.rig import TURN_US, Rig
+from jqsched.testing.harness import TURN_US, Rig
 from jqsched.testing.world import STEPS, Tally, Violation, World, table
 
 TURNS_MOST = 5

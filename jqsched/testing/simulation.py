@@ -14,10 +14,10 @@ from jqsched.core.json import Json
 from jqsched.core.policy import Limits
 from jqsched.core.queue import EMPTY, live
 from jqsched.ports import Attempt, Start, Stored
-from jqsched.scheduler.loop import Scheduler, Surroundings
+from jqsched.scheduler.loop import Dependencies, Scheduler
 from jqsched.testing.fake_clock import FakeClock
 from jqsched.testing.runtimes import Run, RunOf
-from jqsched.testing.surroundings import Arrival, Arrivals, Past, Sink, Table, TableStore
+from jqsched.testing.simulation_ports import Arrival, Arrivals, Past, Sink, Table, TableStore
 from jqsched.testing.virtual_executor import VirtualExecutor
 
 START_US = 1_700_000_000_000_000
@@ -65,7 +65,7 @@ class Simulation:
         stored = evolve(stored, attempts=tuple(Attempt(job.id, job.attempt) for job in running))
         self._rung = False
         self.scheduler = Scheduler(
-            Surroundings(
+            Dependencies(
                 store=TableStore(self.table, stored, past, sink),
                 spool=self._arrivals,
                 executor=self._executor,
@@ -135,7 +135,9 @@ class Simulation:
     def left(self) -> Iterator[tuple[int, list[str]]]:
         """The jobs that are not finished, by id, each with every reason."""
         queue = self.scheduler.ledger.head
-        outlook = explain.look(queue, evolve(self.limits, draining=self.scheduler.drained), self._clock.now_us())
+        snapshot = explain.take_snapshot(
+            queue, evolve(self.limits, draining=self.scheduler.drained), self._clock.now_us()
+        )
         for job in live(queue):
-            why = explain.reasons(outlook, job) if job.state < State.RUN else ["running"]
+            why = explain.reasons(snapshot, job) if job.state < State.RUN else ["running"]
             yield job.id, why or [job.state.name.lower()]

@@ -2,7 +2,7 @@
 
 Rule: small numbers on purpose: three names, ids that are near, urgencies that matter, so that jobs meet one another.
 Whoever needs the whole range of a field passes a strategy for it. With this package installed, `@given(queue=...)` with
-an annotation and `from_type` know these types (`jqsched.testing.registration`).
+an annotation and `from_type` know these types (`jqsched.testing.hypothesis_plugin`).
 """
 
 import json
@@ -21,7 +21,7 @@ from jqsched.core.job import PRIORITY_MAX, Dependency, Draft, Job, OnInterrupt, 
 from jqsched.core.json import Json
 from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue
-from jqsched.testing.story import NAMES, START_US, History, Story
+from jqsched.testing.scenario import NAMES, START_US, History, Story
 
 names: SearchStrategy[str] = st.sampled_from(NAMES)
 urgencies: SearchStrategy[int] = st.sampled_from((16, 16, 16, 16, 15, 17, 0, 31)) | st.integers(0, 31)

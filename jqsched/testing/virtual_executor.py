@@ -138,7 +138,7 @@ class VirtualExecutor:
     def signal(self, id_: int, attempt: int, signum: int) -> None:
         """Nobody listens."""
 
-    def relimit(self, id_: int, attempt: int, time_limit_us: int | None) -> None:
+    def set_time_limit(self, id_: int, attempt: int, time_limit_us: int | None) -> None:
         """Change the time limit of a running attempt."""
         process = self._running.get((id_, attempt))
         if process is not None:

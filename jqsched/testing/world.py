@@ -19,9 +19,9 @@ from jqsched.core.queue import find
 from jqsched.ports import ExecutorLost, Finished, News, PortError, Start
 from jqsched.testing.fake_executor import FakeExecutor, Plan
 from jqsched.testing.faults import Crashed
-from jqsched.testing.laws import Laws
-from jqsched.testing.rig import GRACE_US, TURN_US, Rig
-from jqsched.testing.users import BROKEN, Users
+from jqsched.testing.harness import GRACE_US, TURN_US, Rig
+from jqsched.testing.invariants import Laws
+from jqsched.testing.workload import BROKEN, Users
 
 T = TypeVar("T")
 
@@ -382,7 +382,7 @@ class World:
             if job is None or not (job.fatal or job.requeuing):
                 rig.executor.end(id_)
             else:  # those the scheduler has to end, and not their time limit
-                FakeExecutor.relimit(rig.executor, id_, attempt, None)
+                FakeExecutor.set_time_limit(rig.executor, id_, attempt, None)
         self._pass(max(1_000_000, (rig.executor.next_us or 0) - rig.executor.now_us))
         rig.clock.wall_us = max(rig.clock.wall_us, rig.head.last_us, policy.next_timer_us(rig.head) or 0) + 1
         after = (rig.head, len(rig.store.batches), len(rig.executor.held), len(rig.spool.files.drops))

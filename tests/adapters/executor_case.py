@@ -4,7 +4,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from jqsched.adapters.executor.wire import LOCK
+from jqsched.adapters.executors.local.wire import LOCK
 from jqsched.testing.contracts.executor import finished
 from tests.ports.executor_contract import LocalRig, until
 

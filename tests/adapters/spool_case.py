@@ -14,8 +14,8 @@ from attrs import define, field
 
 from jqsched.adapters.spool import FileSpool, Known
 from jqsched.adapters.spool.folder import Folder
-from jqsched.adapters.spool.quiet import QUIET_US
-from jqsched.ports import Harvest
+from jqsched.adapters.spool.write_stability import QUIET_US
+from jqsched.ports import ScanResult
 
 GOOD = '{"command": ["true"]}'
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -63,7 +63,7 @@ class Case:
         hidden.rename(path)
         return path
 
-    def intake(self, next_id: int = 1, most: int = 100) -> Harvest:
+    def intake(self, next_id: int = 1, most: int = 100) -> ScanResult:
         self.spool.ring()
         return self.spool.intake(next_id, most)
 
@@ -91,7 +91,9 @@ class Case:
         return self.root / "jobs" / f"{id_}.json"
 
 
-def leftovers(case: Case, *, live: tuple[int, ...] = (), finished: tuple[int, ...] = (), next_id: int = 1) -> Harvest:
+def leftovers(
+    case: Case, *, live: tuple[int, ...] = (), finished: tuple[int, ...] = (), next_id: int = 1
+) -> ScanResult:
     return case.spool.leftovers(lambda id_: id_ in live, lambda id_: id_ in finished, next_id)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from attrs import field, frozen, mutable
 
 from jqsched.adapters.store import wal
-from jqsched.adapters.store.audit import audit
+from jqsched.adapters.store.fsck import audit
 from jqsched.adapters.store.reader import StoreReader
 from jqsched.adapters.store.schema import StoreRefused
 from jqsched.adapters.store.writer import SqliteStore

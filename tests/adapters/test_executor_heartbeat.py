@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from jqsched.adapters.executor import heartbeat, local, procfs
-from jqsched.adapters.executor.heartbeat import ASK_S, KILL_S, SILENT_S, TICK_S, Heartbeat
+from jqsched.adapters.executors.local import heartbeat, local, procfs
+from jqsched.adapters.executors.local.heartbeat import ASK_S, KILL_S, SILENT_S, TICK_S, Heartbeat
 from jqsched.ports import ExecutorLost
 from jqsched.testing.contracts.executor import finished, started
 from tests.ports.executor_contract import LocalRig, attempt, until

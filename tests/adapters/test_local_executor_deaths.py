@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from jqsched.adapters.executor.local import LocalExecutor
-from jqsched.adapters.executor.wire import LOCK, LOG, SOCKET, STATE, boot_id
+from jqsched.adapters.executors.local.client import LocalExecutor
+from jqsched.adapters.executors.local.wire import LOCK, LOG, SOCKET, STATE, boot_id
 from jqsched.ports import Attempt, ExecutorLost, Finished, PortError, Started, Withdrawn
 from jqsched.testing.contracts.executor import GRACE_US, finished, of, started
 from tests.adapters.executor_case import lock_is_free, marked, run

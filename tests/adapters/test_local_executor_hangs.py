@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jqsched.adapters.executor.mounts import _may_hang
+from jqsched.adapters.executors.local.mounts import _may_hang
 from jqsched.testing.contracts.executor import GRACE_US, finished, started
 from tests.ports.executor_contract import LocalRig, until
 

@@ -88,7 +88,7 @@ def test_stop_reaches_what_was_never_seen_and_left_session_parent_and_environmen
 
 MARKS = """
 import os, resource, sys
-from jqsched.adapters.executor.mark import Marker
+from jqsched.adapters.executors.local.mark import Marker
 spool, other = (os.open(path, os.O_RDONLY) for path in sys.argv[1:3])
 if sys.argv[3]:
     resource.setrlimit(10, (0, int(sys.argv[3])))

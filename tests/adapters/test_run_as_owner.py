@@ -20,14 +20,14 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from jqsched.adapters.executor import attributes, become, procfs
-from jqsched.adapters.executor.mark import Marker
-from jqsched.adapters.executor.run import Run, Snapshot
-from jqsched.adapters.executor.wire import boot_id, open_spool
+from jqsched.adapters.executors.local import attributes, become, procfs
+from jqsched.adapters.executors.local.mark import Marker
+from jqsched.adapters.executors.local.run import ProcessTable, Run
+from jqsched.adapters.executors.local.wire import boot_id, open_spool
 from jqsched.adapters.spool import FileSpool, Known, SpoolRefused
 from jqsched.adapters.spool import folder as folders
 from jqsched.adapters.watcher import FolderWatcher
-from jqsched.ports import Attempt, Finished, Harvest, Start
+from jqsched.ports import Attempt, Finished, ScanResult, Start
 from jqsched.testing.contracts.executor import GRACE_US, finished, started
 from tests.ports.executor_contract import LocalRig, until
 
@@ -62,7 +62,7 @@ class Case:
         os.chown(hidden, owner, owner)
         return hidden.rename(self.root / "drop" / name)
 
-    def intake(self, most: int = 100) -> Harvest:
+    def intake(self, most: int = 100) -> ScanResult:
         self.spool.ring()
         return self.spool.intake(1, most)
 
@@ -124,7 +124,7 @@ def test_no_more_are_taken_from_both_zones_than_asked_for(case: Case):
 
 def test_a_configuration_in_the_shared_zone_is_none_and_no_job(case: Case):
     case.drop("jqsched.toml")
-    assert case.intake() == Harvest()
+    assert case.intake() == ScanResult()
 
 
 def test_an_owner_that_changes_between_reading_and_taking_is_asked_again(case: Case, monkeypatch: pytest.MonkeyPatch):
@@ -391,7 +391,7 @@ def test_marks_that_another_user_forges_are_not_believed(rig: LocalRig):
     spool_fd = open_spool(str(rig.spool))
     try:
         until(lambda: procfs.mark(forged.pid) is not None)
-        snapshot = Snapshot(spool_fd, str(rig.spool), Marker(spool_fd))
+        snapshot = ProcessTable(spool_fd, str(rig.spool), Marker(spool_fd))
         assert snapshot.mains((1, 1), 0, 0, None) == snapshot.mains((1, 1), 0, 0, OTHER) == []
         assert [process.pid for process in snapshot.mains((1, 1), 0, 0, NOBODY)] == [forged.pid]
         for userid, members in ((None, []), (OTHER, []), (NOBODY, [forged.pid])):
@@ -427,7 +427,7 @@ def test_a_path_that_another_user_says_is_not_followed(rig: LocalRig):
         for userid, followed in ((0, True), (NOBODY, False)):
             process = subprocess.Popen(["sleep", "1000"], env=env, user=userid, cwd="/", start_new_session=True)
             until(lambda process=process: procfs.mark(process.pid) is not None)
-            found = Snapshot(spool_fd, str(rig.spool), Marker(spool_fd)).mains((1, 1), 0, 0, userid)
+            found = ProcessTable(spool_fd, str(rig.spool), Marker(spool_fd)).mains((1, 1), 0, 0, userid)
             process.kill()
             process.wait()
             assert bool(found) == followed

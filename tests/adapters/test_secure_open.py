@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from jqsched.adapters.config import Config, read_config
-from jqsched.adapters.executor import wire
-from jqsched.adapters.executor.record import Record
+from jqsched.adapters.executors.local import wire
+from jqsched.adapters.executors.local.exit_status_journal import Record
 from jqsched.adapters.secure_open import check_file, check_folder, secure_open
 from jqsched.adapters.spool import SpoolRefused
 from jqsched.adapters.store.schema import StoreRefused, open_store, store_path
 from jqsched.ports import PortError
-from jqsched.wiring.lock import SpoolLock
+from jqsched.runtime.lock import SpoolLock
 from tests.adapters.spool_case import AS_ROOT, Case
 
 STRANGER = 12345

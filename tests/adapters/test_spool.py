@@ -7,13 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from jqsched.adapters.jobfile import trusted
-from jqsched.adapters.spool import SpoolRefused, drops
+from jqsched.adapters.jobfile import owned as trusted
+from jqsched.adapters.spool import SpoolRefused
 from jqsched.adapters.spool import folder as folders
+from jqsched.adapters.spool import inbox as drops
 from jqsched.adapters.spool.folder import Folder
-from jqsched.adapters.spool.quiet import QUIET_US
 from jqsched.adapters.spool.rejects import Rejects
-from jqsched.ports import Harvest, PortError
+from jqsched.adapters.spool.write_stability import QUIET_US
+from jqsched.ports import PortError, ScanResult
 from tests.adapters.spool_case import GOOD, Case, between
 
 # ---- the directory --------------------------------------------------------------------------------------------------
@@ -117,7 +118,7 @@ def test_very_many_names_are_listed_in_portions(case, monkeypatch):
     steps = [[taken.name for taken in harvest.taken] for harvest in harvests]
     assert sorted(name for step in steps for name in step) == [*names, "late.json"]
     assert all(step == sorted(step) for step in steps)
-    assert case.spool.intake(100, 100) == Harvest()
+    assert case.spool.intake(100, 100) == ScanResult()
 
 
 def test_what_is_gone_is_forgotten_after_the_last_portion(case, monkeypatch):
@@ -152,7 +153,7 @@ def _refuse_to_set_aside(*_: object) -> None:
 def test_without_a_bell_nothing_is_looked_at(case):
     assert not case.intake().more
     case.drop("a.json")
-    assert case.spool.intake(1, 10) == Harvest()
+    assert case.spool.intake(1, 10) == ScanResult()
     assert len(case.intake().taken) == 1
 
 
@@ -177,7 +178,7 @@ def test_a_bell_during_a_scan_is_not_forgotten(case, monkeypatch):
 )  # fmt: skip
 def test_other_names_are_ignored_and_stay(case, name):
     case.drop(name)
-    assert case.intake() == Harvest()
+    assert case.intake() == ScanResult()
     assert case.dropped() == [name]
 
 
@@ -287,7 +288,7 @@ def test_a_file_that_is_open_for_writing_is_not_judged_however_long_it_is(case, 
         writer.write(whole[:19])
         writer.flush()
         for _ in range(3):
-            assert case.intake() == Harvest(again_us=case.spool.intake(1, 10).again_us)
+            assert case.intake() == ScanResult(again_us=case.spool.intake(1, 10).again_us)
             case.later(6 * QUIET_US)
         assert case.spool.remarks() == [f"in the drop zone, and its writer still has it open: {name}"]
         assert (case.spool.fresh_remarks(), case.spool.fresh_remarks()) == (case.spool.remarks(), [])
@@ -360,7 +361,7 @@ def test_a_file_that_vanishes_while_it_waits_is_forgotten(case):
     (case.root / "a.json").unlink()
     case.later()
     case.spool.intake(1, 10)
-    assert case.spool.intake(1, 10) == Harvest()
+    assert case.spool.intake(1, 10) == ScanResult()
 
 
 # ---- races ----------------------------------------------------------------------------------------------------------
@@ -369,13 +370,13 @@ def test_a_file_that_vanishes_while_it_waits_is_forgotten(case):
 def test_a_file_that_vanishes_before_it_is_opened_is_no_error(case, monkeypatch):
     case.drop("a.json")
     between(monkeypatch, "read", (case.root / "a.json").unlink)
-    assert case.intake() == Harvest()
+    assert case.intake() == ScanResult()
 
 
 def test_a_file_that_vanishes_before_it_is_moved_is_no_error(case, monkeypatch):
     case.drop("a.json")
     between(monkeypatch, "move", (case.root / "a.json").unlink)
-    assert case.intake() == Harvest()
+    assert case.intake() == ScanResult()
     case.drop("b.json")
     assert [taken.id for taken in case.intake().taken] == [1]
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from jqsched.ports import Edit, Harvest
+from jqsched.ports import Edit, ScanResult
 from tests.adapters.spool_case import GOOD, leftovers, make_folder
 
 # ---- editing --------------------------------------------------------------------------------------------------------
@@ -138,7 +138,7 @@ def test_edits_made_while_nobody_ran_are_told(case):
     case.take(id_=2)
     case.take(id_=3).unlink()
     case.restart()
-    assert leftovers(case, live=(1, 2, 3), next_id=4) == Harvest()
+    assert leftovers(case, live=(1, 2, 3), next_id=4) == ScanResult()
     assert [(edit.id, edit.draft is None) for edit in case.spool.edits([1, 2, 3], at_start=True)] == [
         (1, False),
         (3, True),

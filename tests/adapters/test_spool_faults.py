@@ -12,7 +12,7 @@ import pytest
 from jqsched.adapters.spool import rejects
 from jqsched.adapters.spool.folder import Folder
 from jqsched.core.jobspec import values
-from jqsched.ports import Harvest, PortError
+from jqsched.ports import PortError, ScanResult
 from tests.adapters.spool_case import AS_ROOT, GOOD, between, failing, leftovers, make_folder, takes_labels
 
 # ---- what is set aside ----------------------------------------------------------------------------------------------
@@ -143,7 +143,7 @@ def test_an_unreadable_file_is_said_once_and_tried_again_when_it_changes(case, m
     assert case.intake().refused == (
         ("a.json", "cannot be read: Permission denied\nleft where it is until it changes"),
     )
-    assert case.intake() == Harvest()
+    assert case.intake() == ScanResult()
     path.chmod(0o600)
     assert len(case.intake().refused) == 1
     monkeypatch.undo()
@@ -159,7 +159,7 @@ def test_what_cannot_be_moved_is_said_once(case, monkeypatch):
 
     monkeypatch.setattr(Folder, "move", busy)
     assert "cannot be taken: Operation not permitted" in case.intake().refused[0][1]
-    assert case.intake() == Harvest()
+    assert case.intake() == ScanResult()
     assert (case.dropped(), case.files("rejected")) == (["a.json"], [])
 
 
@@ -377,12 +377,12 @@ def test_rejected_does_not_grow_without_bound(case, monkeypatch):
     assert case.spool.remarks() == [
         "rejected/ is full (10000 files or more): 3 bad file(s) stay in the drop zone: delete some"
     ]
-    assert case.intake() == Harvest()
+    assert case.intake() == ScanResult()
     case.drop("good.json")
     assert [taken.name for taken in case.intake().taken] == ["good.json"]
     case.spool.refuse(1, "good.json", "refused after all")
     assert case.dropped() == ["3.json", "4.json", "5.json", "good.json"]
-    assert case.intake() == Harvest()
+    assert case.intake() == ScanResult()
     for name in case.files("rejected"):
         (case.root / "rejected" / name).unlink()
     assert [name for name, _ in case.intake().refused][:3] == ["3.json", "4.json", "5.json"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 from jqsched.adapters.store import codec
-from jqsched.adapters.store.audit import audit, rebuild
+from jqsched.adapters.store.fsck import audit, rebuild
 from jqsched.adapters.store.reader import StoreReader
 from jqsched.core.queue import same
 from jqsched.testing.contracts.store import Author, Heard

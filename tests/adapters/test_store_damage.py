@@ -13,7 +13,7 @@ import pytest
 from attrs import evolve
 
 from jqsched.adapters.store import codec, wal
-from jqsched.adapters.store.audit import audit, rebuild
+from jqsched.adapters.store.fsck import audit, rebuild
 from jqsched.adapters.store.reader import StoreReader
 from jqsched.adapters.store.schema import StoreRefused, store_path
 from jqsched.adapters.store.writer import SqliteStore

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jqsched.adapters.store import codec, schema
-from jqsched.adapters.store.audit import audit, rebuild
+from jqsched.adapters.store.fsck import audit, rebuild
 from jqsched.adapters.store.reader import StoreReader
 from jqsched.adapters.store.schema import FORMAT_VERSION, StoreRefused, store_path
 from jqsched.core.queue import same

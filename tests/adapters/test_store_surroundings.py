@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jqsched.adapters.store import presence, writer
-from jqsched.adapters.store.audit import audit
+from jqsched.adapters.store.fsck import audit
 from jqsched.adapters.store.reader import StoreReader
 from jqsched.adapters.store.schema import store_path
 from jqsched.adapters.store.writer import SqliteStore

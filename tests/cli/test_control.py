@@ -76,7 +76,7 @@ def test_without_a_scheduler_it_is_done_all_the_same(spool: SpoolMaker):
 
 
 def test_a_spool_in_use_without_a_socket_is_8(spool: SpoolMaker, monkeypatch: pytest.MonkeyPatch):
-    from jqsched.wiring import Role, spool_lock
+    from jqsched.runtime import Role, spool_lock
 
     monkeypatch.setattr(control, "LOCK_PATIENCE_S", 0.0)
     with spool_lock(str(spool.root), Role.SCHEDULER, lambda *_: False):

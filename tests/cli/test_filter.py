@@ -12,7 +12,7 @@ from jqsched.adapters.store import codec
 from jqsched.adapters.store.writer import PUT_SETTING, SqliteStore
 from jqsched.cli.rules import QUOTED_MAX
 from jqsched.core.filters import Action, Kind, Predicate, Rule, in_order, rules_text
-from jqsched.core.filters.language import Compare
+from jqsched.core.filters.predicates import Compare
 from jqsched.core.queue import EMPTY
 from jqsched.ports import RULES, Batch
 from tests.cli.conftest import QUEUED, STARTED, FakeScheduler, SpoolMaker

@@ -7,7 +7,7 @@ import pytest
 from rich.cells import cell_len
 
 from jqsched.cli import formats
-from jqsched.cli.place import time_us
+from jqsched.cli.target import time_us
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pytest
 from rich.cells import cell_len
 
 from jqsched.cli import top as looking
-from jqsched.cli.board import Board
-from jqsched.cli.place import Place, reading
+from jqsched.cli.target import Place, reading
 from jqsched.cli.terminal import keys_of
+from jqsched.cli.top_screen import Board
 from tests.cli.conftest import COMPLETED, QUEUED, STARTED, FakeScheduler, SpoolMaker
 
 NOW_US = 2_000_000_000_000_000

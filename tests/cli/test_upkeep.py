@@ -77,7 +77,7 @@ def test_check_spool_finds_what_is_wrong_and_rebuild_mends_it(spool: SpoolMaker)
 
 
 def test_rebuild_needs_the_spool_for_itself(spool: SpoolMaker):
-    from jqsched.wiring import Role, spool_lock
+    from jqsched.runtime import Role, spool_lock
 
     spool.add(*COMPLETED)
     with spool_lock(str(spool.root), Role.SCHEDULER, lambda *_: False):
@@ -95,7 +95,7 @@ def test_many_are_archived_in_portions(spool: SpoolMaker, monkeypatch: pytest.Mo
     """All of them, and no transaction stays open while files are written: the store's log would grow."""
     for _ in range(5):
         spool.add(*COMPLETED)
-    monkeypatch.setattr("jqsched.cli.upkeep.PORTION", 2)
+    monkeypatch.setattr("jqsched.cli.maintenance.PORTION", 2)
     blocked: list[int] = []
     read = StoreReader.ended_after
 

@@ -9,7 +9,7 @@ from itertools import product
 
 import pytest
 
-from jqsched.client.local import PAUSE, Call, LocalChannel, Pause
+from jqsched.client.store_channel import PAUSE, Call, LocalChannel, Pause
 from jqsched.future import Payload
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.core.desk import Desk
+from tests.core.scheduler_driver import SchedulerDriver
 
 
 @pytest.fixture
-def desk() -> Desk:
-    return Desk()
+def driver() -> SchedulerDriver:
+    return SchedulerDriver()

@@ -1,7 +1,7 @@
 """The conformance cases: queues, rules and the answers of Ganeti's own scheduler, as values of ours.
 
 Rule: converts values and decides nothing. Ganeti's priorities are small first, so they are negated; its opcode's fields
-stand in a jobspec under `attributes.user`, so its predicate `opcode` on F is ours of kind `job` on `user.F`.
+position in a jobspec under `attributes.user`, so its predicate `opcode` on F is ours of kind `job` on `user.F`.
 JQSCHED_CONFORMANCE_CASES names another file of cases, gzip or plain; each line is one case.
 """
 
@@ -34,7 +34,7 @@ _SPEC = Spec(command=("true",), name="true", cwd="/")
 
 @frozen
 class Case:
-    """One case: the rules as a set, the jobs of the three lists in their order, and the answers as they stand there."""
+    """One case: the rules as a set, the jobs of the three lists in their order, and the answers as they are there."""
 
     number: int
     kind: str

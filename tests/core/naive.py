@@ -86,7 +86,7 @@ class NaiveJob:
         return self.state in ("RUN", "CLEANUP")
 
     @property
-    def is_through(self) -> bool:
+    def is_admitted(self) -> bool:
         """Whether it takes a place wherever a rule or a rate limit counts: it runs, or may start at any moment."""
         if self.claimed_from:
             return self.claimed_from == "running" or self.claimed_with_permit
@@ -184,18 +184,18 @@ class NaiveScheduler:
             return gates | {("RULE", rule["uuid"], rule["action"][1])}
         return gates | {(rule["action"], rule["uuid"], 0)}
 
-    def through(self) -> dict[NaiveGate, int]:
+    def places(self) -> dict[NaiveGate, int]:
         """How many take a place at each gate."""
         counts: dict[NaiveGate, int] = {}
         for job in self.live:
-            for gate in self.gates(job) if job.is_through else ():
+            for gate in self.gates(job) if job.is_admitted else ():
                 counts[gate] = counts.get(gate, 0) + 1
         return counts
 
     @property
     def admitted(self) -> list[NaiveJob]:
         """Those of the ready jobs that rules and rate limits let through, each if all before it start."""
-        counts, admitted = self.through(), []
+        counts, admitted = self.places(), []
         for job in self.ready:
             gates = self.gates(job)
             if all(counts.get(gate, 0) < gate[2] for gate in gates):
@@ -206,10 +206,10 @@ class NaiveScheduler:
     def set_rules(self, rules: list[dict[str, Any]]) -> list[int]:
         """Other rules from now on; returns the ids of the permitted jobs that they do not let through any more."""
         self.rules = rules
-        counts = self.through()
-        ousted = [job for job in self.permitted if any(counts[gate] > gate[2] for gate in self.gates(job))]
-        recalled = [job.id for job in ousted if job.permit == "given"]
-        for job in ousted:
+        counts = self.places()
+        no_longer_admitted = [job for job in self.permitted if any(counts[gate] > gate[2] for gate in self.gates(job))]
+        recalled = [job.id for job in no_longer_admitted if job.permit == "given"]
+        for job in no_longer_admitted:
             job.permit = "recalled"
         return recalled
 

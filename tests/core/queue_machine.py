@@ -23,11 +23,11 @@ from jqsched.core import accept, decide, policy
 from jqsched.core import queue as queues
 from jqsched.core.event import Event
 from jqsched.core.filters import Rule, in_order, read_rule
+from jqsched.core.fold import AlreadyStarted, Answer, Changed, Dequeued, Refused, Step, Stop, UnknownJob
 from jqsched.core.job import Draft, Job, Outcome, OwnName, Reason, State
 from jqsched.core.policy import Limits
 from jqsched.core.queue import EMPTY
-from jqsched.core.step import AlreadyStarted, Answer, Changed, Dequeued, Refused, Step, Stop, UnknownJob
-from jqsched.testing.story import START_US, draft
+from jqsched.testing.scenario import START_US, draft
 from jqsched.testing.strategies import dependencies, drafts, pins, rule_documents, specs, urgencies
 from tests.core.naive import NaiveScheduler
 
@@ -123,7 +123,7 @@ class QueueMachine(RuleBasedStateMachine):
             before = queues.find(self.replayed, event.jobid)
             self.reached[before.state.name if before else "none", event.name] += 1
             assert event.jobid not in self.over, f"{event.name} of a finished job"  # law 3
-            assert event.t_us > self.replayed.last_us, "time stands still"
+            assert event.t_us > self.replayed.last_us, "time positions still"
             if event.name in ("alloc", "start"):
                 assert not before.started, "a new attempt before the last is over"  # law 3
             if event.name == "requeue":
@@ -188,7 +188,7 @@ class QueueMachine(RuleBasedStateMachine):
             gates = queues.gates_known(self.queue, model.id)
             assert {(gate.kind.name, gate.key, gate.limit) for gate in gates} == self.naive.gates(model), model
         places = self.queue.admission.places
-        assert {(gate.kind.name, gate.key, gate.limit): places[gate] for gate in places} == self.naive.through()
+        assert {(gate.kind.name, gate.key, gate.limit): places[gate] for gate in places} == self.naive.admitted()
         admitted = [job.id for job in self.naive.admitted]
         assert list(policy.candidates(self.queue)) == admitted
         assert set(self.naive.rejected) <= self.pending.keys(), "a rejected job stays"
@@ -299,7 +299,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(pick=PICK)
     def remark(self, pick):
-        self.take(decide.remark(self.queue, self.job(pick), "a bad edit", self.limits, self.now_us))
+        self.take(decide.note_refused_edit(self.queue, self.job(pick), "a bad edit", self.limits, self.now_us))
 
     @rule(
         pick=PICK,
@@ -361,7 +361,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.queue = queues.set_rules(self.queue, in_order(read))
         self.replayed = queues.set_rules(self.replayed, in_order(read))
         recalled = self.naive.set_rules(rules)
-        assert sorted(policy.ousted(self.queue)) == sorted(recalled)
+        assert sorted(policy.no_longer_admitted(self.queue)) == sorted(recalled)
         assert policy.rejected(self.queue) == self.naive.rejected
         for id_ in recalled:
             self.queue = queues.recall(self.queue, id_)
@@ -372,7 +372,7 @@ class QueueMachine(RuleBasedStateMachine):
         for id_ in sorted({*policy.infeasible(self.queue, self.limits), *policy.rejected(self.queue)}):
             self.change(
                 id_,
-                partial(lambda id_: decide.weed(self.queue, id_, self.limits, self.now_us), id_),
+                partial(lambda id_: decide.end_if_infeasible(self.queue, id_, self.limits, self.now_us), id_),
                 partial(lambda id_, _: self.naive.weed(id_), id_),
             )
 
@@ -512,7 +512,7 @@ class QueueMachine(RuleBasedStateMachine):
     def time_passes(self, later_us):
         """Also backwards, as wall clocks do."""
         self.now_us += later_us
-        step = decide.tick(self.queue, self.limits, self.now_us)
+        step = decide.release_due_jobs(self.queue, self.limits, self.now_us)
         self.naive.tick(self.now_us)
         self.take(step)
         assert policy.next_timer_us(self.queue) is None or policy.next_timer_us(self.queue) > self.now_us

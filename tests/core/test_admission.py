@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from jqsched.core import admission, decide, policy
 from jqsched.core import queue as queues
 from jqsched.core.filters import Rule, Rules, in_order, read_rule
+from jqsched.core.fold import AlreadyStarted, Changed, Refused
 from jqsched.core.job import Draft, Job, Reason, Spec, State
 from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue
-from jqsched.core.step import AlreadyStarted, Changed, Refused
-from jqsched.testing.story import START_US
-from tests.core.desk import USERID, Desk, a_file, after
+from jqsched.testing.scenario import START_US
+from tests.core.scheduler_driver import USERID, SchedulerDriver, a_file, after
 
 LIMITS = Limits(max_running=3, cores=5)
 
@@ -86,7 +86,7 @@ class Teller:
     """A history with rules: all that is not determined is drawn."""
 
     def __init__(self, data: st.DataObject) -> None:
-        self.desk, self.data = Desk(LIMITS.max_running, LIMITS.cores), data
+        self.driver, self.data = SchedulerDriver(LIMITS.max_running, LIMITS.cores), data
 
     def of(self, options) -> object:
         return self.data.draw(st.sampled_from(sorted(options)))
@@ -96,50 +96,50 @@ class Teller:
         getattr(self, self.of(moves))()
 
     def drop(self) -> None:
-        self.desk.drop(*self.data.draw(st.lists(ruled_drafts(), min_size=1, max_size=3)))
+        self.driver.drop(*self.data.draw(st.lists(ruled_drafts(), min_size=1, max_size=3)))
 
     def rule(self) -> None:
-        self.desk.rule(*self.data.draw(rule_sets()))
-        for id_ in policy.rejected(self.desk.queue):
-            self.desk.take(decide.weed(self.desk.queue, id_, self.desk.limits, self.desk.now_us))
+        self.driver.rule(*self.data.draw(rule_sets()))
+        for id_ in policy.rejected(self.driver.queue):
+            self.driver.take(decide.end_if_infeasible(self.driver.queue, id_, self.driver.limits, self.driver.now_us))
 
     def schedule(self) -> None:
-        self.desk.schedule()
+        self.driver.schedule()
 
     def start(self) -> None:
-        if self.desk.queue.permits:
-            self.desk.start(self.of(self.desk.queue.permits))
+        if self.driver.queue.permits:
+            self.driver.start(self.of(self.driver.queue.permits))
 
     def finish(self) -> None:
-        running = [job.id for job in queues.live(self.desk.queue) if job.state is State.RUN]
+        running = [job.id for job in queues.live(self.driver.queue) if job.state is State.RUN]
         if running:
             how = self.of(("finish", "interrupt"))
-            getattr(self.desk, how)(self.of(running))
+            getattr(self.driver, how)(self.of(running))
 
     def claim(self) -> None:
-        live = [job.id for job in queues.live(self.desk.queue)]
-        claimed = queues.claim(self.desk.queue, self.of(live)) if live else None
-        self.desk.queue = claimed[0] if claimed else self.desk.queue
+        live = [job.id for job in queues.live(self.driver.queue)]
+        claimed = queues.claim(self.driver.queue, self.of(live)) if live else None
+        self.driver.queue = claimed[0] if claimed else self.driver.queue
 
     def release(self) -> None:
-        for id_ in sorted(self.desk.queue.manipulated):
-            self.desk.queue = queues.release(self.desk.queue, id_)
+        for id_ in sorted(self.driver.queue.manipulated):
+            self.driver.queue = queues.release(self.driver.queue, id_)
 
     def withdraw(self) -> None:
-        if self.desk.queue.permits:
-            self.desk.queue = queues.withdraw(self.desk.queue, self.of(self.desk.queue.permits))
+        if self.driver.queue.permits:
+            self.driver.queue = queues.withdraw(self.driver.queue, self.of(self.driver.queue.permits))
 
     def urgency(self) -> None:
-        live = [job.id for job in queues.live(self.desk.queue)]
+        live = [job.id for job in queues.live(self.driver.queue)]
         if live:
-            self.desk.urgency(self.of(live), self.of((0, 1, 16, 20)))
+            self.driver.urgency(self.of(live), self.of((0, 1, 16, 20)))
 
     def edit(self) -> None:
-        queued = [job for job in queues.live(self.desk.queue) if job.state < State.RUN]
+        queued = [job for job in queues.live(self.driver.queue) if job.state < State.RUN]
         if queued:
             job = queued[self.data.draw(st.integers(0, len(queued) - 1))]
             draft = self.data.draw(ruled_drafts())
-            self.desk.edit(job.id, urgency=draft.urgency, cores=draft.spec.cores, reasons=draft.spec.reasons)
+            self.driver.edit(job.id, urgency=draft.urgency, cores=draft.spec.cores, reasons=draft.spec.reasons)
 
 
 @given(st.data())
@@ -147,10 +147,10 @@ def test_what_is_kept_says_what_the_plain_functions_say(data: st.DataObject):
     """At every prefix: the candidates are those that the jobs alone give, and `select` takes a prefix of them."""
     teller = Teller(data)
     for _ in range(data.draw(st.integers(1, 25))):
-        before = teller.desk.queue
+        before = teller.driver.queue
         kept = plainly(before)
         teller.tell()
-        queue = teller.desk.queue
+        queue = teller.driver.queue
         queues.check(queue)
         assert list(policy.candidates(queue)) == plainly(queue)
         assert plainly(before) == kept, "an old value has changed"
@@ -166,100 +166,100 @@ def test_what_is_kept_says_what_the_plain_functions_say(data: st.DataObject):
 
 def test_paused_jobs_take_no_place_in_a_bucket():
     """W2: in Ganeti a paused job takes its bucket's place in every pass, and those behind it never start."""
-    desk = Desk()
-    desk.rule(a_rule("PAUSE", named("a")))
-    desk.drop(limited("1:x", name="a", urgency=20), limited("1:x", name="b"))
-    assert desk.schedule() == [2]
+    driver = SchedulerDriver()
+    driver.rule(a_rule("PAUSE", named("a")))
+    driver.drop(limited("1:x", name="a", urgency=20), limited("1:x", name="b"))
+    assert driver.schedule() == [2]
 
 
 def test_a_job_that_its_bucket_stops_takes_no_place_of_its_rule():
     """And the other way round: who is stopped by one gate takes no place of another."""
-    desk = Desk()
-    desk.rule(a_rule(["RATE_LIMIT", 1], ["jobid", [">", "id", 1]]))
-    desk.drop(limited("1:x", urgency=30), limited("1:x", urgency=20), a_file())
-    assert desk.schedule() == [1, 3]
+    driver = SchedulerDriver()
+    driver.rule(a_rule(["RATE_LIMIT", 1], ["jobid", [">", "id", 1]]))
+    driver.drop(limited("1:x", urgency=30), limited("1:x", urgency=20), a_file())
+    assert driver.schedule() == [1, 3]
 
 
 def test_a_full_gate_holds_back_no_one():
     """Law 8: limited jobs are passed over, however urgent."""
-    desk = Desk(max_running=9, cores=9)
-    desk.drop(*[limited("1:x", urgency=31)] * 3, a_file(), a_file())
-    assert desk.schedule() == [1, 4, 5]
-    desk.start(1)
-    desk.finish(1)
-    assert desk.schedule() == [2]
+    driver = SchedulerDriver(max_running=9, cores=9)
+    driver.drop(*[limited("1:x", urgency=31)] * 3, a_file(), a_file())
+    assert driver.schedule() == [1, 4, 5]
+    driver.start(1)
+    driver.finish(1)
+    assert driver.schedule() == [2]
 
 
 def test_who_ran_before_the_rule_counts():
-    desk = Desk()
-    desk.drop(a_file(), a_file())
-    desk.start(1)
-    desk.queue = queues.withdraw(desk.queue, 2)
-    desk.rule(a_rule(["RATE_LIMIT", 1], named("a")))
-    assert desk.schedule() == []
-    desk.finish(1)
-    assert desk.schedule() == [2]
+    driver = SchedulerDriver()
+    driver.drop(a_file(), a_file())
+    driver.start(1)
+    driver.queue = queues.withdraw(driver.queue, 2)
+    driver.rule(a_rule(["RATE_LIMIT", 1], named("a")))
+    assert driver.schedule() == []
+    driver.finish(1)
+    assert driver.schedule() == [2]
 
 
 def test_the_maintenance_goes_on_while_all_else_is_paused():
     """W1: the documented way, by a regular expression on reasons, works."""
-    desk = Desk()
+    driver = SchedulerDriver()
     maintenance = a_rule("ACCEPT", ["reason", ["=~", "reason", "maintenance pink bunny"]], uuid="m")
-    desk.rule(maintenance, a_rule("PAUSE", ["job", None], priority=1, uuid="p"))
-    desk.drop(a_file(), a_file("b", reasons=(Reason("me", "for maintenance pink bunny"),)))
-    assert desk.schedule() == [2]
+    driver.rule(maintenance, a_rule("PAUSE", ["job", None], priority=1, uuid="p"))
+    driver.drop(a_file(), a_file("b", reasons=(Reason("me", "for maintenance pink bunny"),)))
+    assert driver.schedule() == [2]
 
 
 def test_a_bucket_has_no_rule():
     """Not even one whose uuid is its key; nor has a gate whose rule is gone."""
-    desk = Desk()
-    desk.rule(a_rule("PAUSE", named("a"), uuid="2"))
-    pause, bucket = admission.gates_of(desk.queue.rules, Job(1, limited("2").spec, USERID))
+    driver = SchedulerDriver()
+    driver.rule(a_rule("PAUSE", named("a"), uuid="2"))
+    pause, bucket = admission.gates_of(driver.queue.rules, Job(1, limited("2").spec, USERID))
     assert pause.key == bucket.key
-    assert policy.rule_of(desk.queue, pause) == desk.queue.rules[0]
-    assert policy.rule_of(desk.queue, bucket) is None
-    desk.rule()
-    assert policy.rule_of(desk.queue, pause) is None
+    assert policy.rule_of(driver.queue, pause) == driver.queue.rules[0]
+    assert policy.rule_of(driver.queue, bucket) is None
+    driver.rule()
+    assert policy.rule_of(driver.queue, pause) is None
 
 
 def test_paused_jobs_go_on_when_the_rule_goes():
-    desk = Desk()
-    desk.rule(a_rule("PAUSE", ["jobid", ["<=", "id", "watermark"]], watermark=2))
-    desk.drop(a_file(), a_file(), a_file())
-    assert desk.schedule() == [3]
-    desk.rule()
-    assert desk.schedule() == [1, 2]
+    driver = SchedulerDriver()
+    driver.rule(a_rule("PAUSE", ["jobid", ["<=", "id", "watermark"]], watermark=2))
+    driver.drop(a_file(), a_file(), a_file())
+    assert driver.schedule() == [3]
+    driver.rule()
+    assert driver.schedule() == [1, 2]
 
 
 def test_a_rule_that_comes_ousts_permits():
     """Who has a permit and is not let through any more is to be asked back; who runs runs on."""
-    desk = Desk(max_running=2)
-    desk.drop(*[a_file()] * 3)
-    desk.start(1)
-    assert sorted(desk.queue.permits) == [2]
-    desk.rule(a_rule("PAUSE", named("a")))
-    assert policy.ousted(desk.queue) == (2,)
-    desk.queue = queues.withdraw(desk.queue, 2)
-    assert desk.schedule() == []
-    assert desk.job(1).state is State.RUN
+    driver = SchedulerDriver(max_running=2)
+    driver.drop(*[a_file()] * 3)
+    driver.start(1)
+    assert sorted(driver.queue.permits) == [2]
+    driver.rule(a_rule("PAUSE", named("a")))
+    assert policy.no_longer_admitted(driver.queue) == (2,)
+    driver.queue = queues.withdraw(driver.queue, 2)
+    assert driver.schedule() == []
+    assert driver.job(1).state is State.RUN
 
 
 def test_a_gate_that_is_just_full_stops_who_comes_and_ousts_nobody():
-    """Who is through was let through; it is crowded when it was narrowed, or shut."""
-    desk = Desk()
-    desk.drop(*[limited("1:x", "2:y")] * 2)
-    assert desk.schedule() == [1]
-    gates = queues.gates_known(desk.queue, 2)
-    assert [gate.key for gate in admission.stopping(desk.queue.admission, gates)] == ["1:x"]
-    assert policy.ousted(desk.queue) == ()
+    """Who is through was let through; it is over_limit when it was narrowed, or shut."""
+    driver = SchedulerDriver()
+    driver.drop(*[limited("1:x", "2:y")] * 2)
+    assert driver.schedule() == [1]
+    gates = queues.gates_known(driver.queue, 2)
+    assert [gate.key for gate in admission.stopping(driver.queue.admission, gates)] == ["1:x"]
+    assert policy.no_longer_admitted(driver.queue) == ()
 
 
 def test_a_rejected_file_makes_no_job():
-    desk = Desk()
-    desk.rule(a_rule("REJECT", named("a"), note="no more of these", uuid="0123456789"))
-    assert desk.drop(a_file(), a_file("b", after("afterok", "a"))) == [1, 2]
-    assert desk.refused == {1: "rejected by rule 01234567 (no more of these)"}
-    assert desk.job(2).waits == ("after-success=a",)
+    driver = SchedulerDriver()
+    driver.rule(a_rule("REJECT", named("a"), note="no more of these", uuid="0123456789"))
+    assert driver.drop(a_file(), a_file("b", after("afterok", "a"))) == [1, 2]
+    assert driver.refused == {1: "rejected by rule 01234567 (no more of these)"}
+    assert driver.job(2).waits == ("after-success=a",)
 
 
 @pytest.mark.parametrize(
@@ -272,81 +272,81 @@ def test_a_rejected_file_makes_no_job():
 )
 def test_a_rule_sees_a_file_as_the_job_that_it_would_be(predicate):
     """With its id, whose it is, and when it comes."""
-    desk = Desk()
-    desk.rule(a_rule("REJECT", predicate))
-    desk.drop(a_file(reasons=(Reason("me", "why"),)))
-    assert desk.refused == {1: "rejected by rule r"}
+    driver = SchedulerDriver()
+    driver.rule(a_rule("REJECT", predicate))
+    driver.drop(a_file(reasons=(Reason("me", "why"),)))
+    assert driver.refused == {1: "rejected by rule r"}
 
 
 def test_a_rejected_queued_job_is_canceled():
     """Whether it could start or not; who runs runs on."""
-    desk = Desk()
-    desk.drop(a_file(), a_file(), a_file(urgency=0), a_file("b", after("afterok", 2)))
-    desk.start(1)
-    desk.queue = queues.withdraw(desk.queue, 2)
-    desk.rule(a_rule("REJECT", named("a")))
-    assert policy.rejected(desk.queue) == [2, 3]
-    for id_ in policy.rejected(desk.queue):
-        desk.take(decide.weed(desk.queue, id_, desk.limits, desk.now_us))
-    assert desk.log(2)[-2:] == [
+    driver = SchedulerDriver()
+    driver.drop(a_file(), a_file(), a_file(urgency=0), a_file("b", after("afterok", 2)))
+    driver.start(1)
+    driver.queue = queues.withdraw(driver.queue, 2)
+    driver.rule(a_rule("REJECT", named("a")))
+    assert policy.rejected(driver.queue) == [2, 3]
+    for id_ in policy.rejected(driver.queue):
+        driver.take(decide.end_if_infeasible(driver.queue, id_, driver.limits, driver.now_us))
+    assert driver.log(2)[-2:] == [
         ("exception", {"type": "cancel", "severity": 0, "note": "rejected by rule r", "userid": USERID}),
         "clean",
     ]
-    assert sorted(desk.finished) == [2, 3, 4]
+    assert sorted(driver.finished) == [2, 3, 4]
 
 
 def test_weeding_ends_who_waits_and_not_who_runs():
     """Also one that is not queued yet, for it waits for another."""
-    desk = Desk()
-    desk.drop(a_file(), a_file("a", after("afterok", "nobody")))
-    desk.start(1)
-    desk.rule(a_rule("REJECT", named("a")))
+    driver = SchedulerDriver()
+    driver.drop(a_file(), a_file("a", after("afterok", "nobody")))
+    driver.start(1)
+    driver.rule(a_rule("REJECT", named("a")))
     for id_ in (1, 2):
-        desk.take(decide.weed(desk.queue, id_, desk.limits, desk.now_us))
-    assert sorted(desk.finished) == [2]
-    assert desk.state(1) is State.RUN
+        driver.take(decide.end_if_infeasible(driver.queue, id_, driver.limits, driver.now_us))
+    assert sorted(driver.finished) == [2]
+    assert driver.state(1) is State.RUN
 
 
 def test_a_running_job_that_is_rejected_is_not_queued_again():
-    desk = Desk()
-    desk.drop(a_file())
-    desk.start(1)
-    desk.rule(a_rule("REJECT", named("a")))
-    desk.interrupt(1)
-    assert desk.names(1)[-3:] == ["priority", "exception", "clean"]
-    assert desk.log(1)[-2] == (
+    driver = SchedulerDriver()
+    driver.drop(a_file())
+    driver.start(1)
+    driver.rule(a_rule("REJECT", named("a")))
+    driver.interrupt(1)
+    assert driver.names(1)[-3:] == ["priority", "exception", "clean"]
+    assert driver.log(1)[-2] == (
         "exception",
         {"type": "cancel", "severity": 0, "note": "rejected by rule r", "userid": USERID},
     )
 
 
 def test_an_edit_into_a_rejected_form_is_refused():
-    desk = Desk()
-    desk.rule(a_rule("REJECT", ["job", [">", "cores", 1]]))
-    desk.drop(a_file())
-    assert desk.edit(1, cores=2).answer == Refused("rejected by rule r")
-    assert isinstance(desk.edit(1, cwd="/tmp").answer, Changed)
+    driver = SchedulerDriver()
+    driver.rule(a_rule("REJECT", ["job", [">", "cores", 1]]))
+    driver.drop(a_file())
+    assert driver.edit(1, cores=2).answer == Refused("rejected by rule r")
+    assert isinstance(driver.edit(1, cwd="/tmp").answer, Changed)
 
 
 def test_an_edit_changes_the_gates():
-    desk = Desk()
-    desk.drop(limited("1:x"), limited("1:x"))
-    desk.start(1)
-    assert desk.schedule() == []
-    desk.edit(2, reasons=limited("1:y").spec.reasons)
-    assert desk.schedule() == [2]
+    driver = SchedulerDriver()
+    driver.drop(limited("1:x"), limited("1:x"))
+    driver.start(1)
+    assert driver.schedule() == []
+    driver.edit(2, reasons=limited("1:y").spec.reasons)
+    assert driver.schedule() == [2]
 
 
 def test_who_passes_its_gates_overtakes():
     """Law 4, for jobs with gates too; those that are stopped overtake nobody."""
-    desk = Desk(max_running=1)
-    desk.drop(a_file())
-    assert desk.schedule() == [1]
-    desk.rule(a_rule("PAUSE", named("p")))
-    desk.drop(a_file("p", urgency=30))
-    assert policy.overtaken(desk.queue, desk.limits) == ()
-    desk.drop(limited("1:x", urgency=20))
-    assert policy.overtaken(desk.queue, desk.limits) == (1,)
+    driver = SchedulerDriver(max_running=1)
+    driver.drop(a_file())
+    assert driver.schedule() == [1]
+    driver.rule(a_rule("PAUSE", named("p")))
+    driver.drop(a_file("p", urgency=30))
+    assert policy.overtaken(driver.queue, driver.limits) == ()
+    driver.drop(limited("1:x", urgency=20))
+    assert policy.overtaken(driver.queue, driver.limits) == (1,)
 
 
 def ids(jobs: list[Job]) -> list[int]:
@@ -355,50 +355,50 @@ def ids(jobs: list[Job]) -> list[int]:
 
 def test_rules_and_rate_limits_each_alone():
     """Both at once are `admit`."""
-    desk = Desk()
-    desk.rule(a_rule(["RATE_LIMIT", 3], named("a")))
-    desk.drop(*[limited("2:x")] * 4, a_file("b"))
-    jobs = list(queues.live(desk.queue))
-    assert ids(policy.filter_jobs(desk.queue, jobs)) == [1, 2, 3, 5]
-    assert ids(policy.limit_rates(desk.queue, jobs)) == ids(policy.admit(desk.queue, jobs)) == [1, 2, 5]
+    driver = SchedulerDriver()
+    driver.rule(a_rule(["RATE_LIMIT", 3], named("a")))
+    driver.drop(*[limited("2:x")] * 4, a_file("b"))
+    jobs = list(queues.live(driver.queue))
+    assert ids(policy.filter_jobs(driver.queue, jobs)) == [1, 2, 3, 5]
+    assert ids(policy.limit_rates(driver.queue, jobs)) == ids(policy.admit(driver.queue, jobs)) == [1, 2, 5]
 
 
 @pytest.mark.parametrize("starts", [False, True], ids=["permitted", "requeued"])
 def test_a_claimed_job_keeps_its_place(starts):
     """One that may start until the executor answers, and one that ran when it was claimed."""
-    desk = Desk()
-    desk.drop(limited("1:x"), limited("1:x"))
-    assert desk.schedule() == [1]
+    driver = SchedulerDriver()
+    driver.drop(limited("1:x"), limited("1:x"))
+    assert driver.schedule() == [1]
     if starts:
-        desk.start(1)
-    desk.queue, _ = queues.claim(desk.queue, 1)
+        driver.start(1)
+    driver.queue, _ = queues.claim(driver.queue, 1)
     if starts:
-        desk.interrupt(1)
-    assert policy.is_through(desk.queue, desk.job(1))
-    assert policy.limit_rates(desk.queue, [desk.job(2)]) == []
-    assert desk.schedule() == []
-    desk.queue = queues.release(desk.queue, 1)
-    assert not policy.is_through(desk.queue, desk.job(1))
-    assert desk.schedule() == [1]
+        driver.interrupt(1)
+    assert policy.is_admitted(driver.queue, driver.job(1))
+    assert policy.limit_rates(driver.queue, [driver.job(2)]) == []
+    assert driver.schedule() == []
+    driver.queue = queues.release(driver.queue, 1)
+    assert not policy.is_admitted(driver.queue, driver.job(1))
+    assert driver.schedule() == [1]
 
 
 def test_who_may_start_takes_its_place_along():
     """A permitted job that is changed keeps a place: in the gates that it has now, and in no other."""
-    desk = Desk(max_running=9, cores=9)
-    desk.drop(limited("1:x"), limited("1:x"), limited("1:y"))
-    assert desk.schedule() == [1, 3]
-    desk.queue, _ = queues.claim(desk.queue, 1)
-    desk.edit(1, reasons=limited("1:z").spec.reasons)
-    assert desk.schedule() == [2]
-    desk.drop(limited("1:z"))
-    assert desk.schedule() == []
+    driver = SchedulerDriver(max_running=9, cores=9)
+    driver.drop(limited("1:x"), limited("1:x"), limited("1:y"))
+    assert driver.schedule() == [1, 3]
+    driver.queue, _ = queues.claim(driver.queue, 1)
+    driver.edit(1, reasons=limited("1:z").spec.reasons)
+    assert driver.schedule() == [2]
+    driver.drop(limited("1:z"))
+    assert driver.schedule() == []
 
 
 def test_a_limited_job_gets_no_permit_ahead():
     """Nor anyone behind it: a bucket's place is only given to who can start."""
-    desk = Desk(max_running=1, ahead=5)
-    desk.drop(a_file(), limited("1:x"), a_file())
-    assert desk.schedule() == [1]
+    driver = SchedulerDriver(max_running=1, ahead=5)
+    driver.drop(a_file(), limited("1:x"), a_file())
+    assert driver.schedule() == [1]
 
 
 @pytest.mark.parametrize("text", ["0:x", "-1:x", "1.5:x", "x", "", "1e3:x", " 1:x", "٣:x"])
@@ -415,25 +415,25 @@ def test_a_bucket_is_named_by_all_that_follows(text: str, limit: int):
 
 def test_lanes_that_share_a_gate_wait_for_it_in_order():
     """Each job with another bucket of its own, and all in one: one at a time, by rank."""
-    desk = Desk(max_running=9, cores=9)
-    desk.drop(*[limited("1:shared", f"1:own{number}", urgency=10 + number) for number in range(5)])
+    driver = SchedulerDriver(max_running=9, cores=9)
+    driver.drop(*[limited("1:shared", f"1:own{number}", urgency=10 + number) for number in range(5)])
     order = []
-    while chosen := desk.schedule():
+    while chosen := driver.schedule():
         order += chosen
-        desk.start(*chosen)
-        desk.finish(*chosen)
+        driver.start(*chosen)
+        driver.finish(*chosen)
     assert order == [5, 4, 3, 2, 1]
 
 
 def test_a_job_knows_its_gates_as_long_as_it_lives():
-    desk = Desk()
-    desk.drop(limited("1:x"))
-    gates = queues.gates_known(desk.queue, 1)
-    desk.start(1)
-    assert queues.gates_known(desk.queue, 1) == gates
-    assert admission.places(desk.queue.admission, gates[0]) == 1
-    desk.finish(1)
-    assert desk.queue.admission == admission.EMPTY
+    driver = SchedulerDriver()
+    driver.drop(limited("1:x"))
+    gates = queues.gates_known(driver.queue, 1)
+    driver.start(1)
+    assert queues.gates_known(driver.queue, 1) == gates
+    assert admission.places(driver.queue.admission, gates[0]) == 1
+    driver.finish(1)
+    assert driver.queue.admission == admission.EMPTY
 
 
 def test_who_waits_for_a_job_that_is_long_over_is_told():
@@ -442,7 +442,9 @@ def test_who_waits_for_a_job_that_is_long_over_is_told():
     waits = ("after-finish=1", "after-success=2", "after-success=3", "after-success=10", "after-success=b")
     jobs = [Job(id_, spec, 0, State.DEPEND, waits=(wait,)) for id_, wait in enumerate(waits, 10)]
     queue = queues.load(jobs, seq=1, last_us=1, last_id=14)
-    step = decide.outlived(queue, {2: policy.Outcome(2, "b", USERID, success=True, ran=True)}, LIMITS, 10)
+    step = decide.resolve_missing_antecedents(
+        queue, {2: policy.Outcome(2, "b", USERID, success=True, ran=True)}, LIMITS, 10
+    )
     assert [(job.id, job.state.name) for job in step.queue.enqueued.values()] == [
         *((10, "SCHED"), (11, "SCHED")),
         *((13, "DEPEND"), (14, "DEPEND")),  # for one who is there, and one who is still to come
@@ -451,7 +453,7 @@ def test_who_waits_for_a_job_that_is_long_over_is_told():
 
 
 def test_started_jobs_are_no_dequeued_ones():
-    desk = Desk()
-    desk.drop(limited("1:x"))
-    desk.start(1)
-    assert desk.cancel(1).answer == AlreadyStarted(1, stopping=True)
+    driver = SchedulerDriver()
+    driver.drop(limited("1:x"))
+    driver.start(1)
+    assert driver.cancel(1).answer == AlreadyStarted(1, stopping=True)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jqsched.core import backfill, decide, explain
 from jqsched.core.backfill import Amounts, Reservation
 from jqsched.core.policy import Backfill
-from tests.core.desk import Desk, a_file
+from tests.core.scheduler_driver import SchedulerDriver, a_file
 
 S = 1_000_000
 
@@ -40,7 +40,7 @@ class Happenings:
     """The core, and all that happens to it: jobs come, start at once when they are permitted, and end."""
 
     def __init__(self, max_running: int, cores: int, depth: int = 0) -> None:
-        self.desk = Desk(max_running, cores, backfill=Backfill(depth))
+        self.driver = SchedulerDriver(max_running, cores, backfill=Backfill(depth))
         self.start_us: dict[int, int] = {}
         self.reserved: Reservation | None = None
         self._ends: list[tuple[int, int]] = []
@@ -48,7 +48,7 @@ class Happenings:
 
     @property
     def now_us(self) -> int:
-        return self.desk.now_us
+        return self.driver.now_us
 
     def play(self, coming: list[Work]) -> None:
         """Until the last job has ended."""
@@ -57,59 +57,61 @@ class Happenings:
             at_us += work.gap_s * S
             self._until(at_us)
             limit_us = work.limit_s * S or None
-            (id_,) = self.desk.drop(a_file(cores=work.cores, time_limit_us=limit_us, urgency=work.urgency))
+            (id_,) = self.driver.drop(a_file(cores=work.cores, time_limit_us=limit_us, urgency=work.urgency))
             self._works[id_] = work
             self._pass()
         while self._ends:
             self._until(self._ends[0][0])
-        assert not self.desk.queue.running
-        assert not self.desk.queue.enqueued
+        assert not self.driver.queue.running
+        assert not self.driver.queue.enqueued
 
     def _until(self, at_us: int) -> None:
         while self._ends and self._ends[0][0] <= at_us:
-            self.desk.now_us = self._ends[0][0]
+            self.driver.now_us = self._ends[0][0]
             while self._ends and self._ends[0][0] == self.now_us:
-                self.desk.finish(heappop(self._ends)[1])
+                self.driver.finish(heappop(self._ends)[1])
             self._pass()
-        self.desk.now_us = at_us
+        self.driver.now_us = at_us
 
     def _pass(self) -> None:
         expected, without_reason = self.expected(), self._without_reason()
-        chosen = self.desk.schedule()
+        chosen = self.driver.schedule()
         assert chosen == expected
         assert without_reason == set(chosen)
         for id_ in chosen:
-            self.desk.take(decide.started(self.desk.queue, id_, 1, self.desk.limits, self.now_us, start_us=self.now_us))
+            self.driver.take(
+                decide.started(self.driver.queue, id_, 1, self.driver.limits, self.now_us, start_us=self.now_us)
+            )
             self.start_us[id_] = self.now_us
             heappush(self._ends, (self.now_us + self._works[id_].run_s * S, id_))
-        assert self.desk.schedule() == [], "a second pass finds nothing more"
+        assert self.driver.schedule() == [], "a second pass finds nothing more"
         self._settles()
-        self.reserved = backfill.reservation(self.desk.queue, self.desk.limits, self.now_us)
+        self.reserved = backfill.reservation(self.driver.queue, self.driver.limits, self.now_us)
 
     def _settles(self) -> None:
         """What is told of the next pass is true: until then nobody would be chosen."""
-        settled = backfill.settled(self.desk.queue, self.desk.limits, self.now_us)
+        settled = backfill.settled(self.driver.queue, self.driver.limits, self.now_us)
         assert settled is not None
-        assert settled.holds(self.desk.queue, self.desk.limits, self.now_us)
+        assert settled.holds(self.driver.queue, self.driver.limits, self.now_us)
         last_us = settled.until_us - 1 if settled.until_us is not None else self.now_us + 100 * S
-        assert backfill.choose(self.desk.queue, self.desk.limits, last_us).ids == ()
+        assert backfill.choose(self.driver.queue, self.driver.limits, last_us).ids == ()
 
     def _without_reason(self) -> set[int]:
         """The jobs that nothing keeps from starting, by what users are told."""
-        outlook = explain.look(self.desk.queue, self.desk.limits, self.now_us)
-        return {id_ for id_, job in self.desk.queue.enqueued.items() if not explain.obstacles(outlook, job)}
+        snapshot = explain.take_snapshot(self.driver.queue, self.driver.limits, self.now_us)
+        return {id_ for id_, job in self.driver.queue.enqueued.items() if not explain.obstacles(snapshot, job)}
 
     # -- the naive one
 
     def expected(self) -> list[int]:
         """What the naive one chooses."""
-        waiting = sorted(self.desk.queue.enqueued, key=lambda id_: (-self._works[id_].urgency, id_))
-        running = {id_: self._end_us(id_, self.start_us[id_]) for id_ in self.desk.queue.running}
+        waiting = sorted(self.driver.queue.enqueued, key=lambda id_: (-self._works[id_].urgency, id_))
+        running = {id_: self._end_us(id_, self.start_us[id_]) for id_ in self.driver.queue.running}
         chosen: list[int] = []
 
         def free_at(t_us: int) -> tuple[int, int]:
             on = [id_ for id_, end_us in running.items() if end_us is None or end_us > t_us]
-            limits = self.desk.limits
+            limits = self.driver.limits
             return limits.max_running - len(on), limits.cores - sum(self._works[id_].cores for id_ in on)
 
         def fits(id_: int, slots: int, cores: int) -> bool:
@@ -147,7 +149,7 @@ class Promised(Happenings):
     """Looks whether each reservation is kept, whoever is chosen."""
 
     def expected(self) -> list[int]:
-        return list(decide.schedule(self.desk.queue, self.desk.limits, self.now_us).permits)
+        return list(decide.schedule(self.driver.queue, self.driver.limits, self.now_us).permits)
 
     def _pass(self) -> None:
         before = self.reserved

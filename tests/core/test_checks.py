@@ -8,7 +8,7 @@ from jqsched.core import admission, order
 from jqsched.core import queue as queues
 from jqsched.core.admission import Admission
 from jqsched.core.queue import Permit, Queue
-from tests.core.desk import Desk, a_file, after
+from tests.core.scheduler_driver import SchedulerDriver, a_file, after
 from tests.core.test_admission import limited
 
 X, Y = admission.buckets(limited("1:x", "1:y").spec.reasons)
@@ -17,20 +17,20 @@ LANE = (X, Y)
 
 def an_admission() -> Admission:
     """One job waits at two gates, and may pass."""
-    desk = Desk()
-    desk.drop(limited("1:x", "1:y"))
-    return desk.queue.admission
+    driver = SchedulerDriver()
+    driver.drop(limited("1:x", "1:y"))
+    return driver.queue.admission
 
 
 @pytest.mark.parametrize(
     ("broken", "said"),
     [
-        ({"lanes": pmap({LANE: None})}, "an empty lane"),
-        ({"homes": pmap({LANE: admission.Gate(X.kind, "1:z", 1)})}, "a lane is filed under a strange gate"),
-        ({"yards": pmap()}, "yards are not the heads of their lanes"),
-        ({"homes": pmap({LANE: X, (X,): X})}, "homes of lanes that are not there"),
-        ({"awake": None}, "awake are not the heads of the yards with room"),
-        ({"places": pmap({Y: 1})}, "the first awake may not pass"),
+        ({"groups": pmap({LANE: None})}, "an empty group"),
+        ({"watched": pmap({LANE: admission.Gate(X.kind, "1:z", 1)})}, "a group is filed under a strange gate"),
+        ({"watch_lists": pmap()}, "watch_lists are not the heads of their groups"),
+        ({"watched": pmap({LANE: X, (X,): X})}, "watched of groups that are not there"),
+        ({"openings": None}, "openings are not the heads of the watch lists with room"),
+        ({"places": pmap({Y: 1})}, "the first opening may not pass"),
     ],
 )
 def test_a_broken_admission_is_seen(broken, said):
@@ -43,16 +43,16 @@ def test_a_broken_admission_is_seen(broken, said):
 def test_a_full_gate_that_is_awake_is_seen():
     """One that is just full."""
     sound = an_admission()
-    with pytest.raises(AssertionError, match=r"^awake are not the heads of the yards with room$"):
+    with pytest.raises(AssertionError, match=r"^openings are not the heads of the watch lists with room$"):
         admission.check(evolve(sound, places=pmap({X: 1})))
 
 
 def a_queue() -> Queue:
     """A job runs, one is permitted, one is ready, one waits at a gate."""
-    desk = Desk(max_running=2)
-    desk.drop(a_file(), a_file(), a_file(), limited("1:x"))
-    desk.start(1)
-    return desk.queue
+    driver = SchedulerDriver(max_running=2)
+    driver.drop(a_file(), a_file(), a_file(), limited("1:x"))
+    driver.start(1)
+    return driver.queue
 
 
 @pytest.mark.parametrize(
@@ -94,12 +94,14 @@ def test_a_broken_queue_is_seen(broken, said):
 
 def a_full_queue() -> Queue:
     """There is something in every index."""
-    desk = Desk(max_running=3)
-    desk.drop(a_file(), a_file(), a_file("b", after("afterok", 1)), a_file("c", after("begin-time", desk.now_us + 5)))
-    desk.start(1)
-    desk.drop(limited("1:x"), limited("1:x"), a_file("d"), a_file("d"))
-    desk.queue, _ = queues.claim(desk.queue, 7)
-    return desk.queue
+    driver = SchedulerDriver(max_running=3)
+    driver.drop(
+        a_file(), a_file(), a_file("b", after("afterok", 1)), a_file("c", after("begin-time", driver.now_us + 5))
+    )
+    driver.start(1)
+    driver.drop(limited("1:x"), limited("1:x"), a_file("d"), a_file("d"))
+    driver.queue, _ = queues.claim(driver.queue, 7)
+    return driver.queue
 
 
 @pytest.mark.parametrize(
@@ -121,7 +123,9 @@ def a_full_queue() -> Queue:
         lambda here: {"dependents": here.dependents.set(1, 2)},
         lambda here: {"admission": evolve(here.admission, gates=here.admission.gates.remove(5))},
         lambda here: {"admission": evolve(here.admission, places=pmap({X: 1}))},
-        lambda here: {"admission": evolve(here.admission, lanes=here.admission.lanes.set((X,), order.build([(1, 2)])))},
+        lambda here: {
+            "admission": evolve(here.admission, groups=here.admission.groups.set((X,), order.build([(1, 2)])))
+        },
     ],
 )
 def test_queues_that_differ_in_anything_are_not_the_same(other):

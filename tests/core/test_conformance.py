@@ -13,9 +13,9 @@ from jqsched.core import decide, policy
 from jqsched.core import queue as queues
 from jqsched.core.admission import buckets
 from jqsched.core.filters import in_order
+from jqsched.core.fold import AlreadyStarted, Dequeued, UnknownJob
 from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue
-from jqsched.core.step import AlreadyStarted, Dequeued, UnknownJob
 from jqsched.core.view import show
 from tests.core.ganeti_cases import KINDS, START_US, Case, cases
 
@@ -34,7 +34,7 @@ def a_queue(case: Case) -> Queue:
         claimed = queues.claim(queue, job.id)
         assert claimed is not None
         queue = claimed[0]
-    queue = decide.outlived(queue, {}, limits(case), NOW_US).queue
+    queue = decide.resolve_missing_antecedents(queue, {}, limits(case), NOW_US).queue
     queue = queues.set_rules(queue, in_order(case.rules))
     queues.check(queue)
     return queue

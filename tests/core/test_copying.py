@@ -6,7 +6,7 @@ from attrs import field, frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jqsched.core.copying import evolve
+from jqsched.core.evolve import evolve
 from jqsched.core.job import Job, Spec, State
 from jqsched.core.queue import Queue
 

@@ -16,7 +16,7 @@ from jqsched.core import queue as queues
 from jqsched.core.job import Dependency, Draft, Job, OnInterrupt, Spec, State
 from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue
-from jqsched.testing.story import START_US
+from jqsched.testing.scenario import START_US
 
 AGAIN, ONCE = OnInterrupt
 FEW, MANY = 1_000, 100_000
@@ -111,9 +111,9 @@ WORK: dict[str, Callable[[Queue], object]] = {
     "select": lambda queue: policy.select(queue, LIMITS),
     "a pass, a start, an end": schedule_and_run,
     "overtake": overtake,
-    "tick": lambda queue: decide.tick(queue, LIMITS, START_US + 1),
+    "tick": lambda queue: decide.release_due_jobs(queue, LIMITS, START_US + 1),
     "claim and release": claim_and_release,
-    "reasons": lambda queue: explain.reasons(explain.look(queue, LIMITS), queues.find(queue, middle(queue))),
+    "reasons": lambda queue: explain.reasons(explain.take_snapshot(queue, LIMITS), queues.find(queue, middle(queue))),
 }
 
 

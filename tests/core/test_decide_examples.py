@@ -5,10 +5,10 @@ from attrs import evolve
 
 from jqsched.core import decide
 from jqsched.core import queue as queues
+from jqsched.core.fold import AlreadyStarted, Changed, Dequeued, Refused, Stop, UnknownJob
 from jqsched.core.job import OnInterrupt, Result, State
-from jqsched.core.step import AlreadyStarted, Changed, Dequeued, Refused, Stop, UnknownJob
 from jqsched.core.view import returncode
-from tests.core.desk import USERID, a_file, after
+from tests.core.scheduler_driver import USERID, a_file, after
 
 SUBMIT = ("submit", {"userid": USERID, "urgency": 16, "flags": 0, "version": 1})
 ALLOC = ("alloc", {"annotations": {"sched": {"resource_summary": "1 core"}}})
@@ -23,442 +23,442 @@ def raised(kind: str, severity: int, note: str = "") -> tuple[str, dict]:
     return ("exception", {"type": kind, "severity": severity, "note": note, "userid": USERID})
 
 
-def test_a_plain_job_has_exactly_ten_events(desk):
-    (job,) = desk.drop(a_file())
-    desk.run(job)
-    assert desk.log(job) == [*QUEUED, ALLOC, "start", ("finish", {"status": 0}), *OVER]
-    assert desk.job(job).result is Result.COMPLETED
+def test_a_plain_job_has_exactly_ten_events(driver):
+    (job,) = driver.drop(a_file())
+    driver.run(job)
+    assert driver.log(job) == [*QUEUED, ALLOC, "start", ("finish", {"status": 0}), *OVER]
+    assert driver.job(job).result is Result.COMPLETED
 
 
-def test_the_log_says_how_many_cores_a_job_got(desk):
-    desk.drop(a_file(cores=2))
-    desk.start(1)
-    assert desk.log(1)[4] == ("alloc", {"annotations": {"sched": {"resource_summary": "2 cores"}}})
+def test_the_log_says_how_many_cores_a_job_got(driver):
+    driver.drop(a_file(cores=2))
+    driver.start(1)
+    assert driver.log(1)[4] == ("alloc", {"annotations": {"sched": {"resource_summary": "2 cores"}}})
 
 
-def test_timestamps_increase_strictly_over_all_jobs(desk):
+def test_timestamps_increase_strictly_over_all_jobs(driver):
     """Though the clock stands still, and then goes back; by no more than they must."""
-    desk.drop(a_file(), a_file())
-    desk.now_us -= 1_000
-    desk.run(1)
-    times = [event.t_us for event in desk.events]
+    driver.drop(a_file(), a_file())
+    driver.now_us -= 1_000
+    driver.run(1)
+    times = [event.t_us for event in driver.events]
     assert times == list(range(times[0], times[0] + len(times)))
 
 
 @pytest.mark.parametrize(("status", "code"), [(256, 1), (42 << 8, 42), ((128 + 9) << 8, 137)])
-def test_a_status_that_is_not_0_is_no_exception(desk, status, code):
+def test_a_status_that_is_not_0_is_no_exception(driver, status, code):
     """exit 1, exit 42, SIGKILL: the job failed, and its log says no more than the status."""
-    desk.drop(a_file())
-    desk.run(1, status)
-    assert desk.log(1) == [*QUEUED, ALLOC, "start", ("finish", {"status": status}), *OVER]
-    assert (desk.job(1).result, returncode(desk.job(1))) == (Result.FAILED, code)
+    driver.drop(a_file())
+    driver.run(1, status)
+    assert driver.log(1) == [*QUEUED, ALLOC, "start", ("finish", {"status": status}), *OVER]
+    assert (driver.job(1).result, returncode(driver.job(1))) == (Result.FAILED, code)
 
 
-def test_a_command_that_is_not_found(desk):
+def test_a_command_that_is_not_found(driver):
     """`start`, a fatal exec exception, `finish` with 127: as a shell would."""
-    desk.drop(a_file())
-    desk.schedule()
-    desk.finish(1, 127 << 8, error="no such file: nosuchprog")
+    driver.drop(a_file())
+    driver.schedule()
+    driver.finish(1, 127 << 8, error="no such file: nosuchprog")
     exec_failed = raised("exec", 0, "no such file: nosuchprog")
-    assert desk.log(1) == [*QUEUED, ALLOC, "start", exec_failed, ("finish", {"status": 32512}), *OVER]
-    assert (desk.job(1).result, returncode(desk.job(1))) == (Result.FAILED, 127)
+    assert driver.log(1) == [*QUEUED, ALLOC, "start", exec_failed, ("finish", {"status": 32512}), *OVER]
+    assert (driver.job(1).result, returncode(driver.job(1))) == (Result.FAILED, 127)
 
 
-def test_a_timeout(desk):
+def test_a_timeout(driver):
     """The exception comes when the time is over, the end when the process is gone."""
-    desk.drop(a_file(time_limit_us=500_000))
-    desk.start(1)
-    assert desk.expire(1).effects == (Stop(1, 1),)
-    assert desk.state(1) is State.CLEANUP
-    desk.finish(1, (128 + 15) << 8)
+    driver.drop(a_file(time_limit_us=500_000))
+    driver.start(1)
+    assert driver.expire(1).effects == (Stop(1, 1),)
+    assert driver.state(1) is State.CLEANUP
+    driver.finish(1, (128 + 15) << 8)
     timeout = raised("timeout", 0, "resource allocation expired")
-    assert desk.log(1) == [*QUEUED, ALLOC, "start", timeout, ("finish", {"status": 36608}), *OVER]
-    assert desk.job(1).result is Result.TIMEOUT
+    assert driver.log(1) == [*QUEUED, ALLOC, "start", timeout, ("finish", {"status": 36608}), *OVER]
+    assert driver.job(1).result is Result.TIMEOUT
 
 
-def test_a_job_without_a_limit_does_not_expire(desk):
+def test_a_job_without_a_limit_does_not_expire(driver):
     """Late news of a limit that was taken away meanwhile."""
-    desk.drop(a_file())
-    desk.start(1)
-    assert not desk.expire(1).events
+    driver.drop(a_file())
+    driver.start(1)
+    assert not driver.expire(1).events
 
 
-def test_a_job_that_asks_for_too_many_cores(desk):
+def test_a_job_that_asks_for_too_many_cores(driver):
     """It goes the way to SCHED, as in Flux, and is told there."""
-    desk.drop(a_file(cores=9))
+    driver.drop(a_file(cores=9))
     no = raised("alloc", 0, "unsatisfiable request: need 9 core(s), there are 4")
-    assert desk.log(1) == [*QUEUED, no, "clean"]
-    assert (desk.job(1).result, returncode(desk.job(1))) == (Result.FAILED, 1)
+    assert driver.log(1) == [*QUEUED, no, "clean"]
+    assert (driver.job(1).result, returncode(driver.job(1))) == (Result.FAILED, 1)
 
 
-def test_a_job_that_asks_for_several_nodes(desk):
-    desk.drop(a_file(nodes=2, cores=2))
-    assert desk.log(1)[-2:] == [raised("alloc", 0, "unsatisfiable request: need 2 nodes, there is 1"), "clean"]
+def test_a_job_that_asks_for_several_nodes(driver):
+    driver.drop(a_file(nodes=2, cores=2))
+    assert driver.log(1)[-2:] == [raised("alloc", 0, "unsatisfiable request: need 2 nodes, there is 1"), "clean"]
 
 
 # ---- cancel, in each state ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("waits", [(), (after("afterok", "nobody"),)], ids=["sched", "depend"])
-def test_cancel_of_a_queued_job_ends_it_at_once(desk, waits):
-    desk.drop(a_file("a", *waits))
-    assert desk.cancel(1, "not needed").answer == Dequeued(1)
-    assert desk.log(1)[-2:] == [raised("cancel", 0, "not needed"), "clean"]
-    assert (desk.job(1).result, returncode(desk.job(1))) == (Result.CANCELED, -128)
+def test_cancel_of_a_queued_job_ends_it_at_once(driver, waits):
+    driver.drop(a_file("a", *waits))
+    assert driver.cancel(1, "not needed").answer == Dequeued(1)
+    assert driver.log(1)[-2:] == [raised("cancel", 0, "not needed"), "clean"]
+    assert (driver.job(1).result, returncode(driver.job(1))) == (Result.CANCELED, -128)
 
 
 @pytest.mark.parametrize("starts", [False, True], ids=["queued", "running"])
-def test_who_cancels_is_told(desk, starts):
+def test_who_cancels_is_told(driver, starts):
     """And not whose job it is."""
-    desk.drop(a_file())
+    driver.drop(a_file())
     if starts:
-        desk.start(1)
-    desk.take(decide.dequeue(desk.queue, 1, desk.limits, desk.now_us, userid=USERID + 1))
-    told = [context for name, context in filter(lambda entry: entry[0] == "exception", desk.log(1))]
+        driver.start(1)
+    driver.take(decide.dequeue(driver.queue, 1, driver.limits, driver.now_us, userid=USERID + 1))
+    told = [context for name, context in filter(lambda entry: entry[0] == "exception", driver.log(1))]
     assert [context["userid"] for context in told] == [USERID + 1]
 
 
-def test_cancel_needs_no_note(desk):
-    desk.drop(a_file())
-    desk.take(decide.dequeue(desk.queue, 1, desk.limits, desk.now_us, userid=USERID))
-    assert desk.log(1)[-2:] == [raised("cancel", 0), "clean"]
+def test_cancel_needs_no_note(driver):
+    driver.drop(a_file())
+    driver.take(decide.dequeue(driver.queue, 1, driver.limits, driver.now_us, userid=USERID))
+    assert driver.log(1)[-2:] == [raised("cancel", 0), "clean"]
 
 
-def test_cancel_of_a_running_job_ends_it_when_its_process_is_gone(desk):
-    desk.drop(a_file())
-    desk.start(1)
-    step = desk.cancel(1)
+def test_cancel_of_a_running_job_ends_it_when_its_process_is_gone(driver):
+    driver.drop(a_file())
+    driver.start(1)
+    step = driver.cancel(1)
     assert (step.answer, step.effects) == (AlreadyStarted(1, stopping=True), (Stop(1, 1),))
-    assert 1 in desk.queue.running
-    desk.finish(1, 36608)
-    assert desk.log(1)[4:] == [ALLOC, "start", raised("cancel", 0), ("finish", {"status": 36608}), *OVER]
-    assert desk.job(1).result is Result.CANCELED
+    assert 1 in driver.queue.running
+    driver.finish(1, 36608)
+    assert driver.log(1)[4:] == [ALLOC, "start", raised("cancel", 0), ("finish", {"status": 36608}), *OVER]
+    assert driver.job(1).result is Result.CANCELED
 
 
-def test_cancel_twice_says_it_once_and_stops_again(desk):
+def test_cancel_twice_says_it_once_and_stops_again(driver):
     """The log has one cause; who asks again may be asking because the first TERM did nothing."""
-    desk.drop(a_file())
-    desk.start(1)
-    desk.cancel(1)
-    again = desk.cancel(1)
+    driver.drop(a_file())
+    driver.start(1)
+    driver.cancel(1)
+    again = driver.cancel(1)
     assert (again.events, again.effects) == ((), (Stop(1, 1),))
 
 
-def test_cancel_of_an_allocated_job_ends_it_when_its_order_comes_back(desk):
+def test_cancel_of_an_allocated_job_ends_it_when_its_order_comes_back(driver):
     """At most once: `alloc` is said before the start. When it was not started, there is no `start` and no `finish`."""
-    desk.drop(a_file(on_interrupt=OnInterrupt.FAIL))
-    desk.schedule()
-    assert desk.cancel(1).effects == (Stop(1, 1),)
-    desk.interrupt(1)
-    assert desk.log(1) == [*QUEUED, ALLOC, raised("cancel", 0), *OVER]
-    assert desk.job(1).result is Result.CANCELED
+    driver.drop(a_file(on_interrupt=OnInterrupt.FAIL))
+    driver.schedule()
+    assert driver.cancel(1).effects == (Stop(1, 1),)
+    driver.interrupt(1)
+    assert driver.log(1) == [*QUEUED, ALLOC, raised("cancel", 0), *OVER]
+    assert driver.job(1).result is Result.CANCELED
 
 
-def test_cancel_of_an_allocated_job_that_starts_nevertheless(desk):
+def test_cancel_of_an_allocated_job_that_starts_nevertheless(driver):
     """The order was not given back in time: the process is stopped as soon as it is known."""
-    desk.drop(a_file(on_interrupt=OnInterrupt.FAIL))
-    desk.schedule()
-    desk.cancel(1)
-    step = desk.take(decide.started(desk.queue, 1, 1, desk.limits, desk.now_us))
+    driver.drop(a_file(on_interrupt=OnInterrupt.FAIL))
+    driver.schedule()
+    driver.cancel(1)
+    step = driver.take(decide.started(driver.queue, 1, 1, driver.limits, driver.now_us))
     assert step.effects == (Stop(1, 1),)
-    desk.finish(1, 36608)
-    assert desk.names(1)[4:] == ["alloc", "exception", "start", "finish", "release", "free", "clean"]
-    assert desk.job(1).result is Result.CANCELED
+    driver.finish(1, 36608)
+    assert driver.names(1)[4:] == ["alloc", "exception", "start", "finish", "release", "free", "clean"]
+    assert driver.job(1).result is Result.CANCELED
 
 
 @pytest.mark.parametrize("command", ["cancel", "unhold", "requeue"])
-def test_commands_on_a_job_that_is_not_there(desk, command):
+def test_commands_on_a_job_that_is_not_there(driver, command):
     """Finished or never given out: the core does not know it, and says so; nothing happens."""
-    desk.drop(a_file())
-    desk.run(1)
+    driver.drop(a_file())
+    driver.run(1)
     for id_ in (1, UNKNOWN):
-        step = getattr(desk, command)(id_)
+        step = getattr(driver, command)(id_)
         assert (step.answer, step.events) == (UnknownJob(id_), ())
-    assert desk.urgency(1, 5).answer == desk.pin(1, 5).answer == UnknownJob(1)
+    assert driver.urgency(1, 5).answer == driver.pin(1, 5).answer == UnknownJob(1)
 
 
 # ---- urgency, pin, hold, release ----------------------------------------------------------------------------------
 
 
-def test_hold_then_release(desk):
+def test_hold_then_release(driver):
     """A hold is urgency 0, which is priority 0: never."""
-    desk.drop(a_file())
-    desk.urgency(1, 0)
-    assert desk.schedule() == []
-    assert desk.unhold(1).answer == Changed(desk.job(1))
+    driver.drop(a_file())
+    driver.urgency(1, 0)
+    assert driver.schedule() == []
+    assert driver.unhold(1).answer == Changed(driver.job(1))
     changes = [
         *(("urgency", {"userid": USERID, "urgency": 0}), ("priority", {"priority": 0})),
         *(("urgency", {"userid": USERID, "urgency": 16}), PRIORITY),
     ]
-    assert desk.log(1)[4:] == changes
-    assert desk.schedule() == [1]
+    assert driver.log(1)[4:] == changes
+    assert driver.schedule() == [1]
 
 
-def test_release_gives_back_the_urgency_before_the_hold(desk):
+def test_release_gives_back_the_urgency_before_the_hold(driver):
     """Also if it was held twice."""
-    desk.drop(a_file(urgency=25))
-    desk.urgency(1, 0)
-    desk.urgency(1, 0)
-    desk.unhold(1)
-    assert desk.job(1).urgency == 25
+    driver.drop(a_file(urgency=25))
+    driver.urgency(1, 0)
+    driver.urgency(1, 0)
+    driver.unhold(1)
+    assert driver.job(1).urgency == 25
 
 
-def test_release_of_a_job_submitted_on_hold(desk):
+def test_release_of_a_job_submitted_on_hold(driver):
     """There was no urgency before: it is the default."""
-    desk.drop(a_file(urgency=0))
-    desk.unhold(1)
-    assert (desk.job(1).urgency, desk.job(1).priority) == (16, 16)
+    driver.drop(a_file(urgency=0))
+    driver.unhold(1)
+    assert (driver.job(1).urgency, driver.job(1).priority) == (16, 16)
 
 
-def test_release_of_a_job_that_is_not_held(desk):
-    desk.drop(a_file(urgency=20))
-    step = desk.unhold(1)
-    assert (step.events, step.answer) == ((), Changed(desk.job(1)))
+def test_release_of_a_job_that_is_not_held(driver):
+    driver.drop(a_file(urgency=20))
+    step = driver.unhold(1)
+    assert (step.events, step.answer) == ((), Changed(driver.job(1)))
 
 
-def test_a_pin_of_0_holds_and_release_removes_it(desk):
-    desk.drop(a_file(pin=0))
-    assert desk.schedule() == []
-    desk.unhold(1)
-    assert (desk.job(1).pin, desk.schedule()) == (None, [1])
+def test_a_pin_of_0_holds_and_release_removes_it(driver):
+    driver.drop(a_file(pin=0))
+    assert driver.schedule() == []
+    driver.unhold(1)
+    assert (driver.job(1).pin, driver.schedule()) == (None, [1])
 
 
-def test_release_of_a_job_that_can_never_run_ends_it(desk):
+def test_release_of_a_job_that_can_never_run_ends_it(driver):
     """It is told when it is to be queued, with all that ended because of it."""
-    desk.drop(a_file(urgency=0, pin=0, cores=3), a_file("b", after("afterok", 1)))
-    desk.limits = evolve(desk.limits, cores=2)
-    step = desk.unhold(1)
+    driver.drop(a_file(urgency=0, pin=0, cores=3), a_file("b", after("afterok", 1)))
+    driver.limits = evolve(driver.limits, cores=2)
+    step = driver.unhold(1)
     assert [job.id for job in step.finished] == [1, 2]
     assert isinstance(step.answer, Changed)
     assert step.answer.job.id == 1
 
 
-def test_urgency_31_goes_first(desk):
-    desk.drop(a_file(), a_file(pin=2**32 - 2), a_file(urgency=31))
-    assert desk.log(3)[3] == ("priority", {"priority": 4294967295})
-    assert desk.schedule() == [3, 2, 1]
+def test_urgency_31_goes_first(driver):
+    driver.drop(a_file(), a_file(pin=2**32 - 2), a_file(urgency=31))
+    assert driver.log(3)[3] == ("priority", {"priority": 4294967295})
+    assert driver.schedule() == [3, 2, 1]
 
 
 @pytest.mark.parametrize(("urgency", "priority"), [(0, 0), (31, 4294967295), (20, 7)])
-def test_hold_and_expedite_win_over_a_pin(desk, urgency, priority):
+def test_hold_and_expedite_win_over_a_pin(driver, urgency, priority):
     """From the start or later; and a pin wins over any other urgency."""
-    desk.drop(a_file(urgency=urgency, pin=7), a_file(pin=7), a_file(urgency=urgency))
-    desk.urgency(2, urgency)
-    desk.pin(3, 7)
-    assert [desk.job(id_).priority for id_ in (1, 2, 3)] == [priority] * 3
+    driver.drop(a_file(urgency=urgency, pin=7), a_file(pin=7), a_file(urgency=urgency))
+    driver.urgency(2, urgency)
+    driver.pin(3, 7)
+    assert [driver.job(id_).priority for id_ in (1, 2, 3)] == [priority] * 3
 
 
-def test_urgency_in_sched_is_told_with_the_priority_that_follows(desk):
+def test_urgency_in_sched_is_told_with_the_priority_that_follows(driver):
     """Each time, also when the value is the same, as in Flux."""
-    desk.drop(a_file(urgency=20))
-    desk.urgency(1, 20)
-    assert desk.log(1)[4:] == [("urgency", {"userid": USERID, "urgency": 20}), ("priority", {"priority": 20})]
+    driver.drop(a_file(urgency=20))
+    driver.urgency(1, 20)
+    assert driver.log(1)[4:] == [("urgency", {"userid": USERID, "urgency": 20}), ("priority", {"priority": 20})]
 
 
-def test_urgency_while_it_waits(desk):
+def test_urgency_while_it_waits(driver):
     """No priority is said before the dependency is met."""
-    desk.drop(a_file(), a_file("b", after("afterany", 1)))
-    desk.urgency(2, 5)
-    desk.run(1)
-    assert desk.names(2)[-4:] == ["urgency", "dependency-remove", "depend", "priority"]
-    assert desk.job(2).priority == 5
+    driver.drop(a_file(), a_file("b", after("afterany", 1)))
+    driver.urgency(2, 5)
+    driver.run(1)
+    assert driver.names(2)[-4:] == ["urgency", "dependency-remove", "depend", "priority"]
+    assert driver.job(2).priority == 5
 
 
-def test_pin_and_auto(desk):
+def test_pin_and_auto(driver):
     """A pin stays until `auto`; what is said of it replays."""
-    desk.drop(a_file())
-    desk.pin(1, 1000)
-    assert desk.log(1)[-1] == ("priority", {"pin": 1000, "priority": 1000})
-    desk.urgency(1, 5)
-    assert desk.job(1).priority == 1000
-    desk.pin(1, None)
-    assert (desk.job(1).pin, desk.job(1).priority) == (None, 5)
-    assert desk.log(1)[-1] == ("priority", {"pin": None, "priority": 5})
+    driver.drop(a_file())
+    driver.pin(1, 1000)
+    assert driver.log(1)[-1] == ("priority", {"pin": 1000, "priority": 1000})
+    driver.urgency(1, 5)
+    assert driver.job(1).priority == 1000
+    driver.pin(1, None)
+    assert (driver.job(1).pin, driver.job(1).priority) == (None, 5)
+    assert driver.log(1)[-1] == ("priority", {"pin": None, "priority": 5})
 
 
-def test_a_pin_while_it_waits(desk):
+def test_a_pin_while_it_waits(driver):
     """No priority is said before the dependency is met."""
-    desk.drop(a_file("a", after("afterok", "nobody")))
-    desk.pin(1, 7)
-    assert desk.log(1)[-1] == ("priority", {"pin": 7})
+    driver.drop(a_file("a", after("afterok", "nobody")))
+    driver.pin(1, 7)
+    assert driver.log(1)[-1] == ("priority", {"pin": 7})
 
 
-def test_a_running_job_keeps_its_urgency(desk):
-    desk.drop(a_file())
-    desk.start(1)
-    assert desk.urgency(1, 5).answer == desk.pin(1, 5).answer == desk.unhold(1).answer == AlreadyStarted(1)
+def test_a_running_job_keeps_its_urgency(driver):
+    driver.drop(a_file())
+    driver.start(1)
+    assert driver.urgency(1, 5).answer == driver.pin(1, 5).answer == driver.unhold(1).answer == AlreadyStarted(1)
 
 
 # ---- requeue and interruption -------------------------------------------------------------------------------------
 
 
-def test_requeue_of_a_running_job(desk):
+def test_requeue_of_a_running_job(driver):
     """The wish is durable, then it is stopped; at its end, whatever the status, it is queued again."""
-    desk.drop(a_file())
-    desk.start(1)
-    step = desk.requeue(1)
+    driver.drop(a_file())
+    driver.start(1)
+    step = driver.requeue(1)
     assert (step.answer, step.effects) == (AlreadyStarted(1, stopping=True), (Stop(1, 1),))
-    desk.finish(1, 0)
+    driver.finish(1, 0)
     requeued = [raised("requeue", 2), RELEASE, "free", ("requeue", {"attempt": 2}), PRIORITY]
-    assert desk.log(1)[4:] == [ALLOC, "start", *requeued]
-    job = desk.job(1)
+    assert driver.log(1)[4:] == [ALLOC, "start", *requeued]
+    job = driver.job(1)
     assert (job.state, job.interruptions, job.t_run_us, job.status) == (State.SCHED, 0, 0, None)
-    desk.run(1)
-    assert (desk.job(1).result, desk.job(1).attempt) == (Result.COMPLETED, 2)
+    driver.run(1)
+    assert (driver.job(1).result, driver.job(1).attempt) == (Result.COMPLETED, 2)
 
 
-def test_who_asks_for_a_requeue_is_told(desk):
+def test_who_asks_for_a_requeue_is_told(driver):
     """And not whose job it is."""
-    desk.drop(a_file())
-    desk.start(1)
-    desk.take(decide.requeue(desk.queue, 1, desk.limits, desk.now_us, userid=USERID + 1))
-    assert desk.log(1)[-1][1]["userid"] == USERID + 1
+    driver.drop(a_file())
+    driver.start(1)
+    driver.take(decide.requeue(driver.queue, 1, driver.limits, driver.now_us, userid=USERID + 1))
+    assert driver.log(1)[-1][1]["userid"] == USERID + 1
 
 
-def test_requeue_of_a_queued_job_is_nothing_to_do(desk):
-    desk.drop(a_file())
-    step = desk.requeue(1)
-    assert (step.answer, step.events, step.effects) == (Changed(desk.job(1)), (), ())
+def test_requeue_of_a_queued_job_is_nothing_to_do(driver):
+    driver.drop(a_file())
+    step = driver.requeue(1)
+    assert (step.answer, step.events, step.effects) == (Changed(driver.job(1)), (), ())
 
 
-def test_requeue_of_a_job_that_is_just_ending_is_refused(desk):
-    desk.drop(a_file())
-    desk.start(1)
-    desk.cancel(1)
-    assert desk.requeue(1).answer == Refused("job 1 is just ending: requeue it when it has")
+def test_requeue_of_a_job_that_is_just_ending_is_refused(driver):
+    driver.drop(a_file())
+    driver.start(1)
+    driver.cancel(1)
+    assert driver.requeue(1).answer == Refused("job 1 is just ending: requeue it when it has")
 
 
-def test_cancel_wins_over_requeue(desk):
-    desk.drop(a_file())
-    desk.start(1)
-    desk.requeue(1)
-    desk.cancel(1)
-    desk.finish(1, 36608)
-    assert desk.job(1).result is Result.CANCELED
+def test_cancel_wins_over_requeue(driver):
+    driver.drop(a_file())
+    driver.start(1)
+    driver.requeue(1)
+    driver.cancel(1)
+    driver.finish(1, 36608)
+    assert driver.job(1).result is Result.CANCELED
 
 
-def test_an_interrupted_job_is_queued_again(desk):
-    desk.drop(a_file())
-    desk.start(1)
-    desk.interrupt(1)
+def test_an_interrupted_job_is_queued_again(driver):
+    driver.drop(a_file())
+    driver.start(1)
+    driver.interrupt(1)
     again = [raised("interrupted", 2, "gone"), RELEASE, "free", ("requeue", {"attempt": 2}), PRIORITY]
-    assert desk.log(1)[4:] == [ALLOC, "start", *again]
-    assert desk.schedule() == [1]
+    assert driver.log(1)[4:] == [ALLOC, "start", *again]
+    assert driver.schedule() == [1]
 
 
-def test_an_interrupted_job_that_may_run_once_only_fails(desk):
-    desk.drop(a_file(on_interrupt=OnInterrupt.FAIL))
-    desk.start(1)
-    desk.interrupt(1)
-    assert desk.log(1)[4:] == [ALLOC, "start", raised("interrupted", 0, "gone"), *OVER]
-    assert desk.job(1).result is Result.FAILED
+def test_an_interrupted_job_that_may_run_once_only_fails(driver):
+    driver.drop(a_file(on_interrupt=OnInterrupt.FAIL))
+    driver.start(1)
+    driver.interrupt(1)
+    assert driver.log(1)[4:] == [ALLOC, "start", raised("interrupted", 0, "gone"), *OVER]
+    assert driver.job(1).result is Result.FAILED
 
 
-def test_five_interruptions_hold_a_job(desk):
+def test_five_interruptions_hold_a_job(driver):
     """Not four; and a requeue that was asked for is none."""
-    desk.drop(a_file())
-    desk.start(1)
-    desk.requeue(1)
-    desk.interrupt(1)
+    driver.drop(a_file())
+    driver.start(1)
+    driver.requeue(1)
+    driver.interrupt(1)
     for count in range(1, 6):
-        assert desk.job(1).urgency == 16
-        desk.start(1)
-        desk.interrupt(1)
-        assert desk.job(1).interruptions == count
-    assert desk.log(1)[-2:] == [("urgency", {"userid": USERID, "urgency": 0}), ("priority", {"priority": 0})]
-    assert desk.schedule() == []
-    desk.unhold(1)
-    assert desk.schedule() == [1]
+        assert driver.job(1).urgency == 16
+        driver.start(1)
+        driver.interrupt(1)
+        assert driver.job(1).interruptions == count
+    assert driver.log(1)[-2:] == [("urgency", {"userid": USERID, "urgency": 0}), ("priority", {"priority": 0})]
+    assert driver.schedule() == []
+    driver.unhold(1)
+    assert driver.schedule() == [1]
 
 
-def test_a_permitted_job_that_is_gone_without_a_trace(desk):
+def test_a_permitted_job_that_is_gone_without_a_trace(driver):
     """It may have run: `alloc` is said, and the next attempt is another; of the five it is none."""
-    desk.drop(a_file())
-    desk.schedule()
-    desk.interrupt(1)
-    assert desk.names(1)[4:] == ["alloc", "exception", "release", "free", "requeue", "priority"]
-    assert (desk.job(1).attempt, desk.job(1).interruptions) == (2, 0)
+    driver.drop(a_file())
+    driver.schedule()
+    driver.interrupt(1)
+    assert driver.names(1)[4:] == ["alloc", "exception", "release", "free", "requeue", "priority"]
+    assert (driver.job(1).attempt, driver.job(1).interruptions) == (2, 0)
 
 
-def test_a_permit_that_is_gone_is_no_interruption_too_many(desk):
+def test_a_permit_that_is_gone_is_no_interruption_too_many(driver):
     """Who was released after five may lose a permit, and is not held for it."""
-    desk.drop(a_file())
+    driver.drop(a_file())
     for _ in range(5):
-        desk.start(1)
-        desk.interrupt(1)
-    desk.unhold(1)
-    assert desk.schedule() == [1]
-    desk.interrupt(1)
-    assert (desk.job(1).interruptions, desk.job(1).urgency) == (5, 16)
+        driver.start(1)
+        driver.interrupt(1)
+    driver.unhold(1)
+    assert driver.schedule() == [1]
+    driver.interrupt(1)
+    assert (driver.job(1).interruptions, driver.job(1).urgency) == (5, 16)
 
 
-def test_news_of_another_attempt_are_not_believed(desk):
+def test_news_of_another_attempt_are_not_believed(driver):
     """Late or repeated, they change nothing."""
-    desk.drop(a_file(time_limit_us=1))
-    desk.start(1)
-    desk.interrupt(1)
-    desk.start(1)
-    at = (desk.limits, desk.now_us)
+    driver.drop(a_file(time_limit_us=1))
+    driver.start(1)
+    driver.interrupt(1)
+    driver.start(1)
+    at = (driver.limits, driver.now_us)
     for step in (
-        decide.started(desk.queue, 1, 1, *at),
-        decide.started(desk.queue, 1, 2, *at),
-        decide.finished(desk.queue, 1, 1, 0, *at),
-        decide.interrupted(desk.queue, 1, 1, *at),
-        decide.expired(desk.queue, 1, 1, *at),
-        decide.finished(desk.queue, UNKNOWN, 1, 0, *at),
+        decide.started(driver.queue, 1, 1, *at),
+        decide.started(driver.queue, 1, 2, *at),
+        decide.finished(driver.queue, 1, 1, 0, *at),
+        decide.interrupted(driver.queue, 1, 1, *at),
+        decide.expired(driver.queue, 1, 1, *at),
+        decide.finished(driver.queue, UNKNOWN, 1, 0, *at),
     ):
-        assert (step.queue, step.events, step.effects) == (desk.queue, (), ())
+        assert (step.queue, step.events, step.effects) == (driver.queue, (), ())
 
 
-def test_an_interruption_of_which_nothing_is_known(desk):
+def test_an_interruption_of_which_nothing_is_known(driver):
     """It has an empty note."""
-    desk.drop(a_file())
-    desk.start(1)
-    desk.take(decide.interrupted(desk.queue, 1, 1, desk.limits, desk.now_us))
-    assert desk.job(1).exception.note == ""
+    driver.drop(a_file())
+    driver.start(1)
+    driver.take(decide.interrupted(driver.queue, 1, 1, driver.limits, driver.now_us))
+    assert driver.job(1).exception.note == ""
 
 
 @pytest.mark.parametrize("scheme", ["after", "afterok"])
-def test_what_waits_for_a_job_of_which_nobody_knows_ends(desk, scheme):
+def test_what_waits_for_a_job_of_which_nobody_knows_ends(driver, scheme):
     """Nobody can say that it started, or ended well."""
-    desk.drop(a_file(), a_file("b", after(scheme, 1)))
-    waiting = queues.load([desk.job(2)], seq=desk.queue.seq, last_us=desk.queue.last_us, last_id=2)
-    step = decide.outlived(waiting, {}, desk.limits, desk.now_us)
+    driver.drop(a_file(), a_file("b", after(scheme, 1)))
+    waiting = queues.load([driver.job(2)], seq=driver.queue.seq, last_us=driver.queue.last_us, last_id=2)
+    step = decide.resolve_missing_antecedents(waiting, {}, driver.limits, driver.now_us)
     assert [(job.id, job.exception.type) for job in step.finished] == [(2, "dependency")]
 
 
 # ---- limits -------------------------------------------------------------------------------------------------------
 
 
-def test_weeding_ends_what_can_never_run(desk):
+def test_weeding_ends_what_can_never_run(driver):
     """And nothing else: not what fits, not what runs."""
-    desk.drop(a_file(cores=3), a_file(cores=3), a_file())
-    desk.start(1)
-    desk.limits = evolve(desk.limits, cores=2)
+    driver.drop(a_file(cores=3), a_file(cores=3), a_file())
+    driver.start(1)
+    driver.limits = evolve(driver.limits, cores=2)
     for id_ in (1, 2, 3):
-        desk.take(decide.weed(desk.queue, id_, desk.limits, desk.now_us))
-    assert [job.id for job in queues.live(desk.queue)] == [1, 3]
-    assert desk.names(2)[-2:] == ["exception", "clean"]
+        driver.take(decide.end_if_infeasible(driver.queue, id_, driver.limits, driver.now_us))
+    assert [job.id for job in queues.live(driver.queue)] == [1, 3]
+    assert driver.names(2)[-2:] == ["exception", "clean"]
 
 
-def test_weeding_of_one_that_is_not_there(desk):
-    step = decide.weed(desk.queue, UNKNOWN, desk.limits, desk.now_us)
-    assert (step.queue, step.events) == (desk.queue, ())
+def test_weeding_of_one_that_is_not_there(driver):
+    step = decide.end_if_infeasible(driver.queue, UNKNOWN, driver.limits, driver.now_us)
+    assert (step.queue, step.events) == (driver.queue, ())
 
 
-def test_a_long_chain_of_hopeless_jobs_ends_at_once(desk):
+def test_a_long_chain_of_hopeless_jobs_ends_at_once(driver):
     """Each of 500 can run when the one before is over, and then never: no recursion is that deep."""
-    desk.drop(a_file(), *(a_file("a", after("afterany", id_), cores=9) for id_ in range(1, 500)))
-    desk.cancel(1)
-    assert len(desk.finished) == 500
+    driver.drop(a_file(), *(a_file("a", after("afterany", id_), cores=9) for id_ in range(1, 500)))
+    driver.cancel(1)
+    assert len(driver.finished) == 500
 
 
-def test_a_remark_changes_nothing(desk):
+def test_a_remark_changes_nothing(driver):
     """An edit that was refused is logged as an exception of severity 5."""
-    desk.drop(a_file())
-    desk.schedule()
-    before = desk.job(1)
-    desk.take(decide.remark(desk.queue, 1, "bad edit", desk.limits, desk.now_us))
-    assert desk.log(1)[-1] == raised("edit", 5, "bad edit")
-    assert evolve(desk.job(1), exception=None) == before
-    assert 1 in desk.queue.permits
+    driver.drop(a_file())
+    driver.schedule()
+    before = driver.job(1)
+    driver.take(decide.note_refused_edit(driver.queue, 1, "bad edit", driver.limits, driver.now_us))
+    assert driver.log(1)[-1] == raised("edit", 5, "bad edit")
+    assert evolve(driver.job(1), exception=None) == before
+    assert 1 in driver.queue.permits

@@ -20,7 +20,7 @@ from jqsched.core.job import Draft, Spec
 from jqsched.core.policy import Backfill, Limits
 from jqsched.testing.runtimes import Run
 from jqsched.testing.simulation import Simulation
-from jqsched.testing.surroundings import Arrival
+from jqsched.testing.simulation_ports import Arrival
 
 CASES = Path(os.environ.get("JQSCHED_EASY_CASES") or Path(__file__).parents[1] / "data" / "easy-cases.jsonl.gz")
 S = 1_000_000

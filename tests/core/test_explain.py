@@ -13,14 +13,14 @@ from jqsched.core.explain import Obstacle, Why
 from jqsched.core.job import Job, Spec, State
 from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue
-from tests.core.desk import Desk, a_file, after
+from tests.core.scheduler_driver import SchedulerDriver, a_file, after
 from tests.core.test_admission import Teller, a_rule, limited, named
 
 UNBOUNDED = 10**6
 
 
-def why(desk: Desk, id_: int) -> list[Obstacle]:
-    return explain.obstacles(explain.look(desk.queue, desk.limits), desk.job(id_))
+def why(driver: SchedulerDriver, id_: int) -> list[Obstacle]:
+    return explain.obstacles(explain.take_snapshot(driver.queue, driver.limits), driver.job(id_))
 
 
 def lifted(queue: Queue, limits: Limits, id_: int, obstacles: Iterable[Obstacle]) -> tuple[Queue, Limits]:
@@ -64,8 +64,8 @@ def _with(queue: Queue, job: Job, without: set[object]) -> Queue:
     bare = evolve(queue, enqueued=queue.enqueued.set(job.id, job))
     whole = queues.set_rules(bare, queue.rules)
     key = queues.rank_key(job) if job.state is State.SCHED and job.priority > 0 else None
-    was = admission.Stand(queues.gates_known(whole, job.id), key)
-    moved = admission.move(whole.admission, job.id, was, admission.Stand(gates, key))
+    was = admission.Position(queues.gates_known(whole, job.id), key)
+    moved = admission.move(whole.admission, job.id, was, admission.Position(gates, key))
     ready = whole.ready
     if key is not None and gates != was.gates and not gates:
         ready = order.add(ready, key)
@@ -82,16 +82,16 @@ def test_no_reason_is_wrong_and_none_is_missing(data: st.DataObject):
     teller = Teller(data)
     for _ in range(data.draw(st.integers(3, 25))):
         teller.tell()
-    queue = teller.desk.queue
+    queue = teller.driver.queue
     limits = evolve(
-        teller.desk.limits,
+        teller.driver.limits,
         draining=data.draw(st.sampled_from((False, False, True))),
         max_running=data.draw(st.integers(1, 6)),
     )
-    outlook = explain.look(queue, limits)
+    snapshot = explain.take_snapshot(queue, limits)
     named_ = 0
     for job in queues.live(queue):
-        obstacles = explain.obstacles(outlook, job)
+        obstacles = explain.obstacles(snapshot, job)
         if job.state >= State.RUN or job.id in queue.permits:
             assert obstacles == []
             continue
@@ -105,23 +105,23 @@ def test_no_reason_is_wrong_and_none_is_missing(data: st.DataObject):
 
 def test_a_chain_is_told_to_its_end():
     """On whom a job waits, in turn, each with its own reasons."""
-    desk = Desk(max_running=1)
-    desk.drop(
+    driver = SchedulerDriver(max_running=1)
+    driver.drop(
         a_file("fetch", urgency=0),
         a_file("build", after("afterok", "fetch")),
         a_file("test", after("afterok", "build")),
     )
-    told = explain.explain(explain.look(desk.queue, desk.limits), desk.job(3))
+    told = explain.explain(explain.take_snapshot(driver.queue, driver.limits), driver.job(3))
     assert [(link.depth, link.job.spec.name) for link in told.chain] == [(1, "build"), (2, "fetch")]
     assert [obstacle.help for obstacle in told.chain[1].obstacles] == ["it is released (`jqsched release 1`)"]
 
 
 def test_what_would_help_is_named():
-    desk = Desk(max_running=1)
-    desk.rule(a_rule("PAUSE", named("b"), uuid="0123456789", note="not now"))
-    desk.drop(a_file(), limited("1:x"), limited("1:x", name="b"))
-    desk.start(1)
-    assert [(obstacle.text, obstacle.help) for obstacle in why(desk, 3)] == [
+    driver = SchedulerDriver(max_running=1)
+    driver.rule(a_rule("PAUSE", named("b"), uuid="0123456789", note="not now"))
+    driver.drop(a_file(), limited("1:x"), limited("1:x", name="b"))
+    driver.start(1)
+    assert [(obstacle.text, obstacle.help) for obstacle in why(driver, 3)] == [
         ("rule 01234567 (not now) pauses it", "the rule is gone (`jqsched filter remove 01234567`)"),
         ("rate-limit:1:x: 0 of 1 taken, 1 ahead of it", "those ahead of it are over"),
         ("slots: 1 of 1 taken", "job 1 is over, or more than 1 may run"),
@@ -129,11 +129,11 @@ def test_what_would_help_is_named():
 
 
 def test_a_limit_names_who_is_through():
-    desk = Desk()
-    desk.rule(a_rule(["RATE_LIMIT", 1], named("a"), uuid="r"))
-    desk.drop(a_file(), a_file(), a_file())
-    desk.start(1)
-    texts = [(obstacle.why, obstacle.text, obstacle.help, obstacle.on) for obstacle in why(desk, 2)]
+    driver = SchedulerDriver()
+    driver.rule(a_rule(["RATE_LIMIT", 1], named("a"), uuid="r"))
+    driver.drop(a_file(), a_file(), a_file())
+    driver.start(1)
+    texts = [(obstacle.why, obstacle.text, obstacle.help, obstacle.on) for obstacle in why(driver, 2)]
     assert texts == [
         (
             Why.RULE,
@@ -145,21 +145,21 @@ def test_a_limit_names_who_is_through():
 
 
 def test_who_waits_for_cores_ahead_is_named():
-    desk = Desk(max_running=9, cores=4)
-    desk.drop(a_file(cores=3), a_file(cores=2), a_file())
-    desk.start(1)
-    assert [obstacle.text for obstacle in why(desk, 2)] == ["cores: 2 wanted, 1 of 4 free"]
-    assert [(obstacle.text, obstacle.on) for obstacle in why(desk, 3)] == [
+    driver = SchedulerDriver(max_running=9, cores=4)
+    driver.drop(a_file(cores=3), a_file(cores=2), a_file())
+    driver.start(1)
+    assert [obstacle.text for obstacle in why(driver, 2)] == ["cores: 2 wanted, 1 of 4 free"]
+    assert [(obstacle.text, obstacle.on) for obstacle in why(driver, 3)] == [
         ("cores: job 2 is ahead of it and waits for 2", (2,))
     ]
 
 
 def test_how_many_are_ahead():
     """Of those that would start: paused, held and limited jobs are not."""
-    desk = Desk(max_running=1)
-    desk.rule(a_rule("PAUSE", named("b")))
-    desk.drop(a_file(), a_file("b"), a_file(urgency=0), limited("1:x"), limited("1:x"), a_file())
-    told = explain.explain(explain.look(desk.queue, desk.limits), desk.job(6))
+    driver = SchedulerDriver(max_running=1)
+    driver.rule(a_rule("PAUSE", named("b")))
+    driver.drop(a_file(), a_file("b"), a_file(urgency=0), limited("1:x"), limited("1:x"), a_file())
+    told = explain.explain(explain.take_snapshot(driver.queue, driver.limits), driver.job(6))
     assert told.ahead == 2
 
 
@@ -190,25 +190,25 @@ def a_waiting_job(*waits: str) -> Job:
 def test_what_is_said_of_a_wait(wait, more, help_, on):
     """Of a job that is not in the queue its id; of a plugin's wait no more than that there is one."""
     queue = queues.load([a_waiting_job(wait)], seq=1, last_us=1, last_id=1)
-    told = explain.obstacles(explain.look(queue, Limits(1, 1)), a_waiting_job(wait))
+    told = explain.obstacles(explain.take_snapshot(queue, Limits(1, 1)), a_waiting_job(wait))
     assert said(told) == [(Why.DEPENDENCY, f"dependency {wait}{more}", help_, on)]
     assert told[0].wait == wait
 
 
 def test_who_is_waited_for_is_named():
-    desk = Desk(max_running=99, cores=99)
-    desk.drop(*[a_file("s")] * 12, a_file("t", after("afterok", 1)), a_file("s", after("singleton")))
-    assert [obstacle.help for obstacle in why(desk, 13)] == ["job 1 (s) has ended well"]
-    (singleton,) = why(desk, 14)
+    driver = SchedulerDriver(max_running=99, cores=99)
+    driver.drop(*[a_file("s")] * 12, a_file("t", after("afterok", 1)), a_file("s", after("singleton")))
+    assert [obstacle.help for obstacle in why(driver, 13)] == ["job 1 (s) has ended well"]
+    (singleton,) = why(driver, 14)
     ten = tuple(range(1, 11))
     assert singleton.help == "every older job named s (jobs 1, 2, 3, 4, 5, 6, 7, 8, 9, 10) is over"
     assert singleton.on == ten
 
 
 def test_a_singleton_names_its_elders_and_no_other():
-    desk = Desk()
-    desk.drop(a_file("s"), a_file("x"), a_file("s", after("afterok", "x"), after("singleton")))
-    told = [(obstacle.help, obstacle.on) for obstacle in why(desk, 3)]
+    driver = SchedulerDriver()
+    driver.drop(a_file("s"), a_file("x"), a_file("s", after("afterok", "x"), after("singleton")))
+    told = [(obstacle.help, obstacle.on) for obstacle in why(driver, 3)]
     assert told == [("job 2 (x) has ended well", (2,)), ("every older job named s (job 1) is over", (1,))]
 
 
@@ -217,7 +217,7 @@ def test_who_is_held_is_told_so_whatever_holds_it(job):
     """A pin that has not had its effect yet, or a priority that neither urgency nor pin is the reason of."""
     held = evolve(a_waiting_job(), **job)
     queue = queues.load([held], seq=1, last_us=1, last_id=1)
-    told = explain.obstacles(explain.look(queue, Limits(1, 1)), held)
+    told = explain.obstacles(explain.take_snapshot(queue, Limits(1, 1)), held)
     assert [(obstacle.why, obstacle.text) for obstacle in told] == [(Why.HELD, "held (priority 0)")]
 
 
@@ -225,7 +225,7 @@ def test_a_priority_of_a_plugin_counts():
     """1 is not 16, though nothing else was asked for."""
     jobs = [evolve(a_waiting_job(), id=id_, state=State.SCHED, priority=id_) for id_ in (1, 2)]
     queue = queues.load(jobs, seq=1, last_us=1, last_id=2)
-    assert explain.ahead(explain.look(queue, Limits(1, 1)), jobs[0]) == 1
+    assert explain.ahead(explain.take_snapshot(queue, Limits(1, 1)), jobs[0]) == 1
 
 
 @pytest.mark.parametrize(
@@ -233,18 +233,18 @@ def test_a_priority_of_a_plugin_counts():
     [({"urgency": 0}, "urgency 0"), ({"pin": 0}, "priority 0"), ({"urgency": 0, "pin": 0}, "urgency 0")],
 )
 def test_who_is_held_is_told_how_to_go_on(file, text):
-    desk = Desk()
-    desk.drop(a_file(**file))
-    assert said(why(desk, 1)) == [(Why.HELD, f"held ({text})", "it is released (`jqsched release 1`)", ())]
+    driver = SchedulerDriver()
+    driver.drop(a_file(**file))
+    assert said(why(driver, 1)) == [(Why.HELD, f"held ({text})", "it is released (`jqsched release 1`)", ())]
 
 
 def test_what_concerns_all_is_told_to_each():
     """No starts, no scheduler, no slot."""
-    desk = Desk(max_running=1)
-    desk.drop(a_file(), a_file())
-    desk.start(1)
-    outlook = explain.look(desk.queue, evolve(desk.limits, draining=True))
-    told = explain.unserved(explain.explain(outlook, desk.job(2)))
+    driver = SchedulerDriver(max_running=1)
+    driver.drop(a_file(), a_file())
+    driver.start(1)
+    snapshot = explain.take_snapshot(driver.queue, evolve(driver.limits, draining=True))
+    told = explain.unserved(explain.explain(snapshot, driver.job(2)))
     assert said(told.obstacles) == [
         (Why.DRAINED, "the queue is drained", "starts are allowed again (`jqsched resume`)", ()),
         (Why.SLOTS, "slots: 1 of 1 taken", "job 1 is over, or more than 1 may run", (1,)),
@@ -254,20 +254,20 @@ def test_what_concerns_all_is_told_to_each():
 
 
 def test_who_may_start_or_has_needs_no_scheduler():
-    desk = Desk()
-    desk.drop(a_file(), a_file())
-    desk.start(1)
+    driver = SchedulerDriver()
+    driver.drop(a_file(), a_file())
+    driver.start(1)
     for id_, permitted in ((1, False), (2, True)):
-        told = explain.explain(explain.look(desk.queue, desk.limits), desk.job(id_))
+        told = explain.explain(explain.take_snapshot(driver.queue, driver.limits), driver.job(id_))
         assert told.permitted is permitted
         assert explain.unserved(told) == told
 
 
 def test_many_that_run_are_not_all_named():
-    desk = Desk(max_running=12, cores=99)
-    desk.drop(*[a_file()] * 13)
-    desk.start(*range(1, 13))
-    (slots,) = why(desk, 13)
+    driver = SchedulerDriver(max_running=12, cores=99)
+    driver.drop(*[a_file()] * 13)
+    driver.start(*range(1, 13))
+    (slots,) = why(driver, 13)
     ten = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10"
     assert slots.help == f"one of jobs {ten} and 2 more is over, or more than 12 may run"
     assert slots.on == tuple(range(1, 13))
@@ -284,84 +284,84 @@ def test_many_that_run_are_not_all_named():
 )
 def test_how_many_slots_are_taken(max_running, ahead, starts, limit, text, help_):
     """Permits take them too, but never more than there are; who runs does, when the limit was lowered."""
-    desk = Desk(max_running, cores=99, ahead=ahead)
-    desk.drop(*[a_file()] * 4)
-    desk.start(*range(1, starts + 1))
-    desk.limits = evolve(desk.limits, max_running=limit)
-    assert [(obstacle.text, obstacle.help) for obstacle in why(desk, 4)] == [(f"slots: {text}", help_)]
+    driver = SchedulerDriver(max_running, cores=99, ahead=ahead)
+    driver.drop(*[a_file()] * 4)
+    driver.start(*range(1, starts + 1))
+    driver.limits = evolve(driver.limits, max_running=limit)
+    assert [(obstacle.text, obstacle.help) for obstacle in why(driver, 4)] == [(f"slots: {text}", help_)]
 
 
 def test_how_many_of_those_ahead_must_end():
     """The first that is one too many is told of the one."""
-    desk = Desk(max_running=2, cores=99)
-    desk.drop(*[a_file()] * 4)
-    assert why(desk, 2) == []
-    assert said(why(desk, 3)) == [
+    driver = SchedulerDriver(max_running=2, cores=99)
+    driver.drop(*[a_file()] * 4)
+    assert why(driver, 2) == []
+    assert said(why(driver, 3)) == [
         (Why.SLOTS, "slots: 2 of 2 free, 2 ahead of it", "1 of those ahead of it are over, or more may run", ())
     ]
-    assert why(desk, 4)[0].help == "2 of those ahead of it are over, or more may run"
+    assert why(driver, 4)[0].help == "2 of those ahead of it are over, or more may run"
 
 
 def test_what_is_said_of_cores():
     """How many are free for it, and from whom on nobody gets any."""
-    desk = Desk(max_running=9, cores=4)
-    desk.drop(a_file(cores=4), a_file(), a_file())
+    driver = SchedulerDriver(max_running=9, cores=4)
+    driver.drop(a_file(cores=4), a_file(), a_file())
     wanted = (
         Why.CORES,
         "cores: 1 wanted, 4 of 4 free, 4 for those ahead of it",
         "running jobs are over, or there are more cores",
     )
-    assert said(why(desk, 2)) == [(*wanted, ())]
+    assert said(why(driver, 2)) == [(*wanted, ())]
     waits = (Why.CORES, "cores: job 2 is ahead of it and waits for 1", "job 2 has started and cores are free", (2,))
-    assert said(why(desk, 3)) == [waits]
-    desk.start(1)
-    desk.limits = evolve(desk.limits, cores=2)
-    assert [(obstacle.text, obstacle.on) for obstacle in why(desk, 2)] == [("cores: 1 wanted, 0 of 2 free", (1,))]
+    assert said(why(driver, 3)) == [waits]
+    driver.start(1)
+    driver.limits = evolve(driver.limits, cores=2)
+    assert [(obstacle.text, obstacle.on) for obstacle in why(driver, 2)] == [("cores: 1 wanted, 0 of 2 free", (1,))]
 
 
 def test_who_waits_for_cores_first_is_named():
     """Permits hold cores too."""
-    desk = Desk(max_running=9, cores=4)
-    desk.drop(a_file(cores=2))
-    assert desk.schedule() == [1]
-    desk.drop(a_file(cores=3), a_file(), a_file())
-    assert [obstacle.on for obstacle in why(desk, 4)] == [(2,)]
+    driver = SchedulerDriver(max_running=9, cores=4)
+    driver.drop(a_file(cores=2))
+    assert driver.schedule() == [1]
+    driver.drop(a_file(cores=3), a_file(), a_file())
+    assert [obstacle.on for obstacle in why(driver, 4)] == [(2,)]
 
 
 def test_what_is_said_of_a_rule():
     """Whom it rejects or limits, who is through, and which rule is to go."""
-    desk = Desk(max_running=9, cores=9)
-    desk.drop(*[a_file("l")] * 5, a_file("r"))
+    driver = SchedulerDriver(max_running=9, cores=9)
+    driver.drop(*[a_file("l")] * 5, a_file("r"))
     rejects = a_rule("REJECT", named("r"), uuid="0123456789", note="no more")
-    desk.rule(rejects, a_rule(["RATE_LIMIT", 2], named("l"), uuid="limits-it"))
-    desk.start(1, 2)
+    driver.rule(rejects, a_rule(["RATE_LIMIT", 2], named("l"), uuid="limits-it"))
+    driver.start(1, 2)
     gone = "the rule is gone (`jqsched filter remove {}`)"
-    assert said(why(desk, 6)) == [
+    assert said(why(driver, 6)) == [
         (Why.RULE, "rule 01234567 (no more) rejects it", gone.format("01234567"), ()),
     ]
-    assert [obstacle.gate for obstacle in why(desk, 6)] == list(queues.gates_known(desk.queue, 6))
+    assert [obstacle.gate for obstacle in why(driver, 6)] == list(queues.gates_known(driver.queue, 6))
     limited_ = "rule limits-i limits it: 2 of 2 taken"
     help_ = f"one of jobs 1, 2 is over, or {gone.format('limits-i')}"
-    assert said(why(desk, 3)) == [(Why.RULE, limited_, help_, (1, 2))]
-    assert said(why(desk, 4)) == [(Why.RULE, limited_, help_, (1, 2))]
-    assert [obstacle.gate for obstacle in why(desk, 3)] == list(queues.gates_known(desk.queue, 3))
+    assert said(why(driver, 3)) == [(Why.RULE, limited_, help_, (1, 2))]
+    assert said(why(driver, 4)) == [(Why.RULE, limited_, help_, (1, 2))]
+    assert [obstacle.gate for obstacle in why(driver, 3)] == list(queues.gates_known(driver.queue, 3))
 
 
 def test_what_is_said_of_a_bucket():
     """Who is through is named if his end would do; a claimed job that runs is through, and one that waits is not."""
-    desk = Desk(max_running=9, cores=9)
-    desk.drop(*[limited("2:x")] * 4)
-    desk.start(1)
-    desk.queue = queues.withdraw(desk.queue, 2)
+    driver = SchedulerDriver(max_running=9, cores=9)
+    driver.drop(*[limited("2:x")] * 4)
+    driver.start(1)
+    driver.queue = queues.withdraw(driver.queue, 2)
     for id_ in (1, 4):
-        desk.queue, _ = queues.claim(desk.queue, id_)
+        driver.queue, _ = queues.claim(driver.queue, id_)
     ahead_of_it = (Why.RATE_LIMIT, "rate-limit:2:x: 1 of 2 taken, 1 ahead of it", "those ahead of it are over", (1,))
-    assert why(desk, 2) == []
-    assert said(why(desk, 3)) == [ahead_of_it]
-    assert why(desk, 3)[0].gate == queues.gates_known(desk.queue, 3)[0]
-    desk.schedule()
+    assert why(driver, 2) == []
+    assert said(why(driver, 3)) == [ahead_of_it]
+    assert why(driver, 3)[0].gate == queues.gates_known(driver.queue, 3)[0]
+    driver.schedule()
     taken = (Why.RATE_LIMIT, "rate-limit:2:x: 2 of 2 taken", "one of jobs 1, 2 is over", (1, 2))
-    assert said(why(desk, 3)) == [taken]
+    assert said(why(driver, 3)) == [taken]
 
 
 @pytest.mark.parametrize(
@@ -376,54 +376,54 @@ def test_what_is_said_of_a_bucket():
 )
 def test_where_a_job_would_stand(file, ahead):
     """Who is held or waits, as if neither were so: among one of urgency 20 and two of 16."""
-    desk = Desk()
-    desk.drop(a_file(urgency=20), limited("1:x"), file, a_file())
-    assert explain.ahead(explain.look(desk.queue, desk.limits), desk.job(3)) == ahead
+    driver = SchedulerDriver()
+    driver.drop(a_file(urgency=20), limited("1:x"), file, a_file())
+    assert explain.ahead(explain.take_snapshot(driver.queue, driver.limits), driver.job(3)) == ahead
 
 
 def test_a_hold_is_told_from_the_urgency_before_it():
-    desk = Desk()
-    desk.drop(a_file(urgency=20), a_file(urgency=25))
-    desk.urgency(2, 0)
-    assert explain.ahead(explain.look(desk.queue, desk.limits), desk.job(2)) == 0
+    driver = SchedulerDriver()
+    driver.drop(a_file(urgency=20), a_file(urgency=25))
+    driver.urgency(2, 0)
+    assert explain.ahead(explain.take_snapshot(driver.queue, driver.limits), driver.job(2)) == 0
 
 
 def test_a_long_chain_is_told_up_to_a_hundred():
-    """First what stands first among the waits, to its end."""
-    desk = Desk()
-    desk.drop(a_file(urgency=0), *(a_file("a", after("afterok", id_), after("afterany", 1)) for id_ in range(1, 120)))
-    told = explain.explain(explain.look(desk.queue, desk.limits), desk.job(120))
+    """First what comes first among the waits, to its end."""
+    driver = SchedulerDriver()
+    driver.drop(a_file(urgency=0), *(a_file("a", after("afterok", id_), after("afterany", 1)) for id_ in range(1, 120)))
+    told = explain.explain(explain.take_snapshot(driver.queue, driver.limits), driver.job(120))
     assert [(link.depth, link.job.id) for link in told.chain] == [(depth, 120 - depth) for depth in range(1, 101)]
 
 
 def test_each_job_of_a_chain_is_told_once():
-    desk = Desk()
-    desk.drop(a_file(urgency=0), *(a_file("a", after("afterok", id_), after("afterany", 1)) for id_ in range(1, 4)))
-    told = explain.explain(explain.look(desk.queue, desk.limits), desk.job(4))
+    driver = SchedulerDriver()
+    driver.drop(a_file(urgency=0), *(a_file("a", after("afterok", id_), after("afterany", 1)) for id_ in range(1, 4)))
+    told = explain.explain(explain.take_snapshot(driver.queue, driver.limits), driver.job(4))
     assert [(link.depth, link.job.id) for link in told.chain] == [(1, 3), (2, 2), (3, 1)]
 
 
 def test_a_chain_goes_on_behind_one_that_was_told():
-    desk = Desk()
+    driver = SchedulerDriver()
     waits = (after("afterok", 2), after("afterok", 1), after("afterok", 3))
-    desk.drop(a_file(urgency=0), a_file("a", after("afterok", 1)), a_file(urgency=0), a_file("a", *waits))
-    told = explain.explain(explain.look(desk.queue, desk.limits), desk.job(4))
+    driver.drop(a_file(urgency=0), a_file("a", after("afterok", 1)), a_file(urgency=0), a_file("a", *waits))
+    told = explain.explain(explain.take_snapshot(driver.queue, driver.limits), driver.job(4))
     assert [(link.depth, link.job.id) for link in told.chain] == [(1, 2), (2, 1), (1, 3)]
 
 
 def test_no_chain_leads_to_who_is_in_the_way_without_being_waited_for():
     """Nor to one that is not there."""
-    desk = Desk(max_running=1)
-    desk.drop(a_file(), limited("1:x"), limited("1:x"))
-    desk.start(1)
-    assert explain.explain(explain.look(desk.queue, desk.limits), desk.job(3)).chain == ()
+    driver = SchedulerDriver(max_running=1)
+    driver.drop(a_file(), limited("1:x"), limited("1:x"))
+    driver.start(1)
+    assert explain.explain(explain.take_snapshot(driver.queue, driver.limits), driver.job(3)).chain == ()
     queue = queues.load([a_waiting_job("after-success=7")], seq=1, last_us=1, last_id=1)
-    assert explain.explain(explain.look(queue, Limits(1, 1)), a_waiting_job("after-success=7")).chain == ()
+    assert explain.explain(explain.take_snapshot(queue, Limits(1, 1)), a_waiting_job("after-success=7")).chain == ()
 
 
 def test_a_job_that_waits_for_a_plugin_s_priority_says_so():
     """Only plugins leave a job in PRIORITY."""
     job = Job(1, Spec(command=("true",), name="a", cwd="/"), 0, state=State.PRIORITY)
     queue = queues.load([job], seq=0, last_us=0, last_id=1)
-    (obstacle,) = explain.obstacles(explain.look(queue, Limits(1, 1)), job)
+    (obstacle,) = explain.obstacles(explain.take_snapshot(queue, Limits(1, 1)), job)
     assert obstacle.why is explain.Why.PRIORITY

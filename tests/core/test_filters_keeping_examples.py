@@ -6,7 +6,7 @@ import pytest
 from attrs import evolve
 
 from jqsched.core.filters import in_order, kept_rules, rules_text
-from jqsched.core.filters.doubts import doubtful_fields
+from jqsched.core.filters.lint import doubtful_fields
 from tests.core.filter_cases import document, rule
 
 # ---- rules as values ------------------------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ def test_arrays_and_objects_are_larger_than_any_value(larger):
 
 
 def test_an_object_may_be_any_mapping():
-    """A jobspec that was frozen is seen as it stands."""
+    """A jobspec that was frozen is seen as it is."""
     frozen_ = evolve(PLAIN, jobspec={"attributes": {"user": MappingProxyType({"x": MappingProxyType({"y": 1})})}})
     assert holds("job", ["=", "user.x.y", 1], frozen_)
     assert holds("job", [">", "user.x", "\U0010ffff"], frozen_)

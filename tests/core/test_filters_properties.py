@@ -17,8 +17,8 @@ from jqsched.core.filters import (
     rule_document,
     subject_of,
 )
-from jqsched.core.filters.doubts import doubtful_fields
 from jqsched.core.filters.expression import BadExpression, expression_of, read_expression
+from jqsched.core.filters.lint import doubtful_fields
 from jqsched.core.job import Job, OnInterrupt, Reason, Spec
 from tests.core import naive_filters
 
@@ -203,7 +203,7 @@ ODD = st.tuples(
 
 @given(st.lists(PREDICATES | ODD, max_size=5))
 def test_an_expression_means_the_predicates_it_was_made_of(documents):
-    """Exactly these, in this order; what has no readable form stands there as JSON."""
+    """Exactly these, in this order; what has no readable form is written as JSON."""
     rule = read({"uuid": "u", "watermark": 0, "priority": 0, "predicates": documents, "action": "PAUSE"})
     line = expression_of(rule.predicates)
     assert line.isprintable()

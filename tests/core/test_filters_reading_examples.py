@@ -19,8 +19,8 @@ from jqsched.core.filters import (
     rule_document,
     subject,
 )
-from jqsched.core.filters.language import And, Compare, Or, depth
-from jqsched.core.filters.reading import ERRORS_MAX, is_too_big, near, read_predicate
+from jqsched.core.filters.documents import ERRORS_MAX, is_too_big, near, read_predicate
+from jqsched.core.filters.predicates import And, Compare, Or, depth
 from tests.core.filter_cases import PLAIN, document, errors, holds, rule
 
 

@@ -11,7 +11,7 @@ from jqsched.core import explain
 from jqsched.core.admission import buckets
 from jqsched.core.job import Reason, State
 from jqsched.core.policy import Limits
-from tests.core.desk import Desk, a_file, after
+from tests.core.scheduler_driver import SchedulerDriver, a_file, after
 from tests.core.test_admission import a_rule, limited, named
 from tests.scheduler.conftest import World
 
@@ -20,18 +20,18 @@ UNITS = sorted((Path(__file__).parents[2] / "docs" / "systemd").glob("*.service"
 
 def test_who_is_behind_a_paused_job_of_its_bucket_runs_in_every_pass():
     """W2: the paused one is never started and never in the way, pass after pass; the bucket is used to its limit."""
-    desk = Desk(max_running=9, cores=9)
-    desk.rule(a_rule("PAUSE", named("paused")))
-    desk.drop(*[limited("2:x", name="paused", urgency=31)] * 3, *[limited("2:x", name=f"b{n}") for n in range(4)])
-    assert desk.schedule() == [4, 5]
-    desk.start(4, 5)
-    desk.finish(4)
-    assert desk.schedule() == [6]
-    desk.start(6)
-    desk.finish(5)
-    desk.finish(6)
-    assert desk.schedule() == [7]
-    assert {desk.job(id_).state for id_ in (1, 2, 3)} == {State.SCHED}
+    driver = SchedulerDriver(max_running=9, cores=9)
+    driver.rule(a_rule("PAUSE", named("paused")))
+    driver.drop(*[limited("2:x", name="paused", urgency=31)] * 3, *[limited("2:x", name=f"b{n}") for n in range(4)])
+    assert driver.schedule() == [4, 5]
+    driver.start(4, 5)
+    driver.finish(4)
+    assert driver.schedule() == [6]
+    driver.start(6)
+    driver.finish(5)
+    driver.finish(6)
+    assert driver.schedule() == [7]
+    assert {driver.job(id_).state for id_ in (1, 2, 3)} == {State.SCHED}
 
 
 def test_one_that_cannot_be_started_strands_nobody():
@@ -114,9 +114,9 @@ def test_a_dependent_takes_no_slot_while_it_waits():
 
 def test_those_dropped_together_see_one_another():
     """W10: from the moment at which they are jobs; none of them starts before the one that it waits for."""
-    desk = Desk(max_running=9, cores=9)
-    desk.drop(a_file("last", after("afterok", "first"), urgency=31), a_file("first"))
-    assert desk.schedule() == [2]
+    driver = SchedulerDriver(max_running=9, cores=9)
+    driver.drop(a_file("last", after("afterok", "first"), urgency=31), a_file("first"))
+    assert driver.schedule() == [2]
 
 
 def test_a_start_of_which_nothing_is_heard_holds_up_nobody():
@@ -159,14 +159,14 @@ def test_a_rate_limit_is_read_as_it_is_written(text: str):
 
 def test_who_waits_behind_a_stream_of_others_can_be_put_first():
     """W13, which we have too: no age helps a job. But how many are ahead is told, and one command puts it first."""
-    desk = Desk(max_running=1)
-    desk.drop(a_file(urgency=1), a_file("first"))
+    driver = SchedulerDriver(max_running=1)
+    driver.drop(a_file(urgency=1), a_file("first"))
     for _ in range(5):
-        (running,) = desk.schedule()
-        desk.start(running)
-        desk.drop(a_file(f"after {running}"))
-        desk.finish(running)
-        assert desk.job(1).state is State.SCHED
-    assert explain.ahead(explain.look(desk.queue, desk.limits), desk.job(1)) == 1
-    desk.urgency(1, 31)
-    assert desk.schedule() == [1]
+        (running,) = driver.schedule()
+        driver.start(running)
+        driver.drop(a_file(f"after {running}"))
+        driver.finish(running)
+        assert driver.job(1).state is State.SCHED
+    assert explain.ahead(explain.take_snapshot(driver.queue, driver.limits), driver.job(1)) == 1
+    driver.urgency(1, 31)
+    assert driver.schedule() == [1]

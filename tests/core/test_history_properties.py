@@ -16,7 +16,7 @@ from jqsched.core.event import IllegalEvent
 from jqsched.core.job import ARROW, Scheme, describe, describe_begin_time, read_wait
 from jqsched.core.jobspec import values
 from jqsched.core.queue import EMPTY
-from jqsched.testing.story import LIMITS
+from jqsched.testing.scenario import LIMITS
 from jqsched.testing.strategies import histories, names
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,7 +61,7 @@ def test_an_event_that_is_not_newer_is_refused(history, at):
 
 @given(histories(), st.integers(0, 1_000))
 def test_a_claim_and_its_release_change_nothing(history, pick):
-    """Law 5: whoever is taken out and put back, unchanged, stands where he stood; a claim costs him a permit."""
+    """Law 5: a job that is taken out and put back unchanged is where it was; a claim costs it a permit."""
     ids = [job.id for job in queues.live(history.queue)]
     if ids:
         id_ = ids[pick % len(ids)]
@@ -117,7 +117,7 @@ def test_a_description_reads_back(scheme, wanted, bound):
 TELL = """
 import random, json
 from jqsched.core import policy
-from jqsched.testing.story import Story
+from jqsched.testing.scenario import Story
 {plant}
 history = Story(random.Random(7).randrange).tell(1500)
 print(json.dumps([[e.jobid, e.t_us, e.name, dict(e.context)] for e in history.events]))

@@ -22,18 +22,18 @@ def test_a_begin_time_is_written_without_idle_zeros(begin_us, description):
     ("output", "error", "paths"),
     [
         (None, None, ("/spool/output/7.log", None)),
-        (None, "err", ("/spool/output/7.log", "/home/me/err")),
-        ("{name}/{id}.out", "/var/log/{name}.{id}", ("/home/me/build/7.out", "/var/log/build.7")),
-        ("{id}{id}", None, ("/home/me/77", None)),
+        (None, "err", ("/spool/output/7.log", "/watched_gate/me/err")),
+        ("{name}/{id}.out", "/var/log/{name}.{id}", ("/watched_gate/me/build/7.out", "/var/log/build.7")),
+        ("{id}{id}", None, ("/watched_gate/me/77", None)),
     ],
 )
 def test_where_output_goes(output, error, paths):
     """Into the folder unless it is said; where else is seen from the job's own folder; error with it unless said."""
-    spec = Spec(("make",), "build", "/home/me/", output=output, error=error)
+    spec = Spec(("make",), "build", "/watched_gate/me/", output=output, error=error)
     assert output_paths(spec, 7, "/spool/output") == paths
 
 
-@pytest.mark.parametrize(("cwd", "output"), [("/", "/a"), ("/X", "/X/a"), ("/home/me", "/home/me/a")])
+@pytest.mark.parametrize(("cwd", "output"), [("/", "/a"), ("/X", "/X/a"), ("/watched_gate/me", "/watched_gate/me/a")])
 def test_where_output_goes_from_a_folder(cwd, output):
     assert output_paths(Spec(("x",), "x", cwd, output="a"), 7, "/spool/output") == (output, None)
 

@@ -66,7 +66,7 @@ def test_a_jobspec_that_is_shown_has_no_environment_and_all_else(spec):
     "jobspec", [{}, {"attributes": 5}, {"attributes": {"system": 5}}, {"attributes": {"user": {}}}]
 )
 def test_where_there_is_no_environment_there_is_nothing_to_leave_out(jobspec):
-    """Whatever stands in its place: a list shows jobs that were stored by others, too."""
+    """Whatever is in its place: a list shows jobs that were stored by others, too."""
     assert shown_jobspec(Spec(("true",), "n", "/", jobspec=jobspec)) == jobspec
 
 
@@ -95,9 +95,9 @@ FLUX = {  # `flux run -N2 -n4 -t 10m --dry-run hostname`
     "attributes": {
         "system": {
             "duration": 600.0,
-            "cwd": "/home/me",
+            "cwd": "/watched_gate/me",
             "shell": {"options": {"rlimit": {"cpu": -1}}},
-            "environment": {"PATH": "/bin", "HOME": "/home/me"},
+            "environment": {"PATH": "/bin", "HOME": "/watched_gate/me"},
         }
     },
     "version": 1,
@@ -120,8 +120,8 @@ def with_(path: str, value: object) -> dict:
 def test_what_flux_prints_is_read_and_kept_verbatim():
     spec = from_jobspec(FLUX)
     assert (spec.nodes, spec.tasks, spec.cores) == (2, 4, 4)
-    assert (spec.command, spec.name, spec.cwd) == (("hostname",), "hostname", "/home/me")
-    assert spec.env == (("HOME", "/home/me"), ("PATH", "/bin"))
+    assert (spec.command, spec.name, spec.cwd) == (("hostname",), "hostname", "/watched_gate/me")
+    assert spec.env == (("HOME", "/watched_gate/me"), ("PATH", "/bin"))
     assert spec.time_limit_us == 600_000_000
     assert to_jobspec(spec) is FLUX
     assert from_jobspec(to_jobspec(spec)) == spec
@@ -537,8 +537,8 @@ def test_what_cannot_be_changed_is_refused(key, said):
 
 
 def test_a_jobspec_without_a_cwd_keeps_that_of_the_spec():
-    spec = Spec(("true",), "a", "/home")
-    assert updated(spec, {"attributes.system.cwd": None}).cwd == "/home"
+    spec = Spec(("true",), "a", "/watched_gate")
+    assert updated(spec, {"attributes.system.cwd": None}).cwd == "/watched_gate"
 
 
 # ---- what is obeyed, and what is not --------------------------------------------------------------------------------

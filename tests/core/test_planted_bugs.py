@@ -9,9 +9,10 @@ from collections.abc import Callable
 import pytest
 from attrs import evolve as changed
 
-from jqsched.core import accept, admission, decide, event, order, policy, step
+from jqsched.core import accept, admission, decide, event, order, policy
+from jqsched.core import fold as step
 from jqsched.core import queue as queues
-from jqsched.core.admission import NOWHERE, OPEN, GateKind
+from jqsched.core.admission import ABSENT, OPEN, GateKind
 from jqsched.core.event import IllegalEvent
 from jqsched.core.filters import rule as rules_of_one_job
 from jqsched.core.job import Scheme, State
@@ -313,13 +314,13 @@ def a_paused_job_takes_a_slot(patch):
 
 @planted("rules")
 def permits_stay_under_other_rules(patch):
-    patch.setattr(policy, "ousted", lambda q: ())
+    patch.setattr(policy, "no_longer_admitted", lambda q: ())
 
 
 @planted("rates")
 def a_job_that_ends_keeps_its_place(patch):
     def move(original, held, id_, before, after):
-        return original(held, id_, before._replace(through=False) if after == NOWHERE else before, after)
+        return original(held, id_, before._replace(admitted=False) if after == ABSENT else before, after)
 
     wrap(patch, admission, "move", move)
 

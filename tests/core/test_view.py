@@ -19,7 +19,7 @@ from jqsched.core.view import (
     notes_of,
     standing,
 )
-from tests.core.desk import Desk, a_file
+from tests.core.scheduler_driver import SchedulerDriver, a_file
 from tests.core.test_admission import a_rule, limited, named
 
 T_US = 1_795_247_114_859_576
@@ -215,22 +215,22 @@ def test_reasons_are_the_same_from_a_standing_as_from_the_queue():
     assert list(order.ascending(standing(jobs).ready)) == list(order.ascending(whole.ready))
     for limits in (Limits(3, 9), Limits(99, 99), Limits(4, 3), Limits(99, 99, draining=True)):
         for job in jobs:
-            assert explain.reasons(explain.look(standing(jobs), limits), job) == explain.reasons(
-                explain.look(whole, limits), job
+            assert explain.reasons(explain.take_snapshot(standing(jobs), limits), job) == explain.reasons(
+                explain.take_snapshot(whole, limits), job
             )
 
 
 def test_a_standing_knows_rules_and_rate_limits():
     """Who is paused, who is limited, and who is through."""
-    desk = Desk(max_running=9, cores=9)
-    desk.rule(a_rule("PAUSE", named("p"), uuid="p"), a_rule(["RATE_LIMIT", 1], named("l"), uuid="l"))
-    desk.drop(*[a_file("l"), limited("1:x"), a_file("p"), a_file()] * 2)
-    desk.start(1, 2, 4)
-    jobs = list(queue.live(desk.queue.settled()))
-    here = standing(jobs, desk.queue.rules)
-    assert here.admission == queue.load(jobs, seq=1, last_us=1, last_id=8, rules=desk.queue.rules).admission
-    outlook = explain.look(here, desk.limits)
-    assert [explain.reasons(outlook, desk.job(id_)) for id_ in (3, 5, 6)] == [
+    driver = SchedulerDriver(max_running=9, cores=9)
+    driver.rule(a_rule("PAUSE", named("p"), uuid="p"), a_rule(["RATE_LIMIT", 1], named("l"), uuid="l"))
+    driver.drop(*[a_file("l"), limited("1:x"), a_file("p"), a_file()] * 2)
+    driver.start(1, 2, 4)
+    jobs = list(queue.live(driver.queue.settled()))
+    here = standing(jobs, driver.queue.rules)
+    assert here.admission == queue.load(jobs, seq=1, last_us=1, last_id=8, rules=driver.queue.rules).admission
+    snapshot = explain.take_snapshot(here, driver.limits)
+    assert [explain.reasons(snapshot, driver.job(id_)) for id_ in (3, 5, 6)] == [
         ["rule p pauses it"],
         ["rule l limits it: 1 of 1 taken"],
         ["rate-limit:1:x: 1 of 1 taken"],

@@ -24,7 +24,7 @@ PATIENCE_S = 30.0
 LAUNCH = "import sys\n{patch}\nfrom jqsched.cli.main import main\nsys.exit(main())"
 # A PATCH: after the first scan there is none, so what nobody rings for never comes.
 NO_SCAN = """
-from jqsched.wiring import daemon as module
+from jqsched.runtime import daemon as module
 real, scans = module._Daemon._scan, []
 def once(self, now_us):
     scans.append(now_us)

@@ -17,12 +17,12 @@ from pathlib import Path
 
 from attrs import evolve
 
-from jqsched.adapters.executor import local
-from jqsched.adapters.executor.local import LocalExecutor
-from jqsched.adapters.executor.wire import LOCK, boot_id
+from jqsched.adapters.executors.local import local
+from jqsched.adapters.executors.local.client import LocalExecutor
+from jqsched.adapters.executors.local.wire import LOCK, boot_id
 from jqsched.core.job import Job, State
 from jqsched.ports import PortError
-from jqsched.testing.rig import LIMITS, Rig
+from jqsched.testing.harness import LIMITS, Rig
 from tests.ports.executor_contract import _belongs, _kill
 from tests.scheduler.conftest import parse
 
@@ -34,7 +34,7 @@ import os, signal, sys
 def _arm(name, nth, error, report):
     seen, scheduler = {{}}, os.getppid()
     kinds = ("posix", "_signal", "fcntl", "socket", "_socket", "select", "_io", "io")
-    def burn(frame, event, called):
+    def hit(frame, event, called):
         code = frame.f_code
         if event != "c_call" or "/adapters/executor/" not in code.co_filename or code.co_filename.endswith("procfs.py"):
             return

@@ -275,7 +275,7 @@ def test_a_scheduler_that_was_frozen_misses_nothing(daemon: Daemon) -> None:
 
 WILD_CLOCK = """
 import itertools, random
-from jqsched.wiring import build
+from jqsched.runtime import build
 real, rng = build.WallClock.now_us, random.Random(5)
 build.WallClock.now_us = lambda self: real(self) + rng.choice([0, 86_400_000_000, -86_400_000_000])
 """
@@ -299,11 +299,11 @@ def test_a_clock_that_jumps_by_days_hurts_nothing(daemon: Daemon) -> None:
 
 
 OTHER_BOOT = """
-from jqsched.wiring import build
-from jqsched.adapters.executor import local
+from jqsched.runtime import build
+from jqsched.adapters.executors.local import local
 build.boot_id = lambda: "another-boot"
 local._BOOT = local._BOOT.replace("main(sys.argv[2])", '''
-from jqsched.adapters.executor import process
+from jqsched.adapters.executors.local import process
 process.boot_id = lambda: "another-boot"
 main(sys.argv[2])''')
 """

@@ -20,15 +20,16 @@ from jqsched.adapters.store import codec
 from jqsched.adapters.store.query import FINISHED, LIVE, condition
 from jqsched.adapters.store.schema import TABLES
 from jqsched.adapters.store.writer import PUT_JOB
-from jqsched.cli import place, rules, template
+from jqsched.cli import rules, template
+from jqsched.cli import target as place
 from jqsched.cli.failure import Failure, printable
 from jqsched.core.accept import Arrival, accept
 from jqsched.core.admission import gates_of
 from jqsched.core.attributes import ATTRIBUTES, job_attributes
 from jqsched.core.constraint import BadConstraint, BadFilter, Budget, Constraint, matches, read_constraint, read_filter
 from jqsched.core.filters import BadRule, Rule, in_order, kept_rules, read_rule, rule_document, rules_text, subject_of
-from jqsched.core.filters.doubts import doubtful_fields
 from jqsched.core.filters.expression import BadExpression, expression_of, read_expression
+from jqsched.core.filters.lint import doubtful_fields
 from jqsched.core.job import Draft, Job, JobException, Reason, Spec, State, output_paths
 from jqsched.core.jobspec import JobspecError, from_jobspec, shown_jobspec, to_jobspec, updated
 from jqsched.core.policy import Limits
@@ -37,12 +38,12 @@ from jqsched.core.view import event_entry, job_info, resource_set
 from jqsched.job.info import JobInfo
 from jqsched.job.jobid import ENCODINGS, JobID
 from jqsched.jobtap.loading import read_wanted
-from jqsched.scheduler.jobtap import ERRORS_SHOWN
-from jqsched.testing.trace import BadTrace, arrivals, read_trace
-from jqsched.wiring.build import limits_of
+from jqsched.runtime.build import limits_of
+from jqsched.scheduler.plugin_service import ERRORS_SHOWN
+from jqsched.testing.swf import BadTrace, arrivals, read_trace
+from tests.fuzz.dictionaries import WORDS
 from tests.fuzz.search import Kind
-from tests.fuzz.talk import executor, frames, statuses
-from tests.fuzz.words import WORDS
+from tests.fuzz.socket_targets import executor, frames, statuses
 
 CWD = "/home/me"
 NOW_US = 1_795_247_114_859_576

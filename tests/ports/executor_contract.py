@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from jqsched.adapters.executor.local import LocalExecutor
-from jqsched.adapters.executor.wire import boot_id
+from jqsched.adapters.executors.local.client import LocalExecutor
+from jqsched.adapters.executors.local.wire import boot_id
 from jqsched.core.job import Spec
 from jqsched.ports import Attempt, Executor, News, Recovery, Start, Started
 

@@ -1,5 +1,5 @@
-"""A rig (`jqsched.testing.rig`) with job files as the real spool reads them, and moves for tests that tell a story by
-hand. The stories that are drawn are in `jqsched.testing.world`.
+"""A rig (`jqsched.testing.harness`) with job files as the real spool reads them, and moves for tests that go through a
+history by hand. Histories that are drawn are in `jqsched.testing.world`.
 """
 
 import json
@@ -13,7 +13,7 @@ import pytest
 from jqsched.adapters.jobfile import BadFile, read_job
 from jqsched.core.job import Draft
 from jqsched.core.policy import Limits
-from jqsched.testing.rig import LIMITS, Rig
+from jqsched.testing.harness import LIMITS, Rig
 
 __all__ = ["LIMITS", "World"]
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from jqsched.adapters.store.audit import audit
+from jqsched.adapters.store.fsck import audit
 from jqsched.adapters.store.schema import StoreRefused
 from jqsched.adapters.store.writer import SqliteStore
 from jqsched.core.filters import kept_rules
@@ -20,7 +20,7 @@ from jqsched.core.queue import EMPTY
 from jqsched.ports import RULES, Batch
 from jqsched.scheduler.commands import Commands
 from jqsched.scheduler.loop import Scheduler
-from jqsched.testing.rig import GRACE_US, USERID
+from jqsched.testing.harness import GRACE_US, USERID
 from tests.scheduler.conftest import LIMITS, World
 from tests.scheduler.ruled import a_rule, add_rule, answer, ask_rule, named, uuids
 

@@ -58,7 +58,7 @@ def test_the_page_has_its_blocks():
 
 
 def test_all_code_that_the_page_quotes_is_in_the_example():
-    """Lines of the policy that stand in the page are those of the file."""
+    """Lines of the policy that are in the page are those of the file."""
     source = (DOCS / "examples" / "short_jobs_first.py").read_text("utf-8")
     for block in re.findall(r"(?ms)^```py\n(.*?)^```", PAGE):
         assert block in source, block

@@ -14,10 +14,10 @@ from jqsched.core.policy import Limits
 from jqsched.core.queue import load
 from jqsched.ports import Stored
 from jqsched.testing.contracts.store import LIFE
-from jqsched.testing.figures import cores_busy, figures, jobs_waiting, wait_us
+from jqsched.testing.metrics import cores_busy, figures, jobs_waiting, wait_us
 from jqsched.testing.runtimes import FAILED, Run, RunOf, read_distribution, runs
 from jqsched.testing.simulation import START_US, Simulation
-from jqsched.testing.surroundings import NEVER, Arrival, End
+from jqsched.testing.simulation_ports import NEVER, Arrival, End
 
 S = 1_000_000
 

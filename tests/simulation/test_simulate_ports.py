@@ -14,7 +14,7 @@ from jqsched.testing.contracts.store import Author, Heard
 from jqsched.testing.fake_clock import FakeClock
 from jqsched.testing.runtimes import Run
 from jqsched.testing.simulation import nothing_past
-from jqsched.testing.surroundings import Arrival, Arrivals, Table, TableStore
+from jqsched.testing.simulation_ports import Arrival, Arrivals, Table, TableStore
 from jqsched.testing.virtual_executor import VirtualExecutor
 
 FOR_EVER_US = 10**15

@@ -6,8 +6,8 @@ from jqsched.core.job import Dependency
 from jqsched.core.policy import Limits
 from jqsched.testing.runtimes import FAILED, Run
 from jqsched.testing.simulation import Simulation
-from jqsched.testing.surroundings import Arrival, End
-from jqsched.testing.trace import TERMINATED, BadTrace, Trace, arrivals, read_trace
+from jqsched.testing.simulation_ports import Arrival, End
+from jqsched.testing.swf import TERMINATED, BadTrace, Trace, arrivals, read_trace
 
 S = 1_000_000
 

@@ -17,7 +17,7 @@ from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue
 from jqsched.testing import strategies
 from jqsched.testing.machine import QueueMachine
-from jqsched.testing.story import History
+from jqsched.testing.scenario import History
 from jqsched.testing.strategies import filter_rules, job_files, jobs
 
 SEARCH = settings(
@@ -53,14 +53,14 @@ def is_found(strategy, holds):
 @given(job_files())
 def test_a_job_file_is_accepted(file):
     """In JSON and in TOML, by the reader that the real spool uses."""
-    read = read_job(file.text.encode(), file.name[file.name.rindex(".") :], "/home/me")
+    read = read_job(file.text.encode(), file.name[file.name.rindex(".") :], "/watched_gate/me")
     assert isinstance(read, Draft), read
 
 
 @given(job_files(broken=True))
 def test_a_broken_job_file_is_refused(file):
     """With at least one error that has a text."""
-    read = read_job(file.text.encode(), file.name[file.name.rindex(".") :], "/home/me")
+    read = read_job(file.text.encode(), file.name[file.name.rindex(".") :], "/watched_gate/me")
     assert isinstance(read, BadFile), file.text
     assert all(read.errors)
 
@@ -140,7 +140,10 @@ class Refuse:
             raise ImportError("hypothesis is not installed here")
 sys.meta_path.insert(0, Refuse())
 import jqsched
-from jqsched.testing import fake_clock, fake_executor, fake_spool, fake_store, faults, laws, rig, story, world, worlds
+from jqsched.testing import fake_clock, fake_executor, fake_spool, fake_store, faults, world, worlds
+from jqsched.testing import invariants as laws
+from jqsched.testing import harness as rig
+from jqsched.testing import scenario as story
 world.World(1).run(30).settle()
 from jqsched.testing.contracts import executor, spool, store
 

@@ -84,7 +84,7 @@ def test_a_story_may_be_told_in_parts():
 
 
 def test_a_breach_says_how_to_see_it_again(monkeypatch: pytest.MonkeyPatch):
-    """Seed and step stand in the first line, and lead there again; below it, a line for each thing that happened."""
+    """Seed and step are in the first line, and lead there again; below it, a line for each thing that happened."""
     monkeypatch.setattr(decide, "_back_to_queue", lambda fold, job: None)
     breaches = [breach for _, breach in tell_all(range(40)) if breach]
     assert breaches

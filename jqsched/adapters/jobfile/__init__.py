@@ -5,8 +5,7 @@ Rule: reading never raises and never guesses: a `Draft`, or a `BadFile` with all
 
 from jqsched.adapters.jobfile.document import BadFile, bad, read_document
 from jqsched.adapters.jobfile.job import as_json, is_named_by_file, read_job
-from jqsched.adapters.jobfile.strict import Strict
-from jqsched.adapters.jobfile.trusted import (
+from jqsched.adapters.jobfile.owned import (
     Content,
     Distrust,
     Refusal,
@@ -15,7 +14,8 @@ from jqsched.adapters.jobfile.trusted import (
     other_owner,
     read_trusted,
 )
-from jqsched.adapters.jobfile.written import write_job
+from jqsched.adapters.jobfile.serialize import write_job
+from jqsched.adapters.jobfile.structure import Strict
 
 __all__ = [
     "BadFile",

@@ -9,7 +9,7 @@ import tomllib
 from attrs import evolve, frozen
 
 from jqsched.adapters.jobfile.document import BadFile, Object, bad, read_document
-from jqsched.adapters.jobfile.strict import Strict
+from jqsched.adapters.jobfile.structure import Strict
 from jqsched.core.job import URGENCY_DEFAULT, Dependency, Draft, OnInterrupt, Reason, Spec
 from jqsched.core.jobspec import JobspecError, from_jobspec, values
 from jqsched.core.jobspec.script import interpreter_of

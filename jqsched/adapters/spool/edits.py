@@ -12,8 +12,8 @@ from attrs import frozen
 
 from jqsched.adapters.jobfile import Content, Refusal, distrust, read_job
 from jqsched.adapters.spool.folder import Folder, signature
-from jqsched.adapters.spool.quiet import Quiet
 from jqsched.adapters.spool.rejects import Rejects
+from jqsched.adapters.spool.write_stability import Quiet
 from jqsched.core.job import Draft
 from jqsched.ports import Edit
 

@@ -15,15 +15,15 @@ from attrs import evolve
 
 from jqsched.adapters.jobfile import distrust, distrust_drop, read_job, write_job
 from jqsched.adapters.secure_open import open_to_others
-from jqsched.adapters.spool.drops import Drops
 from jqsched.adapters.spool.edits import Edits, Known
 from jqsched.adapters.spool.folder import Folder, escaped
-from jqsched.adapters.spool.leftovers import set_stray_aside, take_leftovers
+from jqsched.adapters.spool.inbox import Drops
 from jqsched.adapters.spool.lingering import Lingering
-from jqsched.adapters.spool.quiet import Quiet
+from jqsched.adapters.spool.recovery import set_stray_aside, take_leftovers
 from jqsched.adapters.spool.rejects import FILES_MAX, Rejects
+from jqsched.adapters.spool.write_stability import Quiet
 from jqsched.core.job import Draft
-from jqsched.ports import Clock, Edit, Harvest, PortError
+from jqsched.ports import Clock, Edit, PortError, ScanResult
 
 DROP = "drop"  # a drop zone in which nothing else is; with `run_as_owner` that of other users
 FOLDERS = ("jobs", "output", "rejected", "archive", DROP)
@@ -109,9 +109,9 @@ class FileSpool:
     # ---- the drop zone --------------------------------------------------------------------------------------------
 
     @_port("taking dropped files")
-    def intake(self, next_id: int, most: int) -> Harvest:
+    def intake(self, next_id: int, most: int) -> ScanResult:
         """Take up to `most` dropped files. PortError: nothing was taken by this call, and all is where it was."""
-        whole = Harvest()
+        whole = ScanResult()
         for zone in self._zones:
             room = most - len(whole.taken) - len(whole.refused)
             following = max([next_id, *(taken.id + 1 for taken in whole.taken)])
@@ -125,7 +125,7 @@ class FileSpool:
         return whole
 
     @_port("looking for files that a crash left")
-    def leftovers(self, live: Callable[[int], bool], finished: Callable[[int], bool], next_id: int) -> Harvest:
+    def leftovers(self, live: Callable[[int], bool], finished: Callable[[int], bool], next_id: int) -> ScanResult:
         """At start: take the files in `jobs/` that no job is known for, and remove those of finished jobs."""
         return take_leftovers(
             self._folders["jobs"], self._zones[0], self._edits, self._rejects, live, finished, next_id, self._log
@@ -260,9 +260,9 @@ class FileSpool:
             folder.close()
 
 
-def _together(first: Harvest, then: Harvest) -> Harvest:
+def _together(first: ScanResult, then: ScanResult) -> ScanResult:
     again = [us for us in (first.again_us, then.again_us) if us is not None]
-    return Harvest(
+    return ScanResult(
         first.taken + then.taken, first.refused + then.refused, first.more or then.more, min(again, default=None)
     )
 

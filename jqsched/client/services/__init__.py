@@ -7,9 +7,9 @@ Source: flux.md sections 5 to 7; ADR 8.
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from jqsched.client.local import Service
 from jqsched.client.services import eventlog, journal, result
 from jqsched.client.services import list as lists
+from jqsched.client.store_channel import Service
 
 SERVICES: Mapping[str, Service] = MappingProxyType(
     {

@@ -9,9 +9,9 @@ import json
 from collections.abc import Iterator
 from os import uname
 
-from jqsched.client.local import PAUSE, Call, Pause
 from jqsched.client.services import payload as reading
 from jqsched.client.services.output import output_log
+from jqsched.client.store_channel import PAUSE, Call, Pause
 from jqsched.core.event import LAST_EVENTS, Event
 from jqsched.core.job import Job, Spec
 from jqsched.core.jobspec import shown_jobspec

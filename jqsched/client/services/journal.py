@@ -16,8 +16,8 @@ from attrs import frozen
 from jqsched.adapters.store.codec import EventRow, context_from_json, spec_from_json
 from jqsched.adapters.store.reader import Choice, StoreReader
 from jqsched.adapters.store.schema import damage_refused
-from jqsched.client.local import PAUSE, Call, Pause
 from jqsched.client.services import payload as reading
+from jqsched.client.store_channel import PAUSE, Call, Pause
 from jqsched.core.event import LAST_EVENTS
 from jqsched.core.job import Spec
 from jqsched.core.jobspec import shown_jobspec

@@ -9,8 +9,8 @@ import os
 from collections.abc import Callable, Iterator
 from math import isnan
 
-from jqsched.client.local import PAUSE, Call, Pause
 from jqsched.client.services import payload as reading
+from jqsched.client.store_channel import PAUSE, Call, Pause
 from jqsched.core.attributes import ALL, ATTRIBUTES, Attributes, BadAttributes, job_attributes, read_attributes
 from jqsched.core.constraint import BadConstraint, Budget, Constraint, Every, Excessive, read_constraint
 from jqsched.core.event import NO_CONTEXT

@@ -9,8 +9,8 @@ import errno
 import os
 from collections.abc import Iterator
 
-from jqsched.client.local import Pause
 from jqsched.client.outputs import NotReadable, open_output
+from jqsched.client.store_channel import Pause
 from jqsched.core.event import LAST_EVENTS, Event
 from jqsched.core.job import Job, output_paths
 from jqsched.core.json import Json

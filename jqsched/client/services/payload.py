@@ -9,7 +9,7 @@ from collections.abc import Callable
 from math import floor
 from typing import TypeVar
 
-from jqsched.client.local import Call
+from jqsched.client.store_channel import Call
 from jqsched.core.json import Json
 from jqsched.future import Payload
 

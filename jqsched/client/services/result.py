@@ -7,8 +7,8 @@ import errno
 from collections.abc import Iterator
 from os import uname
 
-from jqsched.client.local import PAUSE, Call, Pause
 from jqsched.client.services import payload as reading
+from jqsched.client.store_channel import PAUSE, Call, Pause
 from jqsched.core.attributes import ATTRIBUTES, job_attributes
 from jqsched.future import Payload
 

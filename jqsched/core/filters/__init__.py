@@ -6,11 +6,11 @@ command line needs (`expression`, `doubts`) is imported from there.
 Source: design.md sections 4 and 6; spec/ganeti.md section 5; docs/reference/filter-rules.md.
 """
 
-from jqsched.core.filters.keeping import kept_rules, rules_text
-from jqsched.core.filters.language import DEPTH_MAX, Kind, Predicate
-from jqsched.core.filters.reading import RULE_SIZE_MAX, BadRule, predicate_document, read_rule, rule_document
+from jqsched.core.filters.documents import RULE_SIZE_MAX, BadRule, predicate_document, read_rule, rule_document
+from jqsched.core.filters.predicates import DEPTH_MAX, Kind, Predicate
 from jqsched.core.filters.regex import REGEX_BYTES_MAX, TEXT_BYTES_MAX
 from jqsched.core.filters.rule import RULES_MAX, Action, Rule, Rules, applying_filter, in_order, matching
+from jqsched.core.filters.serialize import kept_rules, rules_text
 from jqsched.core.filters.subject import Subject, subject, subject_of
 
 __all__ = [

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from attrs import frozen
 
-from jqsched.core.filters.language import (
+from jqsched.core.filters.documents import RULE_SIZE_MAX, predicate_document, read_predicate, read_value
+from jqsched.core.filters.predicates import (
     COMPARISONS,
     DEPTH_MAX,
     WATERMARK,
@@ -31,7 +32,6 @@ from jqsched.core.filters.language import (
     Value,
     depth,
 )
-from jqsched.core.filters.reading import RULE_SIZE_MAX, predicate_document, read_predicate, read_value
 from jqsched.core.filters.regex import BadRegex, compile_regex
 from jqsched.core.jobspec.values import SHOWN_MAX, Wrong, show
 from jqsched.core.json import Json

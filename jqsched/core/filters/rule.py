@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from attrs import Factory, field, frozen
 
-from jqsched.core.filters.language import Holds, Predicate, compile_predicate
+from jqsched.core.filters.predicates import Holds, Predicate, compile_predicate
 from jqsched.core.filters.subject import Subject
 
 RULES_MAX = 10_000

@@ -4,6 +4,7 @@ Rule: `keys` says where a job is filed, `value` is the queue and its changes, ea
 """
 
 from jqsched.core.queue.keys import Awaited, as_order, awaited, holds_slot, is_ready, rank_key, singleton_key
+from jqsched.core.queue.rebuild import check, load, same, set_rules
 from jqsched.core.queue.value import (
     EMPTY,
     Claim,
@@ -17,13 +18,12 @@ from jqsched.core.queue.value import (
     live,
     namesakes,
     permit,
+    position_of,
     recall,
     release,
-    stand_of,
     waiters,
     withdraw,
 )
-from jqsched.core.queue.whole import check, load, same, set_rules
 
 __all__ = [
     "EMPTY",
@@ -45,13 +45,13 @@ __all__ = [
     "load",
     "namesakes",
     "permit",
+    "position_of",
     "rank_key",
     "recall",
     "release",
     "same",
     "set_rules",
     "singleton_key",
-    "stand_of",
     "waiters",
     "withdraw",
 ]

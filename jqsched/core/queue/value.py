@@ -16,11 +16,11 @@ from typing import TypeAlias, TypedDict
 from attrs import field, frozen
 from pyrsistent import PMap, pmap
 
-from jqsched.core import admission as gatehouse
+from jqsched.core import admission as admissions
 from jqsched.core import order
-from jqsched.core.admission import NOWHERE, OPEN, Admission, Gates, Stand, gates_of
-from jqsched.core.copying import evolve as changed
+from jqsched.core.admission import ABSENT, OPEN, Admission, Gates, Position, gates_of
 from jqsched.core.event import Event, IllegalEvent, advance
+from jqsched.core.evolve import evolve as changed
 from jqsched.core.filters import Rules
 from jqsched.core.idmap import IdMap
 from jqsched.core.job import Job, OwnName, State, read_wait
@@ -57,7 +57,7 @@ class Claim:
     permitted: bool = False
 
     @property
-    def through(self) -> bool:
+    def admitted(self) -> bool:
         """Whether it keeps its places in its gates: a job that may start is not to be joined by one too many."""
         return self.from_running or self.permitted
 
@@ -95,7 +95,7 @@ class Queue:
     manipulated: IdMap[Claim] = field(factory=IdMap)
     ready: Order = None
     rules: Rules = ()
-    admission: Admission = gatehouse.EMPTY
+    admission: Admission = admissions.EMPTY
     permits: IdMap[Permit] = field(factory=IdMap)
     permitted: Order = None
     cores_permitted: int = 0
@@ -218,9 +218,9 @@ def _reclaim(queue: Queue, claim: Claim, new: Job | None, fields: _Fields) -> No
     _index_name(queue, claim.job, new, fields)
     _index_waits(queue, claim.job, new, fields)
     gates = gates_known(queue, claim.job.id)
-    before = Stand(gates, through=claim.through)
-    after = NOWHERE if new is None else Stand(_gates_after(queue, claim.job, new), through=claim.through)
-    _stand(queue, claim.job.id, before, after, fields)
+    before = Position(gates, admitted=claim.admitted)
+    after = ABSENT if new is None else Position(_gates_after(queue, claim.job, new), admitted=claim.admitted)
+    _move(queue, claim.job.id, before, after, fields)
     if claim.from_running:
         _index_slots(queue, claim.job, new, fields)
     if new is None:
@@ -264,14 +264,14 @@ def _index_ready(queue: Queue, old: Job | None, new: Job | None, fields: _Fields
     job = new or old
     assert job is not None
     id_ = job.id
-    before = stand_of(old, gates_known(queue, id_), permitted=id_ in queue.permits)
+    before = position_of(old, gates_known(queue, id_), permitted=id_ in queue.permits)
     gates = _gates_after(queue, old, new) if new is not None else OPEN
     if id_ in queue.permits:
         assert old is not None
         if new is not None and is_ready(new) and rank_key(old) == rank_key(new) and gates == before.gates:
             return
         _drop_permit(queue, old, rank_key(old), fields)
-    _stand(queue, id_, before, stand_of(new, gates), fields)
+    _move(queue, id_, before, position_of(new, gates), fields)
 
 
 def gates_known(queue: Queue, id_: int) -> Gates:
@@ -286,16 +286,16 @@ def _gates_after(queue: Queue, old: Job | None, new: Job) -> Gates:
     return gates_of(queue.rules, new)
 
 
-def stand_of(job: Job | None, gates: Gates, *, permitted: bool = False) -> Stand:
-    """How an unclaimed job stands: it waits where it is ready, and is through where it runs or has a permit."""
+def position_of(job: Job | None, gates: Gates, *, permitted: bool = False) -> Position:
+    """The position of an unclaimed job: it waits where it is ready, and is admitted where it runs or has a permit."""
     if job is None:
-        return NOWHERE
+        return ABSENT
     if permitted or holds_slot(job):
-        return Stand(gates, through=True)
-    return Stand(gates, rank_key(job) if is_ready(job) else None)
+        return Position(gates, admitted=True)
+    return Position(gates, rank_key(job) if is_ready(job) else None)
 
 
-def _stand(queue: Queue, id_: int, before: Stand, after: Stand, fields: _Fields) -> None:
+def _move(queue: Queue, id_: int, before: Position, after: Position, fields: _Fields) -> None:
     """Bring `ready` and `admission` from one standing of a job to another."""
     if before == after:
         return
@@ -306,7 +306,7 @@ def _stand(queue: Queue, id_: int, before: Stand, after: Stand, fields: _Fields)
         ready = order.add(ready, after.key)
     fields["ready"] = ready
     if before.gates or after.gates:
-        fields["admission"] = gatehouse.move(queue.admission, id_, before, after)
+        fields["admission"] = admissions.move(queue.admission, id_, before, after)
 
 
 def _drop_permit(queue: Queue, job: Job, key: Key, fields: _Fields) -> None:
@@ -360,10 +360,10 @@ def claim(queue: Queue, id_: int) -> tuple[Queue, Job] | None:
             "enqueued": queue.enqueued.remove(id_),
             "manipulated": queue.manipulated.set(id_, Claim(job, from_running=False, permitted=permitted)),
         }
-        before = stand_of(job, gates_known(queue, id_), permitted=permitted)
+        before = position_of(job, gates_known(queue, id_), permitted=permitted)
         if permitted:
             _drop_permit(queue, job, rank_key(job), fields)
-        _stand(queue, id_, before, Stand(before.gates, through=permitted), fields)
+        _move(queue, id_, before, Position(before.gates, admitted=permitted), fields)
         return changed(queue, **fields), job
     job = queue.running.get(id_)
     if job is None:
@@ -382,7 +382,7 @@ def release(queue: Queue, id_: int) -> Queue:
     fields["running" if holds else "enqueued"] = (queue.running if holds else queue.enqueued).set(id_, held.job)
     _index_slots(queue, held.job if held.from_running else None, held.job if holds else None, fields)
     gates = gates_known(queue, id_)
-    _stand(queue, id_, Stand(gates, through=held.through), stand_of(held.job, gates), fields)
+    _move(queue, id_, Position(gates, admitted=held.admitted), position_of(held.job, gates), fields)
     return changed(queue, **fields)
 
 
@@ -390,14 +390,14 @@ def permit(queue: Queue, id_: int, *, passed: int = 0) -> Queue:
     """Note that a ready job may start at any moment: it is not chosen again. `passed`: as in `Permit`."""
     job = queue.enqueued[id_]
     key, gates = rank_key(job), gates_known(queue, id_)
-    waiting = queue.admission.lanes.get(gates) if gates else queue.ready
+    waiting = queue.admission.groups.get(gates) if gates else queue.ready
     assert order.contains(waiting, key), f"job {id_} is not ready"
     fields: _Fields = {
         "permits": queue.permits.set(id_, Permit(job.attempt, passed=passed)),
         "permitted": order.add(queue.permitted, key),
         "cores_permitted": queue.cores_permitted + job.spec.cores,
     }
-    _stand(queue, id_, Stand(gates, key), Stand(gates, through=True), fields)
+    _move(queue, id_, Position(gates, key), Position(gates, admitted=True), fields)
     return changed(queue, **fields)
 
 
@@ -414,5 +414,5 @@ def withdraw(queue: Queue, id_: int) -> Queue:
     key, gates = rank_key(job), gates_known(queue, id_)
     fields: _Fields = {}
     _drop_permit(queue, job, key, fields)
-    _stand(queue, id_, Stand(gates, through=True), Stand(gates, key), fields)
+    _move(queue, id_, Position(gates, admitted=True), Position(gates, key), fields)
     return changed(queue, **fields)

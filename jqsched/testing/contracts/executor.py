@@ -201,11 +201,11 @@ def a_limit_may_be_changed(rig: Rig) -> None:
     rig.executor.limit(2, 2, GRACE_US)
     rig.executor.start([rig.open(1, time_limit_us=3_600_000_000), rig.open(2, time_limit_us=60_000)])
     started(rig, 1, 2)
-    rig.executor.relimit(2, 1, None)
-    rig.executor.relimit(1, 1, 90_000)
+    rig.executor.set_time_limit(2, 1, None)
+    rig.executor.set_time_limit(1, 1, 90_000)
     rig.wait(lambda: of(rig.news, Expired, 1))
     assert not of(rig.news, Expired, 2)
-    rig.executor.relimit(1, 1, 3_600_000_000)  # too late
+    rig.executor.set_time_limit(1, 1, 3_600_000_000)  # too late
     assert finished(rig, 1)[0].status == (128 + signal.SIGTERM) << 8
     assert len(of(rig.news, Expired, 1)) == 1
 
@@ -319,7 +319,7 @@ def an_adopted_one_keeps_to_its_limit(rig: Rig) -> None:
     rig.crash_executor()
     rig.wait(lambda: any(isinstance(item, ExecutorLost) for item in rig.news))
     rig.connect([attempt(rig, begin)])
-    rig.executor.relimit(1, 1, 50_000)
+    rig.executor.set_time_limit(1, 1, 50_000)
     assert finished(rig, 1)[0].status in (None, (128 + signal.SIGTERM) << 8)
     assert len(of(rig.news, Expired, 1)) == 1
 

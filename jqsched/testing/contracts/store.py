@@ -14,7 +14,7 @@ from jqsched.core.job import Draft, Job, Spec
 from jqsched.core.queue import EMPTY, Queue, evolve_all, same
 from jqsched.ports import Attempt, Batch, PortError
 from jqsched.testing.fake_store import MemoryStore
-from jqsched.testing.story import Story
+from jqsched.testing.scenario import Story
 
 PATIENCE_S = 20.0
 START_US = 1_000_000

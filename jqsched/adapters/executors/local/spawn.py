@@ -1,0 +1,363 @@
+"""How an order becomes processes: environment, command lookup, folder, output files, posix_spawn; or `become`, where
+they are another user's, or where a look at what the order names may hang.
+
+Rule: nothing that one order names keeps others waiting, and none of its errors is taken for one of the machine.
+posix_spawn is quick (a fork costs a millisecond) and waits for folder, output and command, so it is used where these
+cannot hang: no file system is mounted that may, and nobody holds a lease. A process gets exactly what is documented and
+nothing else: no descriptor but 0, 1 and 2, no signal ignored or blocked, no variable of the scheduler's environment.
+Standard library only (see `wire`).
+"""
+
+import errno
+import os
+import pwd
+import signal
+import stat
+import time
+from functools import partial
+
+from jqsched.adapters.executors.local import attributes, setuid, wire
+from jqsched.adapters.executors.local.mark import Marker
+from jqsched.adapters.executors.local.mounts import Mounts
+from jqsched.adapters.executors.local.wire import Key
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+NOT_FOUND, NOT_STARTED = 127 << 8, 126 << 8
+_LEASE = "another process holds a lease on it and does not give it up"
+_LEASE_S = 60.0  # how long a child waits for a lease to end: longer than the kernel's lease-break-time
+_ROOM_S, _ROOM_MOST_S = 0.2, 5.0  # how often a child looks whether its user may have one more process
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+
+
+class Order:
+    """The order to run one attempt, as it came over the wire; `error` None means together with `output`.
+
+    `userid` None: as this process's own user. `in_spool`: the output file is the default one, which its user cannot
+    reach: it is made for him.
+    """
+
+    __slots__ = (
+        "command", "cores", "cwd", "env", "error", "in_spool", "key", "limit_us", "name", "output", "tasks", "userid",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        id_: int,
+        attempt: int,
+        command: list[str],
+        name: str,
+        cwd: str,
+        env: list[tuple[str, str]],
+        cores: int,
+        tasks: int,
+        limit_us: int | None,
+        output: str,
+        error: str | None,
+        userid: int | None,
+        in_spool: bool,
+    ) -> None:
+        self.key: Key = (id_, attempt)
+        self.command, self.name, self.cwd, self.env = command, name, cwd, env
+        self.cores, self.tasks, self.limit_us = cores, tasks, limit_us
+        self.output, self.error = output, error
+        self.userid, self.in_spool = userid, in_spool
+
+
+class NotNow(Exception):
+    """The machine has no room for another process or descriptor at the moment; nothing was started."""
+
+
+class StartFailed(Exception):
+    """It cannot be started, now or later; `status` is what it ends with."""
+
+    def __init__(self, text: str, status: int = NOT_STARTED) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class _Leased(Exception):
+    """Somebody holds a lease on what an order names: to open it takes as long as they like; nothing was started."""
+
+
+class Launcher:
+    """Starts orders for one spool, with the environment of the user whom they run as."""
+
+    def __init__(self, spool: str, spool_fd: int, marker: Marker, mounts: Mounts) -> None:
+        self._mounts = mounts
+        self._base = _own_environment()
+        self.spool, self._spool_fd, self._marker = spool, spool_fd, marker
+        self._complaints: dict[int, int] = {}  # by the pid of a task that began in a child: where it says why it failed
+        self._host = os.uname().nodename
+        # What this process ignores, itself or by inheritance (nohup), a job does not.
+        self._reset = [s for s in signal.valid_signals() if signal.getsignal(s) is signal.SIG_IGN]
+
+    def launch(self, order: Order, pids: list[int]) -> None:
+        """Start all tasks of the order and append their pids. Raises NotNow when none was, StartFailed at any."""
+        self._marker.put(order.key, ranked=order.tasks > 1)
+        try:
+            self._launch(order, pids)
+        except StartFailed as failure:
+            raise StartFailed(self._say(len(pids), str(failure)), failure.status) from failure
+        except OSError as failure:
+            if failure.errno in wire.NO_ROOM and not pids:
+                raise NotNow from failure
+            raise StartFailed(self._say(len(pids), _describe(failure, order.command[0]))) from failure
+        except ValueError as failure:  # a NUL or a lone surrogate where the kernel takes none
+            raise StartFailed(self._say(len(pids), f"{order.command[0]}: {failure}")) from failure
+
+    def failure(self, pid: int, rank: int) -> StartFailed | None:
+        """Say why a task that has ended could not be started; None: it was. Once for each pid that is reaped."""
+        fd = self._complaints.pop(pid, None)
+        said = None if fd is None else setuid.complaint(fd)
+        return None if said is None else StartFailed(self._say(rank, said[1]), said[0])
+
+    def _say(self, rank: int, text: str) -> str:
+        return f"task {rank} (host {self._host}): start failed: {text}"
+
+    def _launch(self, order: Order, pids: list[int]) -> None:
+        if order.userid is None and not self._mounts.may_hang:
+            try:
+                self._launch_here(order, pids)
+            except _Leased:
+                pass
+            else:
+                return
+        self._launch_in_children(order, pids)
+
+    def _launch_here(self, order: Order, pids: list[int]) -> None:
+        fds: list[int] = []
+        os.chdir(order.cwd)  # always anew: a folder that was replaced since is another folder
+        try:
+            fds.append(_open_output(order.output))
+            if order.error is not None:
+                fds.append(_open_output(order.error))
+            env = self._environment(order, self._base)
+            path = _find(order.command[0], env["PATH"])
+            if "/" in order.command[0]:
+                _look_for_lease(path)
+            for rank in range(order.tasks):
+                if order.tasks > 1:
+                    env["JQSCHED_TASK_RANK"] = str(rank)
+                pids.append(self._spawn(path, order.command, env, fds[0], fds[-1]))
+        finally:
+            for fd in fds:
+                os.close(fd)
+            os.chdir("/")  # this process keeps no folder from being unmounted
+
+    def _spawn(self, path: str, command: list[str], env: dict[str, str], out: int, err: int) -> int:
+        # Descriptor 0 is /dev/null here too, and stays; all others are close-on-exec.
+        redirect = [(os.POSIX_SPAWN_DUP2, out, 1), (os.POSIX_SPAWN_DUP2, err, 2)]
+        try:
+            return os.posix_spawn(
+                path, command, env, file_actions=redirect, setsid=True, setsigmask=(), setsigdef=self._reset
+            )
+        except FileNotFoundError as failure:
+            raise StartFailed(f"{command[0]}: {os.strerror(errno.ENOENT)}", NOT_FOUND) from failure
+        except OSError as failure:
+            failure.filename = command[0]  # as it was asked for, not where it was found
+            raise
+
+    def _launch_in_children(self, order: Order, pids: list[int]) -> None:
+        """Start tasks that find their way by themselves; what goes wrong then is told when they have ended."""
+        out = None
+        if order.userid is not None and order.in_spool:
+            try:
+                out = self._open_in_spool(order.output, order.userid)
+            except _Leased as failure:
+                raise StartFailed(f"{order.output}: {_LEASE}") from failure
+        try:
+            for rank in range(order.tasks):
+                pid, fd = setuid.fork_as(order.userid, partial(self._begin, order, rank, out), _explain, self._reset)
+                pids.append(pid)
+                self._complaints[pid] = fd
+        finally:
+            if out is not None:
+                os.close(out)
+
+    def _begin(self, order: Order, rank: int, out: int | None, user: pwd.struct_passwd | None) -> None:
+        """Become the task, in the child and as its user."""
+        env = self._environment(order, self._base if user is None else _environment_of(user))
+        if order.tasks > 1:
+            env["JQSCHED_TASK_RANK"] = str(rank)
+        os.chdir(order.cwd)
+        out = _open_patiently(order.output) if out is None else out
+        err = out if order.error is None else _open_patiently(order.error)
+        path = _find(order.command[0], env["PATH"])
+        os.dup2(out, 1)
+        os.dup2(err, 2)
+        try:
+            _exec(path, order.command, env)
+        except FileNotFoundError as failure:
+            raise StartFailed(f"{order.command[0]}: {os.strerror(errno.ENOENT)}", NOT_FOUND) from failure
+        except OSError as failure:
+            failure.filename = order.command[0]
+            raise
+        except ValueError as failure:
+            raise StartFailed(f"{order.command[0]}: {failure}") from failure
+
+    def _open_in_spool(self, path: str, userid: int) -> int:
+        """Make or open the default output file of another user, in a folder that only we write to."""
+        folder = os.open("output", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._spool_fd)
+        try:
+            fd = _open_output(os.path.basename(path), folder)
+        finally:
+            os.close(folder)
+        try:
+            found = os.fstat(fd)
+            if found.st_nlink != 1:
+                raise StartFailed(f"{path}: has another name (a hard link)")
+            if found.st_uid == os.geteuid() and not found.st_size:  # new, or we died before the next line
+                os.fchown(fd, userid, -1)
+            elif found.st_uid != userid:
+                raise StartFailed(f"{path}: belongs to user {found.st_uid}")
+        except BaseException:  # whatever it was, the descriptor is not left behind
+            os.close(fd)
+            raise
+        return fd
+
+    def _environment(self, order: Order, base: dict[str, str]) -> dict[str, str]:
+        env = base | dict(order.env)
+        env["JQSCHED_JOB_ID"], env["JQSCHED_ATTEMPT"] = str(order.key[0]), str(order.key[1])
+        env["JQSCHED_NAME"], env["JQSCHED_SPOOL"] = order.name, self.spool
+        return env
+
+
+def _describe(failure: OSError, command: str) -> str:
+    return f"{failure.filename or command}: {_reason(failure.errno or 0)}"
+
+
+def _reason(number: int) -> str:
+    return "is a symbolic link: none is followed" if number == errno.ELOOP else os.strerror(number)
+
+
+def _explain(failure: BaseException) -> tuple[int, str]:
+    """Say what kept a task of another user from starting."""
+    if isinstance(failure, StartFailed):
+        return failure.status, str(failure)
+    if isinstance(failure, OSError) and failure.errno:
+        return NOT_STARTED, f"{failure.filename or 'becoming its user'}: {_reason(failure.errno)}"
+    return NOT_STARTED, str(failure)
+
+
+def _own_environment() -> dict[str, str]:
+    """Make what the environment of our own user's jobs is made from."""
+    try:
+        return _environment_of(pwd.getpwuid(os.geteuid()))
+    except KeyError:  # a uid without a name, as in containers
+        return _login(str(os.geteuid()), "/", "")
+
+
+def _environment_of(user: pwd.struct_passwd) -> dict[str, str]:
+    return _login(user.pw_name, user.pw_dir, user.pw_shell)
+
+
+def _login(name: str, home: str, shell: str) -> dict[str, str]:
+    """Make a login's environment, without the login."""
+    return {
+        "PATH": PATH,
+        "HOME": home,
+        "USER": name,
+        "LOGNAME": name,
+        "SHELL": shell or "/bin/sh",
+        "LANG": _system_language(),
+    }
+
+
+def _system_language() -> str:
+    try:
+        with open("/etc/default/locale", encoding="utf-8") as file:
+            lines = [line.strip() for line in file]
+    except (OSError, UnicodeDecodeError):
+        return "C.UTF-8"
+    values = [line.removeprefix("LANG=").strip("\"'") for line in lines if line.startswith("LANG=")]
+    return values[-1] if values and values[-1] else "C.UTF-8"
+
+
+def _find(command: str, path: str) -> str:
+    """Look a command up as execvp does, but in the job's PATH, and from its folder."""
+    if "/" in command:
+        return command
+    forbidden = False
+    for folder in path.split(":"):
+        candidate = os.path.join(folder, command) if folder else "./" + command
+        try:
+            if not stat.S_ISREG(os.stat(candidate).st_mode):
+                continue
+        except PermissionError:
+            forbidden = True
+        except OSError:
+            continue
+        else:
+            if os.access(candidate, os.X_OK):
+                return candidate
+            forbidden = True
+    if forbidden:
+        raise StartFailed(f"{command}: {os.strerror(errno.EACCES)}")
+    raise StartFailed(f"{command}: {os.strerror(errno.ENOENT)}", NOT_FOUND)
+
+
+def _exec(path: str, command: list[str], env: dict[str, str]) -> None:
+    """Become another program, as soon as the user may have one more process."""
+    pause_s = _ROOM_S
+    while True:
+        attributes.die_with_parent(die=False)
+        try:
+            os.execve(path, command, env)  # noqa: S606  # a job is whatever its user says
+        except BlockingIOError:  # RLIMIT_NPROC: setresuid(2) has put it off until here
+            attributes.die_with_parent()
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 2, _ROOM_MOST_S)
+
+
+def _look_for_lease(path: str) -> None:
+    """Raise _Leased where to execute a file would wait for a lease on it to end: on one of root's, root alone can."""
+    try:
+        found = os.stat(path)
+        if stat.S_ISREG(found.st_mode) and found.st_uid:
+            os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+    except BlockingIOError as failure:
+        raise _Leased from failure
+    except OSError:
+        return  # posix_spawn says why
+
+
+def _open_patiently(path: str) -> int:
+    """Open an output file in the child, which may wait for a lease on it to end."""
+    end_s = time.monotonic() + _LEASE_S
+    while True:
+        try:
+            return _open_output(path)
+        except _Leased as failure:
+            if time.monotonic() > end_s:
+                raise StartFailed(f"{path}: {_LEASE}") from failure
+            time.sleep(0.1)
+
+
+def _open_output(path: str, folder: int | None = None) -> int:
+    """Open an output file to append. A FIFO, a socket, a disk or a link is none."""
+    try:
+        fd = os.open(path, _APPEND, 0o600, dir_fd=folder)
+    except BlockingIOError as failure:
+        raise _Leased from failure
+    except OSError as failure:
+        if failure.errno in (errno.ENXIO, errno.EISDIR):  # a FIFO that nobody reads, a socket; a folder
+            raise StartFailed(f"{path}: not a regular file") from failure
+        if failure.errno == errno.ELOOP and _is_link(path, folder):
+            raise StartFailed(f"{path}: is a symbolic link, which an output file must not be") from failure
+        raise
+    try:
+        mode = os.fstat(fd).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISCHR(mode)):
+            raise StartFailed(f"{path}: not a regular file")
+        os.set_blocking(fd, True)
+    except BaseException:  # whatever it was, the descriptor is not left behind
+        os.close(fd)
+        raise
+    return fd
+
+
+def _is_link(path: str, folder: int | None) -> bool:
+    try:
+        return stat.S_ISLNK(os.lstat(path, dir_fd=folder).st_mode)
+    except OSError:
+        return False

@@ -1,0 +1,294 @@
+"""What a decision is made of: the step it returns, the fold in which it is made, and the moves that all decisions
+share (on to SCHED when nothing is open, to the end with all that depends on it).
+
+Rule: whatever posts an event does it through `Fold.post`, which stamps and folds it at once, so what a decision returns
+is what a replay gives. Refusals are values. Source: RFC 21; flux.md section 2.
+"""
+
+from collections.abc import Iterable
+from functools import reduce
+from typing import TypeAlias
+
+from attrs import frozen
+
+from jqsched.core import order
+from jqsched.core import queue as queues
+from jqsched.core.event import Event, advance, effective_priority
+from jqsched.core.job import Job, Outcome, Scheme, Spec, State, Wait, read_wait
+from jqsched.core.json import Json, JsonObject
+from jqsched.core.policy import (
+    Limits,
+    Verdict,
+    is_feasible,
+    judge_outcome,
+    outcome_of,
+    rejecting,
+    rule_name,
+    singleton_waits,
+)
+from jqsched.core.queue import Queue, as_order, find, gates_known, singleton_key, waiters
+
+RELEASE: JsonObject = {"ranks": "all", "final": True}
+
+Fact: TypeAlias = str | tuple[str, JsonObject] | tuple[str, JsonObject, Spec]
+
+
+# ---- what a decision returns --------------------------------------------------------------------------------------
+
+
+@frozen
+class Stop:
+    """Effect: end this attempt (TERM, grace, KILL). Repeatable."""
+
+    id: int
+    attempt: int
+
+
+@frozen
+class SetTimeLimit:
+    """Effect: the running attempt has another time limit."""
+
+    id: int
+    attempt: int
+    time_limit_us: int | None
+
+
+Effect: TypeAlias = Stop | SetTimeLimit
+
+
+@frozen
+class Dequeued:
+    """Answer: the job was taken out of the queue before it started."""
+
+    id: int
+
+
+@frozen
+class Changed:
+    """Answer: the job as it is after the change."""
+
+    job: Job
+
+
+@frozen
+class AlreadyStarted:
+    """Answer: the job was handed over already; `stopping` when it is being ended because of this."""
+
+    id: int
+    stopping: bool = False
+
+
+@frozen
+class UnknownJob:
+    """Answer: no live job has this id."""
+
+    id: int
+
+
+@frozen
+class Refused:
+    """Answer: no, and why."""
+
+    text: str
+
+
+Answer: TypeAlias = Dequeued | Changed | AlreadyStarted | UnknownJob | Refused
+
+
+@frozen
+class Step:
+    """A decision: the queue after it, the events that lead there, and what to do when they are durable.
+
+    `finished`: the jobs that ended in it, in their last form (the queue does not hold them any more).
+    """
+
+    queue: Queue
+    events: tuple[Event, ...] = ()
+    effects: tuple[Effect, ...] = ()
+    answer: Answer | None = None
+    finished: tuple[Job, ...] = ()
+
+
+class Fold:
+    """A step in the making: posts events, stamps them strictly increasing, and folds them at once."""
+
+    def __init__(self, queue: Queue, limits: Limits, now_us: int) -> None:
+        self.queue, self.limits, self.now_us = queue, limits, now_us
+        self.events: list[Event] = []
+        self.effects: list[Effect] = []
+        self.finished: list[Job] = []
+
+    def post(self, jobid: int, *facts: Fact) -> Job | None:
+        """Post one or more events of a job. Returns the job after them, None when it is finished."""
+        t_us = max(self.now_us, self.queue.last_us + 1)
+        events: list[Event] = []
+        for fact in facts:
+            events.append(Event(jobid, t_us, fact) if isinstance(fact, str) else Event(jobid, t_us, *fact))
+            t_us += 1
+        before = find(self.queue, jobid)
+        self.queue = queues.evolve_all(self.queue, events)
+        self.events += events
+        after = find(self.queue, jobid)
+        if after is None:
+            last = reduce(advance, events, before)
+            if last is not None:  # else it was never a job
+                self.finished.append(last)
+        return after
+
+    def step(self, answer: Answer | None = None) -> Step:
+        """Finish."""
+        return Step(self.queue, tuple(self.events), tuple(self.effects), answer, tuple(self.finished))
+
+
+# ---- the way from DEPEND to SCHED, and to the end -----------------------------------------------------------------
+
+
+def advance_to_sched(fold: Fold, job: Job) -> None:
+    """Take a job without open dependencies on to SCHED, and end one that can never run."""
+    end_if_hopeless(fold, _advance(fold, job))
+
+
+def _advance(fold: Fold, job: Job) -> Job:
+    if fold.limits.plugged:  # on by `stages.proceed`, and with the priority that a plugin gives
+        return job
+    if job.state is State.DEPEND and not job.waits:
+        facts: list[Fact] = ["depend", ("priority", {"priority": default_priority(job)})]
+    elif job.state is State.PRIORITY:
+        facts = [("priority", {"priority": default_priority(job)})]
+    else:
+        return job
+    scheduled = fold.post(job.id, *facts)
+    assert scheduled is not None
+    return scheduled
+
+
+def end_if_hopeless(fold: Fold, job: Job) -> None:
+    """End a job in SCHED that a REJECT rule applies to, as Ganeti does, or that could never run here, as Flux does."""
+    last = _if_hopeless(fold, job)
+    if last:
+        ended(fold, job, last)
+
+
+def _if_hopeless(fold: Fold, job: Job) -> tuple[Fact, ...]:
+    if job.state is not State.SCHED:
+        return ()
+    rule = rejecting(fold.queue, gates_known(fold.queue, job.id))
+    if rule is not None:
+        return (exception(job, "cancel", 0, f"rejected by {rule_name(rule)}"), "clean")
+    if not is_feasible(job, fold.limits):
+        return (exception(job, "alloc", 0, infeasible(job, fold.limits)), "clean")
+    return ()
+
+
+def default_priority(job: Job) -> int:
+    """The priority of the built-in plugin `.priority-default`: the urgency, unless pinned."""
+    return effective_priority(job.urgency, job.pin, job.urgency)
+
+
+def pinned(fold: Fold, job: Job, pin: int | None) -> Fact:
+    """Write the `priority` event that pins a job, or (None) leaves it to the plugin again, which is asked then."""
+    context: dict[str, Json] = {"pin": pin}
+    if job.state is not State.DEPEND and (pin is not None or not fold.limits.plugged):
+        context["priority"] = effective_priority(job.urgency, pin, job.urgency)
+    return ("priority", context)
+
+
+def infeasible(job: Job, limits: Limits) -> str:
+    """Say why a job could never run here."""
+    if job.spec.nodes > 1:
+        return f"unsatisfiable request: need {job.spec.nodes} nodes, there is 1"
+    return f"unsatisfiable request: need {job.spec.cores} core(s), there are {limits.cores}"
+
+
+def end_unstarted(fold: Fold, job: Job, kind: str, note: str, userid: int | None = None) -> None:
+    """End a job that never started: exception and clean, and what that means for those that wait for it."""
+    ended(fold, job, (exception(job, kind, 0, note, userid), "clean"))
+
+
+def exception(job: Job, kind: str, severity: int, note: str, userid: int | None = None, **more: Json) -> Fact:
+    """Write an exception event; `more` of our own. Source: RFC 21."""
+    user = job.userid if userid is None else userid
+    context: dict[str, Json] = {"type": kind, "severity": severity, "note": note, "userid": user}
+    return ("exception", context | more)
+
+
+def ended(fold: Fold, job: Job, facts: Iterable[Fact]) -> None:
+    """Post the last events of a job (`clean` last), then resolve every dependency on it, and so on in turn.
+
+    Where plugins have a say, the first of them alone: `stages.proceed` goes on to the end.
+    """
+    _end_all(fold, [(job, _for_now(fold, tuple(facts)))])
+
+
+def finish(fold: Fold, job: Job, facts: Iterable[Fact]) -> None:
+    """As `ended`, whatever plugins there are: they had their say."""
+    _end_all(fold, [(job, tuple(facts))])
+
+
+def _for_now(fold: Fold, last: tuple[Fact, ...]) -> tuple[Fact, ...]:
+    return last[:1] if fold.limits.plugged else last
+
+
+def settle(fold: Fold, outcome: Outcome) -> None:
+    """Resolve every dependency on a job that is over, and so on in turn."""
+    _end_all(fold, _resolve(fold, outcome))
+
+
+def _end_all(fold: Fold, todo: list[tuple[Job, tuple[Fact, ...]]]) -> None:
+    for here, last in todo:  # grows while it is walked: the doomed come behind
+        if find(fold.queue, here.id) is not None and fold.post(here.id, *last) is None:
+            ended_well = fold.finished and fold.finished[-1].id == here.id
+            never = Outcome(here.id, here.spec.name, here.userid, success=False, ran=False, is_fatal=True)
+            todo += _resolve(fold, outcome_of(fold.finished[-1]) if ended_well else never)
+
+
+def _resolve(fold: Fold, outcome: Outcome) -> list[tuple[Job, tuple[Fact, ...]]]:
+    """Tell everyone who waits for a finished job; returns those that can never run, with their last events.
+
+    Nobody ends here, so that whoever waits is still there when he is told.
+    """
+    doomed: list[tuple[Job, tuple[Fact, ...]]] = []
+
+    def move_on(job: Job, met: Iterable[str]) -> None:
+        moved = _satisfy(fold, job, met)
+        last = _if_hopeless(fold, moved)
+        if last:  # not ended at once: the chain of those behind it may be long
+            doomed.append((moved, _for_now(fold, last)))
+
+    for id_ in waiters(fold.queue, outcome.id):
+        job = find(fold.queue, id_)
+        assert job is not None
+        verdicts = [(wait, judge_outcome(wait.scheme, outcome)) for wait in waits_on(job, outcome.id)]
+        never = next((wait for wait, verdict in verdicts if verdict is Verdict.NEVER), None)
+        if never is not None:
+            note = f"dependency {never.description} can never be satisfied"
+            last = (exception(job, "dependency", 0, note), "clean")
+            doomed.append((job, ("invalidate",) if job.state is State.NEW else _for_now(fold, last)))
+        else:
+            move_on(job, [wait.description for wait, _ in verdicts])
+    eldest = order.first(as_order(fold.queue.dependents.get(singleton_key(outcome.own_name))))
+    if eldest is not None and not singleton_waits(fold.queue, outcome.own_name, eldest[0]):
+        job = find(fold.queue, eldest[0])
+        assert job is not None
+        move_on(job, ["singleton"])
+    return doomed
+
+
+def waits_on(job: Job, antecedent: int) -> list[Wait]:
+    """The waits of a job that are bound to this antecedent."""
+    return [wait for wait in filter(None, map(read_wait, job.waits)) if _is_on(wait, antecedent)]
+
+
+def _is_on(wait: Wait, antecedent: int) -> bool:
+    return wait.scheme not in (Scheme.BEGIN_TIME, Scheme.SINGLETON) and wait.target == antecedent
+
+
+def satisfy(fold: Fold, job: Job, descriptions: Iterable[str]) -> None:
+    """Remove met dependencies from a job, and move it on when none is left."""
+    end_if_hopeless(fold, _satisfy(fold, job, descriptions))
+
+
+def _satisfy(fold: Fold, job: Job, descriptions: Iterable[str]) -> Job:
+    freed = fold.post(job.id, *(("dependency-remove", {"description": met}) for met in descriptions))
+    assert freed is not None
+    return _advance(fold, freed)

@@ -1,0 +1,44 @@
+"""A plugin that hangs is reported, and in the end the scheduler ends: jobs are unharmed, and the next one takes over.
+
+Rule: a thread of its own, for the loop's thread is the one that hangs; it looks, and touches nothing. Source: design.md
+section 10.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+
+from jqsched.scheduler.plugin_registry import Stack
+
+LOOK_S = 1.0
+REPORT_S = 5.0
+GIVE_UP_S = 30.0
+
+
+def watch_for_hangs(stack: Stack, log: Callable[[str], None]) -> None:
+    """Watch the callbacks of plugins from the first one on, as long as the process lives."""
+    watch = threading.Thread(target=_watch, args=(stack, log), name="hangs", daemon=True)
+
+    def begin() -> None:
+        if not watch.is_alive():
+            watch.start()
+
+    stack.on_load = begin
+
+
+def _watch(stack: Stack, log: Callable[[str], None]) -> None:
+    seen, since_s, is_reported = -1, 0.0, False
+    while True:
+        time.sleep(LOOK_S)
+        calling, now_s = stack.calling, time.monotonic()
+        if calling is None or stack.calls != seen:
+            seen, since_s, is_reported = stack.calls, now_s, False
+            continue
+        hangs_s = now_s - since_s
+        if hangs_s >= GIVE_UP_S:
+            log(f"plugin {calling[0]} has not come back from {calling[1]} for {hangs_s:.0f} s: the scheduler ends")
+            os._exit(1)  # nothing else ends a thread; the store is safe at any moment, and the jobs run on
+        if hangs_s >= REPORT_S and not is_reported:
+            is_reported = True
+            log(f"plugin {calling[0]} hangs in {calling[1]} for {hangs_s:.0f} s; nothing is decided meanwhile")

@@ -1,0 +1,414 @@
+"""Taps: what the plugins have to say to each event of each job, and what becomes of it.
+
+Rule: the core decides in stages (`core.stages`) while plugins are loaded. Each event is shown in order, first to those
+who subscribed, then, if it led to another state, to all; when a job's events are shown, it goes on to its next stage.
+What a callback posts for its own job is shown after it (FIFO, no recursion); for another, idle job before it goes on.
+What an earlier scheduler's plugins did to a job is read from its event log when it is asked for.
+Source: flux-jobtap-plugins(7); Flux event.c (event queue).
+"""
+
+import errno
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+from jqsched.core import plugin_stages as stages
+from jqsched.core import queue as queues
+from jqsched.core.event import Event, advance
+from jqsched.core.fold import Refused, Step
+from jqsched.core.job import Job, Spec, State, is_ours, unsupported
+from jqsched.core.jobspec import JobspecError, dependency_object, shown_jobspec, updated
+from jqsched.core.json import Json, JsonObject
+from jqsched.core.policy import Limits
+from jqsched.core.queue import Queue, find
+from jqsched.jobtap import PRIORITY_UNAVAIL, Args, Plugin
+from jqsched.jobtap.boundary import failure, one_line
+from jqsched.jobtap.plugin import is_priority
+from jqsched.scheduler.dispatch import Dispatch
+from jqsched.scheduler.ledger import Ledger
+from jqsched.scheduler.plugin_call import Past, Tap, arguments, entry_of, unborn
+from jqsched.scheduler.plugin_registry import Stack
+
+Decide = Callable[[Queue, Limits, int], Step]
+
+SEVERITY_STUCK = 4  # of the exception that reports a callback that failed: it ends nothing
+POSTS_MAX = 1_000  # by plugins, before the scheduler has its turn again
+POSTED_WITHOUT_END = f"{POSTS_MAX} events were posted in one go: one of them posts without end"
+
+
+class Taps:
+    """The jobs as plugins see them."""
+
+    def __init__(self, ledger: Ledger, dispatch: Dispatch, log: Callable[[str], None]) -> None:
+        self.stack: Stack  # set by who makes both
+        self.current: list[int] = []  # the jobs whose callbacks run, the innermost last
+        self._ledger, self._dispatch, self._log = ledger, dispatch, log
+        self._taps: dict[int, Tap] = {}
+        self._todo: dict[int, None] = {}
+        self._rejected: dict[int, str] = {}
+        self._reported: set[tuple[str, str, int]] = set()
+        self._showing: set[int] = set()
+        self._is_pumping = False
+        self._posts = 0  # by plugins, in the present pumping
+        self.is_introducing = False  # whether jobs are shown to plugins that are new
+
+    # ---- following what is decided --------------------------------------------------------------------------------
+
+    def follow(self, events: Sequence[Event]) -> None:
+        """See events that were decided just now; called for each step, on the loop's thread."""
+        for event in events:
+            tap = self._taps.get(event.jobid)
+            if tap is None:
+                tap = self._taps[event.jobid] = Tap(unborn(event), past=Past())
+            tap.events.append(event)
+            self._todo[event.jobid] = None
+        if not self._is_pumping:
+            self._pump()
+
+    def _pump(self) -> None:
+        self._is_pumping = True
+        try:
+            self._let_in([id_ for id_ in self._todo if self._taps[id_].job.state is State.NEW])
+            while self._todo:
+                id_ = next(iter(self._todo))
+                del self._todo[id_]
+                self.show(id_)
+        finally:
+            self._is_pumping = False
+            self._posts = 0
+            self._reported.clear()
+
+    def may_post(self) -> bool:
+        """Whether plugins may post one more event before the scheduler has its turn again; it is counted.
+
+        The first that is one too many is logged.
+        """
+        self._posts += 1
+        if self._posts == POSTS_MAX + 1:
+            self._log(f"plugins: {POSTED_WITHOUT_END}")
+        return self._posts <= POSTS_MAX
+
+    def _let_in(self, new: list[int]) -> None:
+        """Have all that came together rejected or validated before any goes on: they may wait for one another."""
+        for id_ in new:
+            with self._shown_here(id_):
+                while (tap := self._taps.get(id_)) is not None and tap.events:
+                    self._show_one(tap, tap.events.popleft())
+        for id_ in new:
+            if (tap := self._taps.get(id_)) is not None:
+                self._proceed(id_, tap)
+
+    @contextmanager
+    def _shown_here(self, id_: int) -> Iterator[None]:
+        """While a job's events are shown, those that come meanwhile wait."""
+        self._showing.add(id_)
+        try:
+            yield
+        finally:
+            self._showing.discard(id_)
+
+    def show(self, id_: int) -> None:
+        """Show a job's events until there are no more, and it is where it stays; nothing where that is under way."""
+        if id_ in self._showing:
+            return
+        with self._shown_here(id_):
+            while (tap := self._taps.get(id_)) is not None:
+                if tap.events:
+                    self._show_one(tap, tap.events.popleft())
+                elif not self._proceed(id_, tap):
+                    break
+
+    def _proceed(self, id_: int, tap: Tap) -> bool:
+        if find(self._ledger.head, id_) is None:
+            return False
+        over = not self._dispatch.has_attempt(id_)
+        released, epilogs = tap.released, tap.epilogs > 0
+
+        def proceed(queue: Queue, limits: Limits, now_us: int) -> Step:
+            return stages.proceed(queue, id_, limits, now_us, over=over, released=released, epilogs=epilogs)
+
+        return bool(self.decide(proceed).events)
+
+    def decide(self, decision: Decide) -> Step:
+        """Decide on the head; what is posted is shown in its turn."""
+        return self._dispatch.take(decision)
+
+    def _show_one(self, tap: Tap, event: Event) -> None:
+        before = tap.job
+        is_new = event.name == "submit"
+        after = advance(None if is_new else before, event)
+        tap.job = after if after is not None else before
+        if tap.past is not None:
+            tap.past.add(event)
+        self._note(tap, event)
+        if is_new:
+            self._enter(tap)
+            return
+        entry = entry_of(event)
+        if tap.subscribers:
+            self._call(tap, f"job.event.{event.name}", {"entry": entry}, only=list(tap.subscribers))
+        if after is None:
+            self._rejected.setdefault(event.jobid, "dependency: what it depends on was rejected")
+            self._forget(tap)
+        elif event.name == "jobspec-update":
+            self._call(tap, "job.update", {"updates": dict(event.context)})
+        if after is not None and after.state is not before.state:
+            self._entered(tap, before.state, entry)
+        elif event.name == "priority" and "priority" not in event.context:
+            self.ask_priority(tap)  # it is not pinned any more
+
+    def _note(self, tap: Tap, event: Event) -> None:
+        if event.name == "release":
+            tap.released = True
+        elif event.name == "requeue":
+            tap.released, tap.prologs, tap.end_event = False, 0, None
+        elif tap.job.state is State.CLEANUP and tap.end_event is None:
+            tap.end_event = entry_of(event)
+
+    def _entered(self, tap: Tap, before: State, entry: dict[str, Json]) -> None:
+        """A job is in another state: everybody is told, and who knows its priority says it."""
+        topic = f"job.state.{tap.job.state.name.lower()}"
+        self._call(tap, topic, {"entry": entry, "prev_state": int(before)})
+        if tap.job.state is State.INACTIVE:
+            self._call(tap, "job.inactive-add", {})
+            self._forget(tap)
+
+    def _forget(self, tap: Tap) -> None:
+        self._call(tap, "job.destroy", {})
+        self._taps.pop(tap.job.id, None)
+
+    # ---- a new job ------------------------------------------------------------------------------------------------
+
+    def _enter(self, tap: Tap) -> None:
+        """A job is being submitted: each plugin may reject it. Source: flux.md section 8.1."""
+        errmsg = self._reason_against(tap)
+        id_ = tap.job.id
+        if errmsg is None:
+            self._call(tap, "job.new", {})
+        elif find(self._ledger.head, id_) is not None:
+            self._rejected[id_] = errmsg
+            self.decide(lambda queue, limits, now_us: stages.invalidate(queue, id_, limits, now_us))
+
+    def _reason_against(self, tap: Tap) -> str | None:
+        for topic in ("job.create", "job.validate"):
+            errmsg = self._ask(tap, topic, {}, "rejected by job-manager plugin")
+            if errmsg is not None:
+                return errmsg
+        for dependency in tap.job.spec.dependencies:
+            topic, given = f"job.dependency.{dependency.scheme}", dependency_object(dependency)
+            if not any(plugin.is_for("job.dependency.", topic) for plugin in self.stack.plugins):
+                return unsupported(dependency.scheme)
+            default = "rejected by job-manager dependency plugin"
+            errmsg = self._ask(tap, topic, {"dependency": given}, default)
+            if errmsg is not None:
+                return errmsg
+        return None
+
+    def _ask(self, tap: Tap, topic: str, more: JsonObject, default: str) -> str | None:
+        args, called_well = self._call(tap, topic, more)
+        return None if called_well else _errmsg(args, default)
+
+    def rejections(self) -> dict[int, str]:
+        """The jobs that plugins rejected since this was asked last, and why."""
+        rejected, self._rejected = self._rejected, {}
+        return rejected
+
+    # ---- calling --------------------------------------------------------------------------------------------------
+
+    def _call(self, tap: Tap, topic: str, more: JsonObject, only: Sequence[Plugin] | None = None) -> tuple[Args, bool]:
+        """Call the stack for a job, and act on what it says but for a refusal."""
+        if not any(plugin.handler(topic) for plugin in (self.stack.plugins if only is None else only)):
+            if topic == "job.state.priority":
+                self._heed(tap, topic, {})
+            return Args({}), True
+        args = Args({**arguments(tap), **more})
+        self.current.append(tap.job.id)
+        try:
+            called_well = self.stack.call(topic, args, only)
+        finally:
+            self.current.pop()
+        if tap.updates:
+            self._update(tap)
+        if topic not in _ASKING:
+            self._heed(tap, topic, args.out)
+        return args, called_well
+
+    def _heed(self, tap: Tap, topic: str, out: JsonObject) -> None:
+        """See to the priority and the annotations that callbacks gave."""
+        id_ = tap.job.id
+        priority, annotations = out.get("priority"), out.get("annotations")
+        if isinstance(annotations, dict):
+            context: JsonObject = {"annotations": annotations}
+            self._post(id_, topic, lambda *at: stages.note(at[0], id_, "annotations", context, *at[1:]))
+        elif annotations is not None:
+            self.report(id_, topic, f"annotations: Expected object, got {_kind(annotations)}")
+        if priority is not None and priority != PRIORITY_UNAVAIL and not is_priority(priority):
+            self.report(id_, topic, f"arg_unpack: Expected integer, got {_kind(priority)}")
+            priority = None
+        computed = priority if isinstance(priority, int) and priority != PRIORITY_UNAVAIL else None
+        if topic == "job.state.priority":
+            self.decide(lambda *at: stages.prioritize(at[0], id_, computed, *at[1:]))
+        elif computed is not None:
+            self._post(id_, topic, lambda *at: stages.prioritize(at[0], id_, computed, *at[1:]))
+
+    def _post(self, id_: int, topic: str, decision: Decide) -> None:
+        """Do what a callback asked for by what it returned, unless too much was posted; a refusal is reported."""
+        if not self.may_post():
+            return
+        answer = self.decide(decision).answer
+        if isinstance(answer, Refused):
+            self.report(id_, topic, answer.text)
+
+    def ask_priority(self, tap: Tap) -> None:
+        """Have a pending job's priority asked for."""
+        if tap.job.state in (State.PRIORITY, State.SCHED):
+            self._visit(tap, lambda: self._call(tap, "job.priority.get", {}))
+
+    def _visit(self, tap: Tap, act: Callable[[], object]) -> None:
+        """Call back for a job of which nothing is to be shown now; what is posted for it meanwhile is shown after."""
+        id_ = tap.job.id
+        if id_ in self._showing:
+            act()
+            return
+        with self._shown_here(id_):
+            act()
+        self._todo[id_] = None
+        if not self._is_pumping:
+            self._pump()
+
+    def _update(self, tap: Tap) -> None:
+        updates, tap.updates = tap.updates, {}
+        job = find(self._ledger.head, tap.job.id)
+        if job is None:
+            return
+        try:
+            id_, spec = job.id, updated(job.spec, updates)
+        except JobspecError as wrong:  # it was changed after the callback had asked
+            self.report(job.id, "job.update", one_line("; ".join(wrong.errors)))
+        else:
+            self._post(id_, "job.update", lambda *at: stages.update_spec(at[0], id_, spec, updates, *at[1:]))
+
+    def report(self, id_: int, topic: str, what: str) -> None:
+        """Say in a job's log that a callback failed, once for each kind of failure."""
+        key = (topic, what, id_)
+        job = find(self._ledger.head, id_)
+        if job is None or key in self._reported or not self.may_post():
+            return
+        self._reported.add(key)
+        note = f"{what} (job may be stuck in {job.state.name} state)"
+        userid = job.userid
+
+        def told(queue: Queue, limits: Limits, now_us: int) -> Step:
+            severity = SEVERITY_STUCK
+            return stages.raise_exception(queue, id_, topic, severity, note, limits, now_us, userid=userid)
+
+        self.decide(told)
+
+    def failed(self, plugin: Plugin, topic: str, what: str) -> None:
+        """A callback raised: into the log, and into the log of the job that it was about."""
+        self._log(f"plugin {plugin.name}: {topic}: {what}")
+        if self.current:
+            self.report(self.current[-1], topic, f"{plugin.name}: {what}")
+
+    def ask_update(self, id_: int, key: str, value: Json) -> Args | None:
+        """Ask `job.update.KEY`; None when no plugin knows the key. Raises OSError EINVAL with what a plugin says."""
+        tap, topic = self._taps[id_], f"job.update.{key}"
+        if not any(plugin.is_for("job.update.", topic) for plugin in self.stack.plugins):
+            return None
+        cred: dict[str, Json] = {"userid": tap.job.userid, "rolemask": 1}
+        args, called_well = self._call(tap, topic, {"cred": cred, "key": key, "value": value})
+        if not called_well:
+            raise failure(errno.EINVAL, _errmsg(args, f"update of {key} rejected"))
+        return args
+
+    def validate_update(self, id_: int, spec: Spec) -> None:
+        """Pass a jobspec as it would be through `job.validate`. Raises OSError EINVAL."""
+        tap = self._taps[id_]
+        jobspec = shown_jobspec(spec)
+        args, called_well = self._call(tap, "job.validate", {"jobspec": jobspec})
+        if not called_well:
+            raise failure(errno.EINVAL, _errmsg(args, "rejected by job-manager plugin"))
+
+    # ---- jobs that are there already ------------------------------------------------------------------------------
+
+    def get(self, id_: int) -> Tap | None:
+        """What is remembered of an active job."""
+        return self._taps.get(id_)
+
+    def past(self, tap: Tap) -> Past:
+        """What was posted for a job, by this scheduler and those before it."""
+        if tap.past is None:
+            tap.past = Past()
+            for event in self._ledger.events_of(tap.job.id):
+                tap.past.add(event)
+        return tap.past
+
+    def begin(self) -> None:
+        """From now on jobs are followed: all that are active are known."""
+        for job in queues.live(self._ledger.head):
+            self._taps.setdefault(job.id, Tap(job))
+
+    def introduce(self, plugins: Iterable[Plugin], order: str, *, at_start: bool) -> None:
+        """Show the jobs that are there already to plugins that are new. Source: flux.md section 8.5 (load, restart)."""
+        plugins = list(plugins)
+        self.is_introducing = True
+        try:
+            for job in _sorted(queues.live(self._ledger.head), order):
+                tap = self._taps.get(job.id)
+                if tap is not None:
+                    self._visit(tap, partial(self._introduce, tap, plugins, at_start=at_start))
+        finally:
+            self.is_introducing = False
+
+    def _introduce(self, tap: Tap, plugins: list[Plugin], *, at_start: bool) -> None:
+        job = tap.job
+        self._call(tap, "job.create", {}, plugins)
+        self._call(tap, "job.new", {}, plugins)
+        if job.state is State.DEPEND:
+            for dependency in job.spec.dependencies:
+                if not is_ours(dependency):
+                    given = {"dependency": dependency_object(dependency)}
+                    self._call(tap, f"job.dependency.{dependency.scheme}", given, plugins)
+            self._call(tap, "job.state.depend", {}, plugins)
+        elif at_start and (job.state is State.CLEANUP or (job.state is State.RUN and not job.started)):
+            # A prolog or an epilog that was under way when the scheduler ended is begun anew.
+            self._call(tap, f"job.state.{job.state.name.lower()}", {"prev_state": int(job.state)}, plugins)
+
+    def reprioritize_all(self) -> None:
+        """Ask for the priority of each pending job."""
+        for job in list(queues.live(self._ledger.head)):
+            tap = self._taps.get(job.id)
+            if tap is not None:
+                self.ask_priority(tap)
+
+    def drop(self, plugins: Iterable[Plugin]) -> None:
+        """Plugins are gone, and all that was kept for them."""
+        for plugin in plugins:
+            for tap in self._taps.values():
+                tap.subscribers.pop(plugin, None)
+                tap.aux.pop(plugin, None)
+
+    def is_held(self, id_: int) -> bool:
+        """Whether an allocated job's order must wait for a prolog."""
+        tap = self._taps.get(id_)
+        return tap is not None and tap.prologs > 0
+
+
+_ASKING = frozenset(("job.create", "job.validate", "job.destroy", "job.inactive-add"))
+
+
+def _sorted(jobs: Iterable[Job], order: str) -> list[Job]:
+    sign = {"state": 1, "-state": -1}.get(order, 0)
+    return sorted(jobs, key=lambda job: (sign * job.state, job.id))
+
+
+def _errmsg(args: Args, default: str) -> str:
+    """What a refusal says, in a line."""
+    errmsg = args.out.get("errmsg")
+    return one_line(errmsg) if isinstance(errmsg, str) and errmsg else default
+
+
+def _kind(value: object) -> str:
+    """The JSON word for a value's type."""
+    names = {str: "string", bool: "boolean", float: "real", dict: "object", list: "array", type(None): "null"}
+    return names.get(type(value), "integer")
