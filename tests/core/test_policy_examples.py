@@ -65,7 +65,7 @@ def test_what_is_remembered_of_a_job_that_is_over():
     job = Job(7, Spec(("true",), "a", "/"), 0, State.INACTIVE, status=0, t_start_us=1)
     assert policy.outcome_of(job) == Outcome(7, "a", job.userid, success=True, ran=True)
     assert policy.outcome_of(evolve(job, fatal=True, t_start_us=0)) == Outcome(
-        7, "a", job.userid, success=False, ran=False
+        7, "a", job.userid, success=False, ran=False, is_fatal=True
     )
 
 

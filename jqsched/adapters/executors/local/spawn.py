@@ -223,11 +223,7 @@ class Launcher:
 
 
 def _describe(failure: OSError, command: str) -> str:
-    return f"{failure.filename or command}: {_reason(failure.errno or 0)}"
-
-
-def _reason(number: int) -> str:
-    return "is a symbolic link: none is followed" if number == errno.ELOOP else os.strerror(number)
+    return f"{failure.filename or command}: {os.strerror(failure.errno or 0)}"
 
 
 def _explain(failure: BaseException) -> tuple[int, str]:
@@ -235,7 +231,7 @@ def _explain(failure: BaseException) -> tuple[int, str]:
     if isinstance(failure, StartFailed):
         return failure.status, str(failure)
     if isinstance(failure, OSError) and failure.errno:
-        return NOT_STARTED, f"{failure.filename or 'becoming its user'}: {_reason(failure.errno)}"
+        return NOT_STARTED, f"{failure.filename or 'becoming its user'}: {os.strerror(failure.errno)}"
     return NOT_STARTED, str(failure)
 
 
