@@ -140,8 +140,8 @@ def requeue(queue: Queue, id_: int, limits: Limits, now_us: int, *, userid: int)
 def started(queue: Queue, id_: int, attempt: int, limits: Limits, now_us: int, *, start_us: int = 0) -> Step:
     """An attempt's process runs: `alloc` (unless it came before the start) and `start`. Repeatable.
 
-    `start_us`: when it started by the executor's clock, 0 = not known. It is kept for a job with a time limit, which
-    counts from it; the events' own timestamps say when the news came, and differ from each other.
+    `start_us`: when it started by the executor's clock, 0 = not known. With backfill it is kept for a job with a time
+    limit, which counts from it: events are stamped when the news comes, and each a microsecond after the one before.
     """
     fold = Fold(queue, limits, now_us)
     _note_start(fold, id_, attempt, start_us)
@@ -155,7 +155,8 @@ def _note_start(fold: Fold, id_: int, attempt: int, start_us: int = 0) -> Job | 
         return None
     if job.started:
         return job
-    start: Fact = ("start", {"start_us": start_us}) if start_us and job.spec.time_limit_us is not None else "start"
+    is_planned = fold.limits.backfill is not None and job.spec.time_limit_us is not None
+    start: Fact = ("start", {"start_us": start_us}) if start_us and is_planned else "start"
     facts: list[Fact] = [start] if job.state >= State.RUN else [("alloc", allocation(job)), start]
     running = fold.post(id_, *facts)
     assert running is not None

@@ -31,7 +31,7 @@ def rig(tmp_path: Path) -> Iterator[LocalRig]:
 @pytest.fixture
 def dead(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A file system that never answers, in a mount namespace that only this test and its executor have."""
-    before = os.open("/proc/self/ns/mnt", os.O_RDONLY)
+    before, here = os.open("/proc/self/ns/mnt", os.O_RDONLY), Path.cwd()
     where = tmp_path_factory.mktemp("dead")
     try:
         server = os.open("/dev/fuse", os.O_RDWR)
@@ -46,6 +46,7 @@ def dead(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     os.close(server)  # whoever hangs gets an error
     _LIBC.umount2(place, _MNT_DETACH)
     _LIBC.setns(before, 0)
+    os.chdir(here)  # setns(2) goes to the root of the namespace
     os.close(before)
 
 

@@ -14,7 +14,7 @@ from jqsched.adapters.secure_open import check_file, check_folder, secure_open
 from jqsched.adapters.spool import SpoolRefused
 from jqsched.adapters.store.schema import StoreRefused, open_store, store_path
 from jqsched.ports import PortError
-from jqsched.runtime.lock import SpoolLock
+from jqsched.runtime.lock import Role, SpoolLock
 from tests.adapters.spool_case import AS_ROOT, Case
 
 STRANGER = 12345
@@ -129,7 +129,7 @@ def test_a_store_in_a_folder_of_others_is_refused(tmp_path):
 def test_a_lock_of_somebody_else_is_refused(tmp_path, plant: Plant):
     plant(tmp_path / "jqsched.lock")
     with pytest.raises(PortError, match="open the lock"):
-        SpoolLock(str(tmp_path))
+        SpoolLock(str(tmp_path), Role.SCHEDULER, lambda *_: False)
 
 
 @pytest.mark.parametrize("plant", PLANTED)

@@ -303,15 +303,15 @@ def test_type_checkers_are_told_the_same_names():
 
 def test_what_cannot_be_a_job_or_a_future_is_refused_as_in_flux(handle: Handle, scheduler: FakeScheduler):
     scheduler.answers["submit"] = {"id": 7}
-    for wrong in (0, None, ["true"], 1.5, {1, 2}):
+    for wrong in (0, ["true"], 1.5, {1, 2}):
         with pytest.raises(TypeError, match="a job is a Jobspec, a mapping or a text"):
             job.submit(handle, wrong)
     for text in (b'{"command": ["true"]}', '{"command": ["true"]}', ChainMap({"command": ["true"]})):
         assert job.submit(handle, text) == 7
         assert json.loads(scheduler.asked[-1][1]["text"]) == {"command": ["true"]}
-    for ask in (job.submit_get_id, job.wait_get_status):
+    for ask, arguments in ((job.submit, (handle, None)), (job.submit_get_id, (None,)), (job.wait_get_status, (None,))):
         with pytest.raises(OSError) as caught:
-            ask(None)
+            ask(*arguments)
         assert caught.value.errno == errno.EINVAL
     for ask in (job.event_watch_async, job.cancel_async, job.result_async, job.kill_async):
         with pytest.raises(TypeError, match="a job id is an integer or a text"):

@@ -156,7 +156,7 @@ REFUSED = [
     ({"queue": 5}, TypeError, "queue must be a string"),
     ({"output": 5}, TypeError, "The path must be a string or pathlib object, got int"),
     ({"cwd": "there"}, ValueError, "attributes.system.cwd"),
-    ({"name": "two words"}, ValueError, "attributes.system.job.name"),
+    ({"name": "two\nlines"}, ValueError, "attributes.system.job.name"),
     ({"environment": {"A=": "x"}}, ValueError, "attributes.system.environment"),
 ]
 

@@ -48,7 +48,8 @@ def test_what_rules_must_not_or_cannot_see_is_no_field(field):
 
 def test_whether_a_jobspec_is_kept_makes_no_difference():
     """A jobspec that can be made again is not kept; a rule must not see which it was."""
-    kept = from_jobspec({**to_jobspec(PLAIN), "attributes": {**to_jobspec(PLAIN)["attributes"], "other": {}}})
+    plain = to_jobspec(PLAIN)
+    kept = from_jobspec({**plain, "attributes": {**plain["attributes"], "user": {"other": {}}}})
     remade = from_jobspec(to_jobspec(PLAIN))
     assert kept.jobspec is not None
     assert remade.jobspec is None

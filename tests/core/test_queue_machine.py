@@ -17,7 +17,7 @@ PARTS, EXAMPLES_OF_A_PART = 20, 5_000
 # Nor does anybody but a plugin change a job that is NEW.
 NEVER_BETWEEN_STEPS = {
     *(("PRIORITY", "dependency-add"), ("PRIORITY", "urgency"), ("PRIORITY", "exception")),
-    ("NEW", "jobspec-update"),
+    *(("NEW", "jobspec-update"), ("NEW", "exception")),  # of plugins, and there are none here
 }
 
 

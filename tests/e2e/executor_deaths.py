@@ -17,7 +17,7 @@ from pathlib import Path
 
 from attrs import evolve
 
-from jqsched.adapters.executors.local import local
+from jqsched.adapters.executors.local import client as local
 from jqsched.adapters.executors.local.client import LocalExecutor
 from jqsched.adapters.executors.local.wire import LOCK, boot_id
 from jqsched.core.job import Job, State

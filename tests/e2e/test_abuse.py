@@ -300,7 +300,7 @@ def test_a_clock_that_jumps_by_days_hurts_nothing(daemon: Daemon) -> None:
 
 OTHER_BOOT = """
 from jqsched.runtime import build
-from jqsched.adapters.executors.local import local
+from jqsched.adapters.executors.local import client as local
 build.boot_id = lambda: "another-boot"
 local._BOOT = local._BOOT.replace("main(sys.argv[2])", '''
 from jqsched.adapters.executors.local import process

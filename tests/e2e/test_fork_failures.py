@@ -6,7 +6,7 @@ from tests.e2e.conftest import Daemon, until
 
 # In the executor process: posix_spawn fails so often, or from the second task on.
 NO_ROOM = """
-from jqsched.adapters.executors.local import local
+from jqsched.adapters.executors.local import client as local
 local._BOOT = '''
 import os
 def _limit(real, failures):
@@ -71,7 +71,7 @@ def test_of_several_tasks_none_is_left_alone(daemon: Daemon) -> None:
 # In the scheduler: there is no room for an executor so often; between two tries it need not wait so long here.
 NO_EXECUTOR = """
 import os
-from jqsched.adapters.executors.local import local
+from jqsched.adapters.executors.local import client as local
 local._AGAIN_S, local._PATIENCE_S = 0.01, {patience_s}
 def limited(*arguments, real=os.posix_spawn, failures=[{code}] * {times}, **keywords):
     if failures:

@@ -203,7 +203,9 @@ def test_the_configuration_loads_plugins_and_a_bad_one_stops_the_start(daemon: D
 def test_a_plugin_that_hangs_is_reported_and_in_the_end_the_scheduler_ends(daemon: Daemon) -> None:
     """The job that runs is unharmed, and the next scheduler finds it. The times are shortened here."""
     text = "import time\ndef plugin_init(p):\n    p.add_handler('job.validate', lambda *_: time.sleep(600))\n"
-    shorter = "from jqsched.runtime import hangs\nhangs.LOOK_S, hangs.REPORT_S, hangs.GIVE_UP_S = 0.05, 0.2, 0.6"
+    shorter = (
+        "from jqsched.runtime import plugin_watchdog as dog; dog.LOOK_S, dog.REPORT_S, dog.GIVE_UP_S = 0.05, 0.2, 0.6"
+    )
     daemon.drop("long.json", {"name": "long", "script": f"until test -e {daemon.elsewhere}/go; do sleep 0.01; done"})
     daemon.start(patch=shorter)
     until(lambda: "long" in daemon.jobs() and daemon.jobs()["long"].started)
