@@ -11,15 +11,18 @@ import os
 import secrets
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from pathlib import Path
 
 from attrs import frozen
 from hypothesis import HealthCheck, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+import tests.e2e.soak
 import tests.fuzz.search
 from jqsched.testing.offline import tell_offline
 from jqsched.testing.worlds import tell_all
@@ -105,6 +108,13 @@ def damage(number: int, flips: int) -> Share:
     return Share(flips, tuple(f"{again}: {broken}" for broken in tally.deceived))
 
 
+def soak(number: int, kills: int) -> Share:
+    """A real scheduler under four clients, killed so often, with its executor."""
+    with tempfile.TemporaryDirectory(prefix="jqsched-soak-") as folder:
+        findings, _ = tests.e2e.soak.tell(Path(folder), number, kills)
+    return Share(kills, tuple(f"python -m tests.e2e.soak {number} {kills}: {finding}" for finding in findings))
+
+
 def sweeps(_: int, tests: int) -> Share:
     """The tests that are too long for the suite: what dies at every call, very many files, twenty kills. No seeds."""
     command = [sys.executable, "-m", "pytest", "-q", "-m", "sweep", "--timeout", "7200", *SWEPT]
@@ -123,6 +133,7 @@ PARTS = (
         Part(f"fuzz {name}", f"inputs made of the corpus of {name}", partial(fuzz, name), 100_000, 5_000, 20)
         for name in KINDS
     ),
+    Part("soak", "kills of real schedulers and executors under four clients", soak, 400, 50, 2),
     Part("sweeps", "runs of all long tests with real processes", sweeps, 1, 1, 0),
 )
 
