@@ -29,7 +29,7 @@ from typing import TypeAlias
 
 from attrs import define, frozen
 
-from jqsched.adapters.executor.wire import LOCK
+from jqsched.adapters.executors.local.wire import LOCK
 from jqsched.adapters.store.reader import StoreReader
 from jqsched.cli.failure import NO_SCHEDULER, NOT_NOW, OK
 from jqsched.core.job import Job, State
@@ -46,7 +46,8 @@ Words: TypeAlias = tuple[str, ...]
 KILLED = -signal.SIGKILL
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload([
-    __name__, "jqsched.cli.app", "jqsched.cli.control", "jqsched.cli.rules", "jqsched.wiring.offline", "typer._adapters",
+    __name__, "jqsched.cli.app", "jqsched.cli.control", "jqsched.cli.rules", "jqsched.runtime.offline",
+    "typer._adapters",
 ])  # fmt: skip
 
 CONFIGURATION = "max_running = 3\ncores = 3\ngrace_s = 0.1\n"
