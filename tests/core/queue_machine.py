@@ -188,7 +188,7 @@ class QueueMachine(RuleBasedStateMachine):
             gates = queues.gates_known(self.queue, model.id)
             assert {(gate.kind.name, gate.key, gate.limit) for gate in gates} == self.naive.gates(model), model
         places = self.queue.admission.places
-        assert {(gate.kind.name, gate.key, gate.limit): places[gate] for gate in places} == self.naive.admitted()
+        assert {(gate.kind.name, gate.key, gate.limit): places[gate] for gate in places} == self.naive.places()
         admitted = [job.id for job in self.naive.admitted]
         assert list(policy.candidates(self.queue)) == admitted
         assert set(self.naive.rejected) <= self.pending.keys(), "a rejected job stays"
