@@ -69,7 +69,7 @@ class Loop:
         assert answer.wait(10)
 
     def next_request(self) -> Request:
-        assert self.seen.acquire(timeout=10)
+        assert self.seen.acquire(timeout=100)
         return self.requests.pop(0)
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ from jqsched.adapters import filesystem
 from jqsched.adapters import watcher as watchers
 from jqsched.adapters.watcher import FolderWatcher
 
-BOUND_S = 10
+BOUND_S = 100
 ALL = [("drop", None, False), ("config",), ("job", None)]
 
 

@@ -128,13 +128,13 @@ def test_closed_streams_change_no_code(spool: SpoolMaker, arguments: list[str]):
     """Seen to fail: an internal error without stdout, and "damaged" of a store that was whole."""
     spool.add(*COMPLETED)
     line = [sys.executable, "-m", "jqsched", arguments[0], "--spool", str(spool.root), *arguments[1:]]
-    code = subprocess.run(line, capture_output=True, timeout=50, check=False).returncode
+    code = subprocess.run(line, capture_output=True, timeout=200, check=False).returncode
     closing = 'exec <&- >&-; exec "$@"'
     ran = subprocess.run(
         ["sh", "-c", closing, "sh", *line],
         stderr=subprocess.PIPE,
         text=True,
-        timeout=50,
+        timeout=200,
         check=False,
         env={**os.environ},
     )
@@ -142,6 +142,6 @@ def test_closed_streams_change_no_code(spool: SpoolMaker, arguments: list[str]):
     assert "internal error" not in ran.stderr
     assert "damaged" not in ran.stderr
     ran = subprocess.run(
-        ["sh", "-c", 'exec 2>&-; exec "$@"', "sh", *line], stdout=subprocess.PIPE, timeout=50, check=False
+        ["sh", "-c", 'exec 2>&-; exec "$@"', "sh", *line], stdout=subprocess.PIPE, timeout=200, check=False
     )
     assert ran.returncode == code

@@ -157,14 +157,14 @@ def test_a_reader_that_has_enough_is_no_error(spool: SpoolMaker):
     os.close(reading)
     with process("jobs", "-a", "--json", "--spool", str(spool.root), stdout=writing) as listing:
         os.close(writing)
-        assert listing.communicate(timeout=30)[1] == b""
+        assert listing.communicate(timeout=120)[1] == b""
         assert listing.returncode == 0
 
 
 def test_a_full_disk_is_said(spool: SpoolMaker):
     spool.add(*COMPLETED)
     with open("/dev/full", "w") as full, process("jobs", "-a", "--spool", str(spool.root), stdout=full) as listing:
-        err = listing.communicate(timeout=30)[1]
+        err = listing.communicate(timeout=120)[1]
     assert listing.returncode == 1
     assert err.startswith(b"jqsched: ")
     assert err.count(b"\n") == 1

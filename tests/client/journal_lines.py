@@ -10,7 +10,7 @@ def drained(consumer: JournalConsumer) -> list[JournalEvent]:
     """All that has happened so far; the consumer is stopped."""
     consumer.stop()
     found = []
-    while (event := consumer.poll(timeout=10)) is not None:
+    while (event := consumer.poll(timeout=100)) is not None:
         found.append(event)
     return found
 

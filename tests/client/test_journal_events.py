@@ -275,7 +275,7 @@ def test_a_timeout_loses_nothing(spool: SpoolMaker, handle: Handle):
     with pytest.raises(TimeoutError):
         consumer.poll(timeout=0.001)
     job = spool.add(*QUEUED)
-    assert lines([consumer.poll(timeout=10) for _ in range(4)]) == of(job, *QUEUED)
+    assert lines([consumer.poll(timeout=100) for _ in range(4)]) == of(job, *QUEUED)
 
 
 def test_a_job_that_was_active_at_the_start_is_told_whole(spool: SpoolMaker, handle: Handle):

@@ -19,7 +19,7 @@ from jqsched.adapters.store.reader import StoreReader
 from jqsched.client.connection import Connection, NoScheduler
 from jqsched.core.job import Job
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 # Started like the command, after PATCH: how a test takes a part of the real daemon away.
 LAUNCH = "import sys\n{patch}\nfrom jqsched.cli.main import main\nsys.exit(main())"
 # A PATCH: after the first scan there is none, so what nobody rings for never comes.

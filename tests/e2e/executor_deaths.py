@@ -26,7 +26,7 @@ from jqsched.testing.harness import LIMITS, Rig
 from tests.ports.executor_contract import _belongs, _kill
 from tests.scheduler.conftest import parse
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 # Counts the calls by which the executor can be seen from outside, and dies before the one that is meant. What only
 # looks (/proc, the clock, epoll) is left out: to die there is to die before the next call that does something.
 FUSE = """

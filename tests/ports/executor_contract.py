@@ -13,7 +13,7 @@ from jqsched.adapters.executors.local.wire import boot_id
 from jqsched.core.job import Spec
 from jqsched.ports import Attempt, Executor, News, Recovery, Start, Started
 
-DEADLINE_S = 20.0
+DEADLINE_S = 120.0
 
 
 class LocalRig:

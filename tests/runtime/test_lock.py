@@ -9,7 +9,7 @@ import pytest
 from jqsched.adapters.spool import SpoolRefused
 from jqsched.runtime.lock import LOCK, Holder, Role, SpoolInUse, SpoolLock, past_commands
 
-BOUND_S = 30.0
+BOUND_S = 120.0
 
 
 def never(_: Holder, held_s: float) -> bool:
