@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 REFERENCE = DOCS / "reference"
 PAGES = [
-    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "spool/README.md", "tests/README.md")),
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "SECURITY.md", "spool/README.md", "tests/README.md")),
     *sorted(DOCS.rglob("*.md")),
 ]
 UNITS = sorted((DOCS / "systemd").glob("*.service"))
