@@ -1,8 +1,8 @@
 """How job files become jobs: binding of dependencies, refusal of what can never be, and edits of queued jobs.
 
 Rule: decisions like those of `decide`, about what comes in by file or by `submit`. A dependency on a name is bound
-once: when the job that depends is accepted, or when the first job of that name arrives. Source: design.md section 5;
-RFC 26.
+once: when the job that depends is accepted, or when the first job of that name arrives. Source:
+docs/reference/job-file.md; RFC 26.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -342,7 +342,7 @@ def update(
 
     Answers:  Changed; Refused (the job keeps its last good form); AlreadyStarted when it runs and more than the time
               limit was changed; UnknownJob.
-    Source:   design.md section 5 (Editing).
+    Source:   docs/reference/job-file.md (Editing).
     """
     job = find(queue, id_)
     if job is None:

@@ -1,7 +1,7 @@
 """The attributes of a job that `job-list` answers with: which there are, and the raw document of a job.
 
 Rule: what is not known (yet) is absent, states and results are numbers, times are seconds. Nothing is decided.
-Source: flux.md section 5 (attributes); RFC 43.
+Source: RFC 43.
 """
 
 import errno

@@ -1,7 +1,7 @@
 """Constraints on lists of jobs (RFC 31 with job-list's operators): read, and matched against jobs.
 
 Rule: a constraint says of one job whether it matches; the work is bounded when it is read (depth, hosts) and when it is
-matched (`Budget`). Refusals have Flux's wording. Source: flux.md section 5; RFC 31, RFC 43; RFC 22, RFC 29.
+matched (`Budget`). Refusals have Flux's wording. Source: RFC 31, RFC 43; RFC 22, RFC 29.
 """
 
 import re

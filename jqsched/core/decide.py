@@ -1,8 +1,8 @@
 """Decisions about jobs that are there: commands, news of processes, and the scheduling pass.
 
 Rule: a decision is `Step = f(queue, ..., now_us)`: the next queue, the events that lead there, and what is to be done
-when they are durable. Nothing here knows how jobs arrive, run or are stored. Source: RFC 21; flux.md section 2
-(variants table); ganeti.md section 7 (dequeue, priority).
+when they are durable. Nothing here knows how jobs arrive, run or are stored. Source: RFC 21; docs/reference/events.md
+(other courses); Ganeti's dequeueJob and setJobPriority.
 """
 
 from collections.abc import Callable, Mapping
@@ -53,7 +53,7 @@ def dequeue(queue: Queue, id_: int, limits: Limits, now_us: int, *, userid: int,
     """Cancel a job.
 
     Answers:  Dequeued if it had not started; AlreadyStarted(stopping) if it runs and is ended now; UnknownJob.
-    Source:   Ganeti JQScheduler.hs dequeueJob; flux.md section 2 (cancel).
+    Source:   Ganeti's dequeueJob; docs/reference/events.md (other courses).
     """
     job = find(queue, id_)
     if job is None:
@@ -69,7 +69,7 @@ def dequeue(queue: Queue, id_: int, limits: Limits, now_us: int, *, userid: int,
 
 
 def set_urgency(queue: Queue, id_: int, urgency: int, limits: Limits, now_us: int, *, userid: int) -> Step:
-    """Change what the user asks for: 0 holds, 31 expedites. Source: flux.md section 4; JM/urgency.c."""
+    """Change what the user asks for: 0 holds, 31 expedites. Source: flux-core, job-manager/urgency.c."""
 
     def post(fold: Fold, job: Job) -> None:
         changed = fold.post(job.id, ("urgency", {"userid": userid, "urgency": urgency}))
@@ -119,7 +119,10 @@ def _change_queued(queue: Queue, id_: int, limits: Limits, now_us: int, post: Ca
 
 
 def requeue(queue: Queue, id_: int, limits: Limits, now_us: int, *, userid: int) -> Step:
-    """End a running attempt and run the job again; a queued job is where it should be. Source: design.md section 6."""
+    """End a running attempt and run the job again; a queued job is where it should be.
+
+    Source: docs/reference/states.md.
+    """
     job = find(queue, id_)
     if job is None:
         return Step(queue, answer=UnknownJob(id_))
@@ -205,7 +208,7 @@ def interrupted(
 
     Shape:    a job that was asked to be requeued, or ended, goes that way; it is no interruption then. After
               `limits.interruptions_max` interruptions that count the job is held.
-    Source:   design.md section 6.
+    Source:   docs/reference/states.md.
     """
     fold = Fold(queue, limits, now_us)
     job = find(queue, id_)

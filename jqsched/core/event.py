@@ -62,7 +62,7 @@ def text(context: JsonObject, key: str) -> str:
 def effective_priority(urgency: int, pin: int | None, computed: int) -> int:
     """The priority that orders the queue: hold and expedite win over a pin, a pin over what a plugin computed.
 
-    Source: flux.md section 4; design.md section 4.
+    Source: docs/reference/states.md (Priorities).
     """
     if urgency == URGENCY_HOLD:
         return 0

@@ -2,7 +2,7 @@
 share (on to SCHED when nothing is open, to the end with all that depends on it).
 
 Rule: whatever posts an event does it through `Fold.post`, which stamps and folds it at once, so what a decision returns
-is what a replay gives. Refusals are values. Source: RFC 21; flux.md section 2.
+is what a replay gives. Refusals are values. Source: RFC 21; docs/reference/events.md.
 """
 
 from collections.abc import Iterable

@@ -2,7 +2,8 @@
 
 Rule: with `limits.plugged` a decision posts what was decided and stops; whoever asks the plugins calls `proceed` when
 they had their say, again and again until there is nothing to do. What plugins want is decided here as well: pure
-functions like all others, and a refusal is a value. Source: flux.md sections 1 and 8; Flux JM/event.c (actions).
+functions like all others, and a refusal is a value. Source: docs/reference/states.md, docs/reference/plugins.md;
+flux-core, job-manager/event.c (actions).
 """
 
 from jqsched.core.event import TRANSITIONS, effective_priority
@@ -82,7 +83,7 @@ def prioritize(queue: Queue, id_: int, computed: int | None, limits: Limits, now
 
     Shape:   without effect but in PRIORITY and SCHED, and where it changes nothing in SCHED; hold, expedite and pins
              win.
-    Source:  flux.md sections 4 and 8.3; JM/prioritize.c.
+    Source:  docs/reference/states.md (Priorities); flux-core, job-manager/prioritize.c.
     """
     fold = Fold(queue, limits, now_us)
     job = find(queue, id_)
@@ -116,7 +117,7 @@ def raise_exception(
     """Raise an exception: of severity 0 it ends the job, of any other it is noted.
 
     Answers:  Changed; Dequeued when it ended before it started; UnknownJob; Refused.
-    Source:   RFC 21; JM/raise.c.
+    Source:   RFC 21; flux-core, job-manager/raise.c.
     """
     job = find(queue, id_)
     if job is None:
@@ -164,7 +165,7 @@ def note(queue: Queue, id_: int, name: str, context: JsonObject, limits: Limits,
 
 def add_dependency(queue: Queue, id_: int, description: str, limits: Limits, now_us: int) -> Step:
     """Have a job wait for something that a plugin knows. Answers: Changed (nothing, where it waits already),
-    UnknownJob, Refused. Source: flux.md section 8.4.
+    UnknownJob, Refused. Source: docs/reference/plugins.md.
     """
     job = find(queue, id_)
     if job is None:

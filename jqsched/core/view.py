@@ -1,7 +1,7 @@
 """How jobs and events are shown: the documents of the lists, the entries of the journal, the order of lists.
 
 Rule: only here do microseconds become seconds and values become documents; nothing is decided. What is not known is
-None. Source: flux.md section 5 (get_job, order of lists), RFC 18 (events), RFC 20 (R), RFC 21 (states and results).
+None. Source: RFC 43, RFC 18 (events), RFC 20 (R), RFC 21 (states and results).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -46,7 +46,7 @@ def job_info(
 
     Shape:    None where a value is not known (yet); `jobid` is the id as a string. `notes`: as `notes_of` makes them.
     Units:    seconds as floats. Cost: some microseconds.
-    Source:   flux.md section 5 (attributes, JobInfo, get_job).
+    Source:   docs/reference/python-api.md; RFC 43.
     """
     spec, status = job.spec, job.status
     ended, ran = job.state is State.INACTIVE, job.t_run_us > 0
@@ -200,7 +200,7 @@ def log_entry(event: Event) -> dict[str, Json]:
 def event_entry(seq: int, event: Event, spec: Spec | None = None, hostname: str = _HERE) -> dict[str, Json]:
     """Show one event as its log does, with `jobid` and `seq`; `jobspec` on submit, without the environment.
 
-    `spec` is the job's: with it an `alloc` gets `R`. Source: RFC 18; flux.md section 6.
+    `spec` is the job's: with it an `alloc` gets `R`. Source: RFC 18, RFC 20.
     """
     entry = log_entry(event)
     entry["jobid"], entry["seq"] = event.jobid, seq

@@ -1,7 +1,7 @@
 """Changing jobs and waiting for them: submit, cancel, kill, urgency, wait, result; each blocking, and as a future.
 
 Rule: what changes something needs a scheduler, and is durable when it is answered; waiting and results are read from
-the store. Errors are Flux's, errno and text, whatever ours are. Source: Flux's `flux.job`; flux.md sections 2 and 4.
+the store. Errors are Flux's, errno and text, whatever ours are. Source: Flux's `flux.job`.
 """
 
 import errno

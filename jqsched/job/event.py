@@ -1,7 +1,7 @@
 """The events of one job: wait for one, or watch them come, in a loop or by callback.
 
 Rule: entries are RFC 18's, whichever log they are from; a log that ends says so by None, and what is wrong is OSError.
-Source: Flux's module of the same name; flux.md section 7.
+Source: Flux's module of the same name; RFC 18.
 """
 
 import errno

@@ -1,7 +1,7 @@
 """What is known of a job, as an object with attributes: `info.status`, `"{0.id.f58} {0.runtime:.1f}".format(info)`.
 
 Rule: made of the raw document that `job-list` answers; computes what follows from it, and asks nobody but the clock and
-the user database. What is not known is `""`, a time 0.0, as in Flux. Source: flux.md section 5 (JobInfo, get_job).
+the user database. What is not known is `""`, a time 0.0, as in Flux. Source: docs/reference/python-api.md.
 """
 
 import json

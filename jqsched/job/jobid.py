@@ -1,7 +1,7 @@
 """Job ids in all encodings of RFC 19.
 
 Rule: an id is its integer; the encodings are ways to write it. Here ids are small and counted up, so `str()` is the
-decimal number (Flux writes `ƒ…`); everything that Flux reads is read. Source: RFC 19; flux.md section 3.
+decimal number (Flux writes `ƒ…`); everything that Flux reads is read. Source: RFC 19.
 """
 
 import locale

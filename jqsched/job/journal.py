@@ -1,7 +1,7 @@
 """The journal: the events of all jobs, those that were and those that come, by `poll`, by callback, or by `async for`.
 
 Rule: in the order of time, each event once, with or without a scheduler; one that is restarted in between makes no
-difference. What Flux's class does this does; what is ours is keyword-only. Source: Flux's module; flux.md section 6.
+difference. What Flux's class does this does; what is ours is keyword-only. Source: Flux's module.
 """
 
 import errno

@@ -1,7 +1,7 @@
 """Lists of jobs: `JobList(handle, filters=["running"]).jobs()`, and the calls below it, under Flux's names.
 
 Rule: a list is a request to `job-list`; what matches, in which order, is answered there. Keyword-only parameters are
-ours. Source: the documentation of `flux.job.list`; flux.md section 5.
+ours. Source: the documentation of `flux.job.list`.
 """
 
 import errno

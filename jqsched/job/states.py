@@ -1,6 +1,6 @@
 """The names of states and results, both ways: long (`L`), short (`S`), and in lower case (`l`, `s`).
 
-Rule: Flux's functions and forms; the names themselves are the core's. Source: flux.md section 1.
+Rule: Flux's functions and forms; the names themselves are the core's. Source: docs/reference/states.md.
 """
 
 from collections.abc import Mapping

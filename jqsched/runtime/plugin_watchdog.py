@@ -1,7 +1,7 @@
 """A plugin that hangs is reported, and in the end the scheduler ends: jobs are unharmed, and the next one takes over.
 
-Rule: a thread of its own, for the loop's thread is the one that hangs; it looks, and touches nothing. Source: design.md
-section 10.
+Rule: a thread of its own, for the loop's thread is the one that hangs; it looks, and touches nothing. Source:
+docs/reference/plugins.md.
 """
 
 import os

@@ -1,7 +1,7 @@
 """Commands: what a user asks for by socket, or by the command line while no scheduler runs.
 
 Rule: a command is a topic and a payload; it is answered when what it did is durable, with a payload or with an OSError
-whose errno says which kind of no it is. Source: flux.md sections 4 and 8.5 (errno and texts).
+whose errno says which kind of no it is. Source: flux-core's job-manager (errno and texts).
 """
 
 import errno
@@ -247,7 +247,7 @@ class Commands:
             self._change(payload, reply, apply)
 
     def _kill(self, payload: Payload, reply: Reply) -> None:
-        """Send a signal to a job that runs. Source: Flux JM/kill.c."""
+        """Send a signal to a job that runs. Source: flux-core, job-manager/kill.c."""
         id_, signum = _integer(payload, "id"), _integer(payload, "signum")
         job = find(self._scheduler.ledger.head, id_)
         if job is None:

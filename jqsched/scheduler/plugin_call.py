@@ -68,7 +68,7 @@ def entry_of(event: Event) -> dict[str, Json]:
 
 
 def arguments(tap: Tap) -> dict[str, Json]:
-    """What every callback is told of its job. Source: flux.md section 8.2."""
+    """What every callback is told of its job. Source: docs/reference/plugins.md."""
     job = tap.job
     if tap.shown is None or tap.shown[0] is not job.spec:
         tap.shown = (job.spec, shown_jobspec(job.spec))

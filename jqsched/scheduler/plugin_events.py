@@ -180,7 +180,7 @@ class Taps:
     # ---- a new job ------------------------------------------------------------------------------------------------
 
     def _enter(self, tap: Tap) -> None:
-        """A job is being submitted: each plugin may reject it. Source: flux.md section 8.1."""
+        """A job is being submitted: each plugin may reject it. Source: docs/reference/plugins.md."""
         errmsg = self._reason_against(tap)
         id_ = tap.job.id
         if errmsg is None:
@@ -349,7 +349,10 @@ class Taps:
             self._taps.setdefault(job.id, Tap(job))
 
     def introduce(self, plugins: Iterable[Plugin], order: str, *, at_start: bool) -> None:
-        """Show the jobs that are there already to plugins that are new. Source: flux.md section 8.5 (load, restart)."""
+        """Show the jobs that are there already to plugins that are new.
+
+        Source: docs/reference/plugins.md (load, restart).
+        """
         plugins = list(plugins)
         self.is_introducing = True
         try:

@@ -1,8 +1,8 @@
 """Jobtap: the plugins of a scheduler, from loading to unloading; their services, timers and requests.
 
 Rule: with the built-in plugins alone nothing is asked of anybody, and the core decides in one go. From the first other
-plugin on (or when a built-in one is removed) it decides in stages, until the scheduler ends. Source: design.md section
-10; flux.md section 8.5; docs/adr/0011-plugins-and-stages.md.
+plugin on (or when a built-in one is removed) it decides in stages, until the scheduler ends. Source:
+docs/reference/plugins.md; docs/adr/0011-plugins-and-stages.md.
 """
 
 import errno
@@ -158,8 +158,10 @@ class Jobtap:
     def update_request(self, id_: int, updates: Mapping[str, Json]) -> Decide:
         """Have plugins look at an update of a jobspec that somebody asks for; returns what does it.
 
-        All or nothing: no handler for a key is EINVAL, but for the duration, which its owner may change. Unless each
-        handler says `validated`, the new jobspec passes `job.validate`. Raises OSError. Source: flux.md section 8.4.
+        All or nothing: no handler for a key is EINVAL, but for the duration, which its owner may change. Unless
+        each
+        handler says `validated`, the new jobspec passes `job.validate`. Raises OSError. Source:
+        docs/reference/plugins.md.
         """
         job = queues.find(self._ledger.head, id_)
         if job is None:

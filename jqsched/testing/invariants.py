@@ -1,5 +1,4 @@
-"""The laws of design.md section 3, as one looks at a scheduler from outside: at its queue, its store, its spool and its
-processes, after every step.
+"""The laws (docs/reference/laws.md), checked from outside: on queue, store, spool and processes, after every step.
 
 Rule: nothing is changed here, and what must hold is worked out from the jobs alone, by looking at all of them. `Laws`
 remembers what was durable once; it outlives every scheduler. A breach is an AssertionError.

@@ -3,7 +3,7 @@
 Rule: it plays the scheduler's shell around the core, with one executor that starts what it was told to, in order; a
 change of a permitted job waits until the permit was given back, as in the real one. Subclass `QueueMachine`, override
 `select` with your policy and `check` with what it promises, and let Hypothesis look for the shortest history that
-breaks it. Laws are numbered as in design.md.
+breaks it. Laws are numbered as in docs/reference/laws.md.
 """
 
 from collections.abc import Callable

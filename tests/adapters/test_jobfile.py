@@ -1,4 +1,4 @@
-"""Job files: each key of the table in design.md section 5, each kind of error; and no file makes the reader raise."""
+"""Job files: each key of docs/reference/job-file.md, each kind of error; and no file makes the reader raise."""
 
 import json
 import sys

@@ -98,19 +98,61 @@ def forbidden() -> re.Pattern[str]:
     return re.compile(r"(?<![\w.}>)~*-])(" + "|".join(map(re.escape, places)) + ")")
 
 
-def test_no_file_names_a_path_of_this_machine():
+def files_of_the_repository() -> list[Path]:
+    """Return the files that git tracks or would track."""
     git = shutil.which("git")
     if git is None or not (ROOT / ".git").exists():
         pytest.skip("no git, or not a clone: nothing says which files belong here")
     listing = [git, "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True).stdout.decode().split("\0")
-    for path in (ROOT / name for name in filter(None, names)):
-        if path.is_file():
-            found = forbidden().search(path.read_text("utf-8", errors="replace"))
-            assert not found, f"{path.relative_to(ROOT)}: {found[0]}"
+    return [ROOT / name for name in filter(None, names) if (ROOT / name).is_file()]
+
+
+def test_no_file_names_a_path_of_this_machine():
+    for path in files_of_the_repository():
+        found = forbidden().search(path.read_text("utf-8", errors="replace"))
+        assert not found, f"{path.relative_to(ROOT)}: {found[0]}"
 
 
 def test_a_path_of_this_machine_would_be_seen():
     assert forbidden().search("cd /wo" + "rk/main")
     assert forbidden().search('"/ro' + 'ot/.cache"')
     assert not forbidden().search("tmp_path / 'x' # {tmp}/wo" + "rk/spool")
+
+
+# --- what is cited can be opened ---------------------------------------------------------------------------------
+
+DOCUMENT = re.compile(r"(?<![\w/.<{*-])((?:[\w-]+/)*[\w-]+\.md)(?![\w{*])(?!\.\w)")
+ABBREVIATED = re.compile(r"\bJ" + r"M/\w+")  # the source folder of Flux's job manager, which a reader cannot look up
+
+
+def absent_citations(text: str, page: Path) -> list[str]:
+    """Return the documents that a text cites and that are neither beside it nor in the repository, nor in docs/."""
+    prose = re.sub(r"\w+://\S+", "", text)
+    places = (page.parent, ROOT, ROOT / "docs")
+    cited = [name for name in DOCUMENT.findall(prose) if not any((place / name).exists() for place in places)]
+    known = {path.name for path in ROOT.glob("docs/**/*.md")}
+    return [name for name in cited if name not in known] + ABBREVIATED.findall(prose)
+
+
+def test_documents_that_are_cited_are_in_the_repository():
+    here = Path(__file__)
+    for path in files_of_the_repository():
+        if path.suffix in (".py", ".md", ".toml", ".yaml", ".yml") and path.parent != here.parent:
+            assert not absent_citations(path.read_text("utf-8", errors="replace"), path), path.relative_to(ROOT)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Source: design.md section 5.", "flux.md 1 and 8", "(spec/ganeti.md section 5)", "`threats.md`", "Flux JM/kill.c"],
+)
+def test_a_citation_of_an_absent_document_is_noticed(text: str):
+    assert absent_citations(text, ROOT / "jqsched" / "ports.py")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["docs/reference/laws.md", "the page spool.md", "https://example.org/design.md", "RFC 21", "tests/README.md"],
+)
+def test_a_citation_that_can_be_opened_is_let_be(text: str):
+    assert not absent_citations(text, ROOT / "jqsched" / "ports.py")

@@ -1,4 +1,4 @@
-"""A naive model of the queue, written from design.md: lists and dicts, every question answered by looking at all jobs.
+"""A naive model of the queue, written from docs/reference/: lists and dicts; each question looks at all jobs.
 
 Rule: nothing of `jqsched.core`'s queue, policy, events or decisions is used here, only the values that go in (Draft,
 and rules as documents). What the model knows after each step is compared with the real queue by the machine beside it.
@@ -161,7 +161,7 @@ class NaiveScheduler:
     def is_feasible(self, job: NaiveJob) -> bool:
         return job.spec.cores <= self.cores and job.spec.nodes == 1
 
-    # -- rules and rate limits: spec/ganeti.md sections 5 and 6, looked up anew each time
+    # -- rules and rate limits: docs/reference/filter-rules.md, looked up anew each time
 
     def rule_of(self, job: NaiveJob) -> dict[str, Any] | None:
         """The rule that applies: the first that matches and is not CONTINUE."""

@@ -1,4 +1,4 @@
-"""The filter language a second time, naively, straight from spec/ganeti.md section 5: on documents, with exceptions.
+"""The filter language a second time, naively, from docs/reference/filter-rules.md: on documents, with exceptions.
 
 Rule: shares nothing with `jqsched.core.filters`, and builds everything each time.
 """

@@ -1,7 +1,8 @@
 """A state machine: anything may happen to a queue, and after each step the naive model knows the same.
 
 `QueueMachine` plays the scheduler's shell around the core: it keeps the executor's list of orders, waits with a change
-until a permitted job was given back (as `scheduler.dispatch` does), and restarts. Laws are numbered as in design.md.
+until a permitted job was given back (as `scheduler.dispatch` does), and restarts. Laws are numbered as in
+docs/reference/laws.md.
 
 `jqsched.testing.machine` has a machine of the same name and with the same shell, for other people's policies. This one
 is not made of that one: here each move tells the model, too, and asks it what should come of it, and the moves are

@@ -1,6 +1,6 @@
 """What a dropped file means: what its job waits for, by id, by name, by time, and which waits are refused.
 
-Source: design.md section 5; flux.md section 2 (variants); RFC 26.
+Source: docs/reference/job-file.md, docs/reference/events.md; RFC 26.
 """
 
 import pytest

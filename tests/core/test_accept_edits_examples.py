@@ -1,6 +1,6 @@
 """What an edited file means: the events that come of an edit, and what can not be edited.
 
-Source: design.md section 5; flux.md section 2 (variants); RFC 26.
+Source: docs/reference/job-file.md, docs/reference/events.md; RFC 26.
 """
 
 import pytest

@@ -1,6 +1,7 @@
 """Ganeti's own answers for 1,200 queues: what is chosen, eligible, let through, rejected, dequeued.
 
-The differences are those that design.md and the cases' README name: a manipulated job blocks its dependents, and was
+The differences are those that docs/differences.md and the cases' README name: a manipulated job blocks its dependents,
+and was
 started as far as dequeue is concerned; rules and rate limits are asked together, so in the cases of kind `filter
 language` the choice may be another.
 """

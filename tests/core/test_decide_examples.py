@@ -1,4 +1,4 @@
-"""What becomes of a job: its log, event by event, as Flux writes it (flux.md section 2, normal job and variants)."""
+"""What becomes of a job: its log, event by event, as Flux writes it (docs/reference/events.md, other courses)."""
 
 import pytest
 from attrs import evolve

@@ -1,7 +1,7 @@
 """The machine sees what it is there to see: with each of these small defects planted, its fixed search fails.
 
-Without one the same search passes: that is `test_queue_machine.py`. Each defect names the law of design.md that it
-breaks.
+Without one the same search passes: that is `test_queue_machine.py`. Each defect names the law of
+docs/reference/laws.md that it breaks.
 """
 
 from collections.abc import Callable

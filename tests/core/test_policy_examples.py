@@ -1,4 +1,4 @@
-"""Who may start now, and why not: order, slots, cores, permits ahead, recalls. Source: design.md sections 6 and 8."""
+"""Who may start now, and why not: order, slots, cores, permits ahead, recalls. Source: docs/reference/laws.md."""
 
 import pytest
 from attrs import evolve

@@ -1,4 +1,7 @@
-"""A job's life where plugins have a say: one move at a time, and what plugins may ask for. Source: flux.md 1 and 8."""
+"""A job's life where plugins have a say: one move at a time, and what plugins may ask for.
+
+Source: docs/reference/states.md, docs/reference/plugins.md.
+"""
 
 import pytest
 from attrs import evolve

@@ -1,4 +1,4 @@
-"""The table of events: each one in each state, allowed with its effect or refused. Source: RFC 21; flux.md 1."""
+"""The table of events: each one in each state, allowed with its effect or refused. Source: RFC 21."""
 
 import pytest
 from attrs import asdict, evolve
@@ -18,7 +18,7 @@ CONTEXTS = {
     "requeue": {"attempt": 2},
 }
 
-# What is allowed, and where it leads; what is not here is refused. Written from flux.md, not from the code.
+# What is allowed, and where it leads; what is not here is refused. Written from RFC 21, not from the code.
 LEADS_TO = {
     "validate": {N: D},
     "dependency-add": {N: N, D: D, P: D, S: D},

@@ -1,4 +1,4 @@
-"""Each way that a job can go in Flux, as captured there (flux.md section 2), gone by a job of a real scheduler here.
+"""Each course of a job as it was captured from Flux (docs/reference/events.md), taken by a job of a real scheduler.
 
 Logs are compared whole: each name, each context, in order, but for what docs/differences.md says. A test's name is the
 row's; `...` in an expected context stands for a value that differs from run to run.

@@ -357,7 +357,7 @@ def test_the_folders_are_synced_before_a_purge(world: World) -> None:
 
 
 def test_a_signal_goes_to_a_job_that_runs_and_to_no_other(world: World) -> None:
-    """Source: Flux JM/kill.c."""
+    """Source: flux-core, job-manager/kill.c."""
     world.add("a", "b")
     assert answer(world, "kill", id=1, signum=10) == {}
     assert world.executor.signals == [(1, 1, 10)]
@@ -371,7 +371,7 @@ def test_a_signal_goes_to_a_job_that_runs_and_to_no_other(world: World) -> None:
 
 
 def test_an_exception_is_raised_by_whoever_asks(world: World) -> None:
-    """Of severity 0 it ends the job; others are noted. Source: Flux JM/raise.c."""
+    """Of severity 0 it ends the job; others are noted. Source: flux-core, job-manager/raise.c."""
     world.add("a")
     world.add("b", urgency=0)
     assert answer(world, "raise", id=1, type="mine", severity=5, note="n") == {"outcome": "changed"}

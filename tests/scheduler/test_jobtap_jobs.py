@@ -29,7 +29,7 @@ PERILOG = """
 
 
 def test_a_prolog_keeps_a_job_from_starting_and_an_epilog_from_leaving(plugged: Make) -> None:
-    """Source: flux.md section 2 (variants)."""
+    """Source: docs/reference/events.md."""
     world = plugged(PERILOG)
     world.add("a", "b")
     assert world.executor.orders == []
@@ -194,7 +194,7 @@ def test_a_jobspec_may_be_updated_by_a_callback(plugged: Make) -> None:
 
 
 def test_updates_that_users_ask_for_are_up_to_plugins(plugged: Make) -> None:
-    """All or nothing; the duration is its owner's. Source: flux.md section 8.4."""
+    """All or nothing; the duration is its owner's. Source: docs/reference/plugins.md."""
     world = plugged(
         """
         def update(p, topic, args):

@@ -91,7 +91,7 @@ def test_a_service_that_fails_is_answered_for(plugged: Make) -> None:
 
 
 def test_loading_shows_the_jobs_that_are_there(plugged: Make, tmp_path: Path) -> None:
-    """Source: flux.md section 8.5. Permits that were given ahead are taken back: plugins have their say before."""
+    """Permits that were given ahead are taken back: plugins are asked first. Source: docs/reference/plugins.md."""
     world = plugged()
     world.add("runs", "queued")
     world.add("waits", after=["queued"])
@@ -217,7 +217,7 @@ def test_what_the_configuration_says_of_a_plugin_must_be_readable(entry: str) ->
 
 
 def test_unloading_ends_services_and_leaves_those_that_wait(plugged: Make) -> None:
-    """Source: flux.md section 8.5. The next load asks for their priorities."""
+    """Source: docs/reference/plugins.md. The next load asks for their priorities."""
     world = plugged(LATE, GATE)
     world.add("a")
     world.add("b", **WAITS)

@@ -63,7 +63,7 @@ def test_one_rejected_of_a_batch_leaves_the_others_alone(plugged: Make) -> None:
 
 
 def test_a_priority_may_come_late_from_a_service(plugged: Make) -> None:
-    """Until then the job is in PRIORITY, whatever its urgency becomes. Source: flux.md section 0.8."""
+    """Until then the job is in PRIORITY, whatever its urgency becomes. Source: docs/reference/plugins.md."""
     world = plugged(LATE)
     world.add("a")
     assert world.job(1).state is State.PRIORITY
@@ -83,7 +83,7 @@ def test_hold_and_expedite_override_the_priority_that_comes(plugged: Make, urgen
 
 
 def test_reprioritize_job_where_it_does_nothing(plugged: Make) -> None:
-    """Unknown: ENOENT; a job that runs: nothing; the same again: no event. Source: flux.md section 8.3."""
+    """Unknown: ENOENT; a job that runs: nothing; the same again: no event. Source: docs/reference/plugins.md."""
     world = plugged(LATE)
     assert refused(world, "late.give", id=7, priority=1)[0] == errno.EIO
     assert "FileNotFoundError" in world.log[-1]
@@ -145,7 +145,7 @@ def test_reprioritize_all_asks_for_each_pending_job_and_orders_the_queue(plugged
     ("value", "kind"), [("'high'", "string"), ("1.5", "real"), ("True", "boolean"), ("-7", "integer")]
 )
 def test_a_priority_that_is_none_is_reported_and_the_job_waits(plugged: Make, value: str, kind: str) -> None:
-    """Source: flux.md section 8.2."""
+    """Source: docs/reference/plugins.md."""
     world = plugged(
         f"""
         def give(p, topic, args):
@@ -253,7 +253,7 @@ DEPENDENCY_FAULTS = """
 
 
 def test_what_dependency_functions_answer(plugged: Make) -> None:
-    """Source: flux.md section 8.4; EEXIST as flux-jobtap-plugins(7) says it."""
+    """Source: docs/reference/plugins.md; EEXIST as flux-jobtap-plugins(7) says it."""
     world = plugged(DEPENDENCY_FAULTS)
     world.add("a")
     assert plugin(world)["said"] == {

@@ -10,7 +10,7 @@ from tests.scheduler.plugged import LIFE, RECORD, answer, plugin
 
 
 def test_a_job_is_shown_at_each_turn_of_its_life(plugged: Make) -> None:
-    """Source: flux.md section 8.1."""
+    """Source: docs/reference/plugins.md."""
     world = plugged(RECORD)
     world.add("a")
     world.end(1)
@@ -67,7 +67,7 @@ def test_a_purged_job_is_told_of(plugged: Make) -> None:
 
 
 def test_what_callbacks_are_told_of_a_job(plugged: Make) -> None:
-    """Source: flux.md section 8.2. The environment, in which secrets are, is left out."""
+    """Source: docs/reference/plugins.md. The environment, in which secrets are, is left out."""
     world = plugged(
         """
         seen = {}
@@ -120,7 +120,7 @@ def test_the_first_handler_that_matches_is_called_and_gets_its_argument(plugged:
 
 
 def test_events_for_the_current_job_wait_for_the_callback_and_those_for_another_do_not(plugged: Make) -> None:
-    """Also the whole way of the other one from DEPEND on. Source: flux.md section 0.10."""
+    """Also the whole way of the other one from DEPEND on. Source: docs/reference/plugins.md."""
     world = plugged(
         """
         heard = []

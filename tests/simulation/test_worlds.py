@@ -1,4 +1,4 @@
-"""The laws of design.md under crashes, failed writes, lost executors and whatever users do: seeded stories."""
+"""The laws (docs/reference/laws.md) hold in seeded worlds with crashes, failed writes and lost executors."""
 
 import hashlib
 import os

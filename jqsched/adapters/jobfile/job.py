@@ -1,6 +1,7 @@
 """The job file: its keys in the short form, what they default to, and the `Draft` that they make.
 
-Rule: the table of design.md section 5 is `_READERS` and `_Short`; `core.jobspec.values` knows what a value may be.
+Rule: the table of docs/reference/job-file.md is `_READERS` and `_Short`; `core.jobspec.values` knows what a value may
+be.
 """
 
 import json

@@ -1,7 +1,7 @@
 """The files of live jobs, `jobs/ID.json`, and what their owners do to them.
 
 Rule: each change is told once. A file is compared by its stat signature first (one integer a job is kept), and by its
-content with the file as last accepted, which others keep. Source: design.md section 5, "Editing".
+content with the file as last accepted, which others keep. Source: docs/reference/job-file.md (Editing).
 """
 
 import logging

@@ -1,7 +1,7 @@
 """The drop zone: from a file that someone put there to `jobs/ID.json`, or to `rejected/`.
 
 Rule: whatever happens, a dropped file is in the drop zone, in `jobs/` or in `rejected/`; it is never unlinked by the
-name under which it was dropped, and not judged while it may still be written. Source: design.md section 5.
+name under which it was dropped, and not judged while it may still be written. Source: docs/reference/job-file.md.
 """
 
 import errno

@@ -1,7 +1,7 @@
 """The topics that are answered from the store, scheduler or no scheduler.
 
 Rule: a service takes a call and gives answers, and its errors are Flux's, errno and text; it changes nothing.
-Source: flux.md sections 5 to 7; ADR 8.
+Source: docs/adr/0008-the-socket-carries-commands-and-a-doorbell.md.
 """
 
 from collections.abc import Mapping

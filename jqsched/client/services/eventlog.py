@@ -1,7 +1,7 @@
 """`job-info.eventlog-watch` and `job-info.lookup`: the logs of one job, as they are or as they grow.
 
 Rule: the main log is what the store holds; the others are made of it, and of the output files, when they are read.
-A log ends when nothing more can come. Source: flux.md sections 2 and 7, RFC 18, RFC 24 (output), RFC 32 (exec log).
+A log ends when nothing more can come. Source: RFC 18, RFC 24 (output), RFC 32 (exec log).
 """
 
 import errno

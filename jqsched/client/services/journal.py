@@ -4,7 +4,7 @@ Rule: in the order of their seq, each once. History comes in portions as it is w
 no memory. Events of one job that follow each other directly share an answer, as Flux's history does it; `seq` is that
 of the last of them, and the others have the seqs just below. Ours beside Flux's `full`, `allow` and `deny`:
 `since_seq`, `since`, `ids`, `names`, and `columns`: answers of many events of any jobs, at three quarters of the cost,
-for ten readers beside a busy scheduler take a fifth of the processors. Source: flux.md section 6.
+for ten readers beside a busy scheduler take a fifth of the processors. Source: docs/reference/python-api.md.
 """
 
 from collections.abc import Callable, Iterable, Iterator

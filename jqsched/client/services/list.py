@@ -1,7 +1,7 @@
 """`job-list.list`, `job-list.list-id` and `job-list.list-attrs`: what is known of jobs, of many or of one.
 
 Rule: an answer is of one moment, and what was committed before the question is in it. What is asked for is read and
-judged by the core, what is found is found by the store. Source: flux.md section 5, RFC 43.
+judged by the core, what is found is found by the store. Source: RFC 43.
 """
 
 import errno

@@ -1,6 +1,6 @@
 """Reading the payload of a request: what a service asks for, and what it says when it gets something else.
 
-Rule: EPROTO for what has not the right form, as Flux answers. Source: RFC 6; flux.md sections 5 to 7.
+Rule: EPROTO for what has not the right form, as Flux answers. Source: RFC 6.
 """
 
 import errno

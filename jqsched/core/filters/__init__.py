@@ -3,7 +3,7 @@
 Rule: matching only. What a rule does to a job that it matches (hold it, count it, cancel it) is decided elsewhere.
 Rules come in by `read_rule` and go out by `rule_document`, so whatever is a `Rule` was found valid. What only the
 command line needs (`expression`, `doubts`) is imported from there.
-Source: design.md sections 4 and 6; spec/ganeti.md section 5; docs/reference/filter-rules.md.
+Source: docs/reference/filter-rules.md.
 """
 
 from jqsched.core.filters.documents import RULE_SIZE_MAX, BadRule, predicate_document, read_rule, rule_document

@@ -1,7 +1,7 @@
 """Rules as documents: reading with all errors and their places, and writing.
 
 Rule: `read_rule(rule_document(rule)) == rule`, and operators stay as they were written. Nothing that is no rule raises,
-however deep or big it is. Source: spec/ganeti.md section 5 (what is refused); docs/reference/filter-rules.md.
+however deep or big it is. Source: docs/reference/filter-rules.md.
 """
 
 import re

@@ -2,7 +2,8 @@
 
 Rule: a filter answers true, false or, as None, that it went wrong; an error makes a whole predicate false, also under
 `!`, but a part that `&` or `|` never reached does no harm. Filters are compiled to closures once; evaluating builds
-nothing. Source: spec/ganeti.md section 5, with W1 of section 9 (`=~ ? =[]` work in every kind of predicate).
+nothing. Source: docs/reference/filter-rules.md, with W1 of docs/explanation/ganeti-weaknesses.md (`=~ ? =[]` work in
+every kind of predicate).
 """
 
 import operator

@@ -1,7 +1,7 @@
 """Filter rules as values: their order, which of them match a job, and which one applies.
 
 Rule: a rule knows whether it matches, and nothing of queues, counts or effects. A match depends on the rule and the
-subject only. Source: spec/ganeti.md section 5.
+subject only. Source: docs/reference/filter-rules.md.
 """
 
 from collections.abc import Iterable

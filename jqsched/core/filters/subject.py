@@ -3,7 +3,7 @@
 Rule: only what never changes but by a new spec; so an answer about a subject holds until the job has another spec. No
 urgency, priority, state or attempt; and never the environment, in which secrets are. A field is looked up when it is
 asked for; nothing is built ahead.
-Source: design.md section 5 (keys of the job file); spec/ganeti.md section 5 (predicates).
+Source: docs/reference/job-file.md (keys of the job file); docs/reference/filter-rules.md.
 """
 
 from collections.abc import Callable, Mapping

@@ -2,7 +2,7 @@
 
 Rule: a reader returns a valid value or raises `Wrong` with *all* that is wrong, each with its place inside the value;
 it never converts what merely looks right ("5" is no number, true is none either).
-Source: design.md section 5; RFC 19 (ids), RFC 23 (durations), RFC 26 (dependencies).
+Source: docs/reference/job-file.md; RFC 19 (ids), RFC 23 (durations), RFC 26 (dependencies).
 """
 
 import math
