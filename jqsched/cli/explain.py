@@ -5,23 +5,21 @@ Rule: the queue is made from the store, so that it is told with a scheduler and 
 
 import json
 import sys
-import time
 from collections.abc import Iterable, Iterator
 
 from jqsched.adapters.store.reader import StoreReader
 from jqsched.cli import formats
 from jqsched.cli.failure import OK, printable
+from jqsched.cli.jobs import snapshot_of
 from jqsched.cli.target import Place, known_job, reading, scheduler_status
 from jqsched.core import explain as core
 from jqsched.core import queue as queues
 from jqsched.core.explain import Explanation, Obstacle
 from jqsched.core.job import Job, State
 from jqsched.core.json import Json
-from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue
 
 SCHEMA = "jqsched.explain/1"
-_NO_LIMIT = 2**31
 
 
 def explain(where: Place, id_: int, *, as_json: bool) -> int:
@@ -39,13 +37,7 @@ def explain(where: Place, id_: int, *, as_json: bool) -> int:
 def _explained(where: Place, reader: StoreReader, job: Job) -> Explanation:
     if job.state is State.INACTIVE:
         return Explanation(job, (), 0, permitted=False, chain=())
-    queue = _queue(reader)
-    scheduler = scheduler_status(where.root)
-    if scheduler is None:
-        told = core.explain(core.take_snapshot(queue, Limits(_NO_LIMIT, _NO_LIMIT)), job)
-        return core.unserved(told)
-    told = core.explain(core.take_snapshot(queue, scheduler.limits, time.time_ns() // 1000), job)
-    return core.stalled(told, scheduler.stalled) if scheduler.stalled else told
+    return core.explain(snapshot_of(_queue(reader), scheduler_status(where.root)), job)
 
 
 def _queue(reader: StoreReader) -> Queue:
@@ -65,11 +57,13 @@ def _lines(told: Explanation) -> Iterator[str]:
     job = told.job
     ending = formats.ending(job)
     yield f"job {job.id} ({job.spec.name}): {formats.status(job)}" + (f" ({ending})" if ending else "")
-    if told.permitted:
-        yield "may start at any moment: it has been handed over"
-        return
     if job.state >= State.RUN:
         return
+    if told.permitted and not told.obstacles:
+        yield "may start at any moment: it has been handed over"
+        return
+    if told.permitted:
+        yield "handed over: it starts as soon as there is room for it"
     if not told.obstacles:
         yield "nothing is in its way: it starts with the next pass"
     for obstacle in told.obstacles:

@@ -7,7 +7,7 @@ moment. Which jobs there are and in which order the store says, here as for `job
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from itertools import chain, islice
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from attrs import frozen
 from jqsched.adapters.store.reader import StoreReader
 from jqsched.cli import formats
 from jqsched.cli.failure import NO_JOB, OK, USAGE, Failure, printable, tell
-from jqsched.cli.target import Place, hostname, reading, scheduler_status, userid, username
+from jqsched.cli.target import Place, Status, hostname, reading, scheduler_status, userid, username
 from jqsched.core.constraint import (
     And,
     BadConstraint,
@@ -33,7 +33,7 @@ from jqsched.core.constraint import (
     read_filter,
 )
 from jqsched.core.event import NO_CONTEXT
-from jqsched.core.explain import UNSERVED, reasons, take_snapshot
+from jqsched.core.explain import UNSERVED, Snapshot, reasons, stalled, take_snapshot
 from jqsched.core.job import Job, State
 from jqsched.core.json import Json, JsonObject
 from jqsched.core.policy import Limits
@@ -204,19 +204,19 @@ def reasons_from(where: Place, reader: StoreReader, active: Callable[[], Iterabl
         if job.state >= State.RUN:
             return ()
         if not asked:
-            asked.append(_ask(where, standing(active(), reader.rules())))
+            snapshot = snapshot_of(standing(active(), reader.rules()), scheduler_status(where.root))
+            asked.append(partial(reasons, snapshot))
         return asked[0](job)
 
     return why
 
 
-def _ask(where: Place, queue: Queue) -> Callable[[Job], list[str]]:
-    scheduler = scheduler_status(where.root)
+def snapshot_of(queue: Queue, scheduler: Status | None) -> Snapshot:
+    """What is needed to say why jobs do not run: for each command that says so, that all say the same."""
     if scheduler is None:
-        free = take_snapshot(queue, Limits(_NO_LIMIT, _NO_LIMIT))
-        return lambda job: [*reasons(free, job), UNSERVED]
-    snapshot = take_snapshot(queue, scheduler.limits, time.time_ns() // 1000)
-    return lambda job: reasons(snapshot, job)
+        return take_snapshot(queue, Limits(_NO_LIMIT, _NO_LIMIT), general=(UNSERVED,))
+    general = (stalled(scheduler.stalled),) if scheduler.stalled else ()
+    return take_snapshot(queue, scheduler.limits, time.time_ns() // 1000, general)
 
 
 def _write_json(choice: Choice, where: Place) -> None:

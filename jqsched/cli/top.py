@@ -16,17 +16,17 @@ from jqsched.cli import formats
 from jqsched.cli import top_screen as board
 from jqsched.cli.control import ask, canceled, control
 from jqsched.cli.failure import OK, Failure, explained, printable
+from jqsched.cli.jobs import snapshot_of
 from jqsched.cli.show import DRAINED, lines
-from jqsched.cli.target import Place, hostname, known_job, reading, scheduler_status
+from jqsched.cli.target import Place, Status, hostname, known_job, reading, scheduler_status
 from jqsched.cli.top_screen import Board, View
 from jqsched.client.commit_notice import Bell
 from jqsched.client.reactor import Reactor
 from jqsched.client.store_reader import Records
 from jqsched.core.constraint import Budget, States
-from jqsched.core.explain import reasons, take_snapshot
+from jqsched.core.explain import reasons
 from jqsched.core.job import Job, State
 from jqsched.core.json import Json
-from jqsched.core.policy import Limits
 from jqsched.core.view import PENDING, RUNNING, remaining_us, runtime_us, standing
 
 if TYPE_CHECKING:
@@ -70,10 +70,9 @@ def take(where: Place, reader: StoreReader) -> View:
         running, waiting = _search(reader, RUNNING), _search(reader, State.NEW | PENDING, LISTED_MAX)
         pending = sum(counts.values()) - len(running)
         active = [*waiting, *running]
-        limits = scheduler.limits if scheduler is not None else None
         is_whole = pending <= len(waiting)
         drained = scheduler.drained if scheduler is not None else reader.setting(DRAINED) == "1"
-        remark = _reasons(reader, active, limits) if is_whole and limits is not None else formats.remark
+        remark = _reasons(reader, active, scheduler) if is_whole and scheduler is not None else formats.remark
     return View(
         spool=where.root,
         scheduler=scheduler,
@@ -93,9 +92,9 @@ def _search(reader: StoreReader, states: int, most: int = -1) -> list[Job]:
     return list(found)
 
 
-def _reasons(reader: StoreReader, active: Sequence[Job], limits: Limits) -> Callable[[Job], str]:
+def _reasons(reader: StoreReader, active: Sequence[Job], scheduler: Status) -> Callable[[Job], str]:
     """Why jobs do not run; of those that do, what their list entry says."""
-    snapshot = take_snapshot(standing(active, reader.rules()), limits, time.time_ns() // 1000)
+    snapshot = snapshot_of(standing(active, reader.rules()), scheduler)
 
     def remark(job: Job) -> str:
         if job.state >= State.RUN:

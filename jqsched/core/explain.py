@@ -6,7 +6,7 @@ it, and to leave any one does not. Everything is asked of what the scheduler its
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from enum import Enum
 from itertools import islice
 from typing import TypeAlias
@@ -25,7 +25,6 @@ from jqsched.core.policy import UUID_SHOWN, Limits, antecedents, candidates, is_
 from jqsched.core.queue import Queue, find, gates_known, rank_key
 
 CHAIN_MAX = 100  # so many jobs are told of those that a job waits for in turn
-UNSERVED = "no scheduler serves this spool"
 SHOWN_MAX = 10  # so many ids are named in one reason
 
 
@@ -62,6 +61,12 @@ class Obstacle:
 
 
 CHANGING = Obstacle(Why.CHANGING, "being changed", "the change is made, in a moment")
+UNSERVED = Obstacle(Why.UNSERVED, "no scheduler serves this spool", "`jqsched run` is started")
+
+
+def stalled(text: str) -> Obstacle:
+    """The reason of every job while the executor does not answer, as `text` says."""
+    return Obstacle(Why.STALLED, text, "it answers again, or is replaced")
 
 
 @frozen
@@ -77,7 +82,7 @@ class Link:
 class Explanation:
     """All about a job's not running. `ahead`: how many jobs would start before it if nothing but slots were lacking.
 
-    `permitted` says that it may start at any moment; then there are no obstacles.
+    `permitted` says that it was handed to the executor: it waits for nothing but a slot and cores.
     """
 
     job: Job
@@ -94,6 +99,8 @@ class Explanation:
 class Snapshot:
     """A queue and its limits, with what is ahead of a job of any rank.
 
+    `queue` is without permits: who has one waits for slots and cores as all others do, and is ahead of those behind it.
+    `permitted` are the jobs that have one. `general`: reasons of every job that has not started.
     `passing`: keys of the jobs with gates that would start if slots were not lacking, `entering` the same by gate.
     `first` are the keys of the first candidates, up to the one that finds too few cores; `cores_before` the cores that
     all before each of them take together, and last, those of all of them. `none_free`: what everybody waits for, if no
@@ -109,23 +116,28 @@ class Snapshot:
     none_free: "Obstacle | None"
     prospects: Prospects | None = field(repr=False)
     now_us: int
+    permitted: Container[int] = ()
+    general: tuple[Obstacle, ...] = ()
 
     @property
     def slots_free(self) -> int:
-        """How many more jobs may run; less than none when a limit was lowered or permits wait ahead."""
-        return self.limits.max_running - self.queue.busy - len(self.queue.permits)
+        """How many more jobs may run; less than none when a limit was lowered."""
+        return self.limits.max_running - self.queue.busy
 
     @property
     def cores_free(self) -> int:
-        """How many cores are not taken, nor promised by permits."""
-        return self.limits.cores - self.queue.cores_used - self.queue.cores_permitted
+        """How many cores are not taken."""
+        return self.limits.cores - self.queue.cores_used
 
 
-def take_snapshot(queue: Queue, limits: Limits, now_us: int = 0) -> Snapshot:
-    """Prepare to say why jobs of a queue do not run. `now_us` matters only with backfill.
+def take_snapshot(queue: Queue, limits: Limits, now_us: int = 0, general: tuple[Obstacle, ...] = ()) -> Snapshot:
+    """Prepare to say why jobs of a queue do not run. `now_us` matters only with backfill; `general` as in `Snapshot`.
 
     Cost: O(g log n) for g jobs that have gates and could pass them, and O(cores); then each `obstacles` costs O(log n).
     """
+    permitted = queue.permits
+    for id_ in sorted(permitted):
+        queue = queues.withdraw(queue, id_)
     prospects = backfill.prospects(queue, evolve(limits, ahead=0), now_us)
     passing = list(admissions.passing(queue.admission)) if prospects is None else _entering(queue, prospects)
     entering: dict[Gate, list[Key]] = {}
@@ -133,7 +145,7 @@ def take_snapshot(queue: Queue, limits: Limits, now_us: int = 0) -> Snapshot:
         for gate in gates_known(queue, key[-1]):
             entering.setdefault(gate, []).append(key)
     first: list[Key] = []
-    cores_before, cores_free = [0], limits.cores - queue.cores_used - queue.cores_permitted
+    cores_before, cores_free = [0], limits.cores - queue.cores_used
     for id_ in candidates(queue):
         job = queue.enqueued[id_]
         first.append(rank_key(job))
@@ -141,7 +153,9 @@ def take_snapshot(queue: Queue, limits: Limits, now_us: int = 0) -> Snapshot:
         if cores_before[-1] > cores_free:
             break
     none_free = _none_free(queue, limits.max_running)
-    return Snapshot(queue, limits, passing, entering, first, cores_before, none_free, prospects, now_us)
+    return Snapshot(
+        queue, limits, passing, entering, first, cores_before, none_free, prospects, now_us, permitted, general
+    )
 
 
 def _entering(queue: Queue, prospects: Prospects) -> list[Key]:
@@ -169,10 +183,11 @@ def _wished_key(job: Job) -> Key:
 
 def obstacles(snapshot: Snapshot, job: Job) -> list[Obstacle]:
     """Every reason why a job does not run now; empty when it may start, or has, or is over."""
-    if job.state >= State.RUN or job.id in snapshot.queue.permits:
+    if job.state >= State.RUN:
         return []
     if job.id in snapshot.queue.manipulated:  # what it takes itself, and will give back, is in nobody's way
-        free = take_snapshot(queues.release(snapshot.queue, job.id), snapshot.limits, snapshot.now_us)
+        released = queues.release(snapshot.queue, job.id)
+        free = take_snapshot(released, snapshot.limits, snapshot.now_us, snapshot.general)
         return [CHANGING, *obstacles(free, job)]
     return [
         *_waits(snapshot.queue, job),
@@ -185,6 +200,7 @@ def obstacles(snapshot: Snapshot, job: Job) -> list[Obstacle]:
             if (left := _left_for(snapshot, job)) is None
             else _behind(snapshot, job, left)
         ),
+        *snapshot.general,
     ]
 
 
@@ -277,7 +293,7 @@ def _lift(gate: Gate) -> str:
 
 
 def _through(queue: Queue, gate: Gate) -> tuple[int, ...]:
-    through = {*queue.permits, *queue.running, *queue.manipulated}
+    through = {*queue.running, *queue.manipulated}
     held = [job for id_ in through if (job := find(queue, id_)) is not None and is_admitted(queue, job)]
     return tuple(sorted(job.id for job in held if gate in gates_known(queue, job.id)))
 
@@ -330,12 +346,11 @@ def _slots(snapshot: Snapshot, job: Job) -> Iterator[Obstacle]:
 
 def _none_free(queue: Queue, limit: int) -> Obstacle | None:
     """The reason of all who wait, when there is no slot left."""
-    if queue.busy + len(queue.permits) < limit:
+    if queue.busy < limit:
         return None
-    taken = max(queue.busy, min(queue.busy + len(queue.permits), limit))
     running = tuple(queue.running)
     remedy = f"{_one_of(running)} over, or more than {limit} may run" if running else f"more than {limit} may run"
-    return Obstacle(Why.SLOTS, f"slots: {taken} of {limit} taken", remedy, running)
+    return Obstacle(Why.SLOTS, f"slots: {queue.busy} of {limit} taken", remedy, running)
 
 
 def _cores(snapshot: Snapshot, job: Job) -> Iterator[Obstacle]:
@@ -363,23 +378,8 @@ def explain(snapshot: Snapshot, job: Job) -> Explanation:
     Cost: O(log n) for each reason, and the length of the chain, of which CHAIN_MAX are told.
     """
     why = tuple(obstacles(snapshot, job))
-    return Explanation(job, why, ahead(snapshot, job), job.id in snapshot.queue.permits, tuple(_chain(snapshot, why)))
-
-
-def unserved(told: Explanation) -> Explanation:
-    """The same where no scheduler serves the spool: one reason more for who has not started."""
-    if told.job.state >= State.RUN or told.permitted:
-        return told
-    nobody = Obstacle(Why.UNSERVED, UNSERVED, "`jqsched run` is started")
-    return evolve(told, obstacles=(*told.obstacles, nobody))
-
-
-def stalled(told: Explanation, text: str) -> Explanation:
-    """The same while the executor does not answer, as `text` says: for all that has not started."""
-    if told.job.state >= State.RUN:
-        return told
-    silent = Obstacle(Why.STALLED, text, "it answers again, or is replaced")
-    return evolve(told, permitted=False, obstacles=(*told.obstacles, silent))
+    permitted = job.id in snapshot.permitted and not snapshot.general
+    return Explanation(job, why, ahead(snapshot, job), permitted, tuple(_chain(snapshot, why)))
 
 
 def _chain(snapshot: Snapshot, why: tuple[Obstacle, ...]) -> Iterator[Link]:

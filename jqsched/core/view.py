@@ -18,7 +18,7 @@ from jqsched.core.job import UNSET_PRIORITY, Job, Result, Spec, State
 from jqsched.core.jobspec import shown_jobspec
 from jqsched.core.json import Json, JsonObject
 from jqsched.core.order import Key
-from jqsched.core.queue import Queue, is_ready, position_of, rank_key
+from jqsched.core.queue import Queue, end_key, is_ready, position_of, rank_key
 
 PENDING = State.DEPEND | State.PRIORITY | State.SCHED
 RUNNING = State.RUN | State.CLEANUP
@@ -262,7 +262,8 @@ def show(queue: Queue) -> Shown:
 
 
 def standing(jobs: Iterable[Job], rules: Rules = ()) -> Queue:
-    """Make as much of a queue of stored jobs as `explain.reasons` looks at: who runs, and who is ahead of whom.
+    """Make as much of a queue of stored jobs as `explain.reasons` looks at: who runs and until when, and who is ahead
+    of whom.
 
     Cost: a third of `queue.load`, whose other indexes a list has no use for.
     """
@@ -284,4 +285,5 @@ def standing(jobs: Iterable[Job], rules: Rules = ()) -> Queue:
         rules=rules,
         admission=admission.build(stands),
         cores_used=sum(job.spec.cores for job in running.values()),
+        ends=order.build(filter(None, map(end_key, running.values()))),
     )

@@ -103,16 +103,57 @@ def test_who_may_start_with_the_next_pass(spool: SpoolMaker, roomy: FakeSchedule
 
 
 def test_who_has_been_handed_over(spool: SpoolMaker, scheduler: FakeScheduler):
-    """It may start at any moment, though all slots are taken; the next one waits for a slot."""
-    limits(scheduler, max_running=1)
+    """Where there is a slot it may start at any moment."""
+    limits(scheduler, max_running=2)
     spool.add(*STARTED)
-    spool.add(*QUEUED)
     spool.add(*QUEUED)
     permit(spool, 2)
     assert text(spool, 2) == ["job 2 (job2): SCHED", "may start at any moment: it has been handed over"]
     document = told(spool, 2)
     assert (document["permitted"], document["reasons"]) == (True, [])
-    assert [reason["kind"] for reason in told(spool, 3)["reasons"]] == ["slots"]
+
+
+def test_who_has_been_handed_over_waits_for_a_slot(spool: SpoolMaker, scheduler: FakeScheduler):
+    """As every other job does, and is ahead of those behind it."""
+    limits(scheduler, max_running=1)
+    spool.add(*STARTED)
+    spool.add(*QUEUED)
+    spool.add(*QUEUED)
+    permit(spool, 2)
+    assert text(spool, 2) == [
+        "job 2 (job2): SCHED",
+        "handed over: it starts as soon as there is room for it",
+        "  slots: 1 of 1 taken",
+        "    until job 1 is over, or more than 1 may run",
+        "ahead of it: 0",
+    ]
+    documents = [told(spool, id_) for id_ in (2, 3)]
+    assert [(document["permitted"], document["ahead"]) for document in documents] == [(True, 0), (False, 1)]
+
+
+@pytest.mark.parametrize(
+    "status",
+    [None, {"max_running": 1}, {"max_running": 3}, {"stalled": "it is silent"}, {"drained": True}],
+    ids=["no scheduler", "no slot", "slots", "stalled", "drained"],
+)
+def test_all_commands_say_the_same(spool: SpoolMaker, request: pytest.FixtureRequest, status: dict | None):
+    """Of each job: handed over or not, held, waiting, paused."""
+    if status is not None:
+        limits(request.getfixturevalue("scheduler"), **status)
+    spool.add(*STARTED)
+    spool.add(*QUEUED)
+    spool.add(*QUEUED)
+    spool.add(*HELD)
+    spool.add(*waits("after-success=1"))
+    permit(spool, 2)
+    listed = {job["id"]: job["reasons"] for job in json.loads(spool.run("jobs", "--json")[1])["jobs"]}
+    watched = {job["id"]: job["remark"] for job in json.loads(spool.run("top", "--json")[1])["jobs"]}
+    assert set(listed) == {1, 2, 3, 4, 5}
+    for id_, reasons in listed.items():
+        assert [reason["text"] for reason in told(spool, id_)["reasons"]] == reasons
+        assert json.loads(spool.run("show", str(id_), "--json")[1])["job"]["reasons"] == reasons
+        if status is not None and id_ > 1:
+            assert watched[id_] == "; ".join(reasons)
 
 
 # ---- each kind of reason ------------------------------------------------------------------------------------------
@@ -201,7 +242,7 @@ def test_a_rule_that_stops_it(spool: SpoolMaker, roomy: FakeScheduler, rule: Rul
 
 
 def test_a_rule_that_limits_it(spool: SpoolMaker, roomy: FakeScheduler):
-    """It names who is through, who ran before the rule was made too; and permits count."""
+    """It names who is through, who ran before the rule was made too; and who was handed over is ahead."""
     spool.add(*STARTED)
     for _ in range(3):
         spool.add(*QUEUED)
@@ -209,9 +250,9 @@ def test_a_rule_that_limits_it(spool: SpoolMaker, roomy: FakeScheduler):
     keep_rules(spool, Rule("r", 9, 0, (), Action.RATE_LIMIT, 2))
     assert only_reason(spool, 3) == {
         "kind": "rule",
-        "text": "rule r limits it: 2 of 2 taken",
-        "until": "one of jobs 1, 2 is over, or the rule is gone (`jqsched filter remove r`)",
-        "jobs": [1, 2],
+        "text": "rule r limits it: 1 of 2 taken, 1 ahead of it",
+        "until": "those ahead of it are over, or the rule is gone (`jqsched filter remove r`)",
+        "jobs": [1],
     }
 
 

@@ -72,6 +72,13 @@ def _with(queue: Queue, job: Job, without: set[object]) -> Queue:
     return evolve(whole, admission=moved, ready=ready)
 
 
+def without_permits(queue: Queue) -> Queue:
+    """The same jobs, all of which have still to be chosen: who was handed over waits for room as the others do."""
+    for id_ in sorted(queue.permits):
+        queue = queues.withdraw(queue, id_)
+    return queue
+
+
 def starts(queue: Queue, limits: Limits, id_: int) -> bool:
     return id_ in policy.select(queue, evolve(limits, ahead=0))
 
@@ -82,17 +89,17 @@ def test_no_reason_is_wrong_and_none_is_missing(data: st.DataObject):
     teller = Teller(data)
     for _ in range(data.draw(st.integers(3, 25))):
         teller.tell()
-    queue = teller.driver.queue
     limits = evolve(
         teller.driver.limits,
         draining=data.draw(st.sampled_from((False, False, True))),
         max_running=data.draw(st.integers(1, 6)),
     )
-    snapshot = explain.take_snapshot(queue, limits)
+    snapshot = explain.take_snapshot(teller.driver.queue, limits)
+    queue = without_permits(teller.driver.queue)
     named_ = 0
     for job in queues.live(queue):
         obstacles = explain.obstacles(snapshot, job)
-        if job.state >= State.RUN or job.id in queue.permits:
+        if job.state >= State.RUN:
             assert obstacles == []
             continue
         assert starts(*lifted(queue, limits, job.id, obstacles), job.id), (job.id, obstacles)
@@ -244,7 +251,7 @@ def test_what_concerns_all_is_told_to_each():
     driver.drop(a_file(), a_file())
     driver.start(1)
     snapshot = explain.take_snapshot(driver.queue, evolve(driver.limits, draining=True))
-    told = explain.unserved(explain.explain(snapshot, driver.job(2)))
+    told = explain.explain(evolve(snapshot, general=(explain.UNSERVED,)), driver.job(2))
     assert said(told.obstacles) == [
         (Why.DRAINED, "the queue is drained", "starts are allowed again (`jqsched resume`)", ()),
         (Why.SLOTS, "slots: 1 of 1 taken", "job 1 is over, or more than 1 may run", (1,)),
@@ -253,14 +260,32 @@ def test_what_concerns_all_is_told_to_each():
     assert not told.permitted
 
 
-def test_who_may_start_or_has_needs_no_scheduler():
+@pytest.mark.parametrize("general", [explain.UNSERVED, explain.stalled("it is silent")], ids=["unserved", "stalled"])
+def test_what_concerns_all_is_told_to_who_was_handed_over_too(general):
+    """Without a scheduler, or an executor that answers, nothing starts; who has started needs neither."""
     driver = SchedulerDriver()
     driver.drop(a_file(), a_file())
     driver.start(1)
-    for id_, permitted in ((1, False), (2, True)):
+    for id_, permitted, why in ((1, False, ()), (2, True, (general,))):
         told = explain.explain(explain.take_snapshot(driver.queue, driver.limits), driver.job(id_))
-        assert told.permitted is permitted
-        assert explain.unserved(told) == told
+        assert (told.permitted, told.obstacles) == (permitted, ())
+        told = explain.explain(explain.take_snapshot(driver.queue, driver.limits, general=(general,)), driver.job(id_))
+        assert (told.permitted, told.obstacles) == (False, why)
+
+
+def test_who_was_handed_over_waits_for_room_and_is_ahead():
+    """A permit is none of the places that it waits for; those behind it count it."""
+    driver = SchedulerDriver(max_running=1, ahead=2)
+    driver.drop(*[a_file()] * 4)
+    driver.start(1)
+    assert sorted(driver.queue.permits) == [2, 3]
+    snapshot = explain.take_snapshot(driver.queue, driver.limits)
+    told = [explain.explain(snapshot, driver.job(id_)) for id_ in (2, 3, 4)]
+    assert [(each.permitted, each.ahead) for each in told] == [(True, 0), (True, 1), (False, 2)]
+    for each in told:
+        assert said(each.obstacles) == [
+            (Why.SLOTS, "slots: 1 of 1 taken", "job 1 is over, or more than 1 may run", (1,))
+        ]
 
 
 def test_many_that_run_are_not_all_named():
@@ -276,14 +301,16 @@ def test_many_that_run_are_not_all_named():
 @pytest.mark.parametrize(
     ("max_running", "ahead", "starts", "limit", "text", "help_"),
     [
-        (3, 0, 2, 3, "3 of 3 taken", "one of jobs 1, 2 is over, or more than 3 may run"),
+        (3, 0, 2, 3, "1 of 3 free, 1 ahead of it", "1 of those ahead of it are over, or more may run"),
+        (2, 0, 2, 2, "2 of 2 taken", "one of jobs 1, 2 is over, or more than 2 may run"),
         (2, 0, 2, 1, "2 of 1 taken", "one of jobs 1, 2 is over, or more than 1 may run"),
-        (1, 2, 0, 1, "1 of 1 taken", "more than 1 may run"),
+        (1, 2, 0, 1, "1 of 1 free, 3 ahead of it", "3 of those ahead of it are over, or more may run"),
+        (1, 2, 0, 0, "0 of 0 taken", "more than 0 may run"),
     ],
-    ids=["permits", "lowered", "ahead"],
+    ids=["permits", "running", "lowered", "ahead", "none"],
 )
 def test_how_many_slots_are_taken(max_running, ahead, starts, limit, text, help_):
-    """Permits take them too, but never more than there are; who runs does, when the limit was lowered."""
+    """Permits take none, but are ahead; who runs does, when the limit was lowered."""
     driver = SchedulerDriver(max_running, cores=99, ahead=ahead)
     driver.drop(*[a_file()] * 4)
     driver.start(*range(1, starts + 1))
@@ -360,6 +387,8 @@ def test_what_is_said_of_a_bucket():
     assert said(why(driver, 3)) == [ahead_of_it]
     assert why(driver, 3)[0].gate == queues.gates_known(driver.queue, 3)[0]
     driver.schedule()
+    assert said(why(driver, 3)) == [ahead_of_it]
+    driver.start(2)
     taken = (Why.RATE_LIMIT, "rate-limit:2:x: 2 of 2 taken", "one of jobs 1, 2 is over", (1, 2))
     assert said(why(driver, 3)) == [taken]
 

@@ -3,7 +3,7 @@
 Rule: `keys` says where a job is filed, `value` is the queue and its changes, each O(log n); `whole` is what costs O(n).
 """
 
-from jqsched.core.queue.keys import Awaited, as_order, awaited, holds_slot, is_ready, rank_key, singleton_key
+from jqsched.core.queue.keys import Awaited, as_order, awaited, end_key, holds_slot, is_ready, rank_key, singleton_key
 from jqsched.core.queue.rebuild import check, load, same, set_rules
 from jqsched.core.queue.value import (
     EMPTY,
@@ -35,6 +35,7 @@ __all__ = [
     "awaited",
     "check",
     "claim",
+    "end_key",
     "evolve",
     "evolve_all",
     "find",
