@@ -1,8 +1,9 @@
-"""How job files become jobs: binding of dependencies, refusal of what can never be, and edits of queued jobs.
+"""Acceptance: make jobs of job files, bind their dependencies, refuse what can never run, and apply edits.
 
-Rule: decisions like those of `decide`, about what comes in by file or by `submit`. A dependency on a name is bound
-once: when the job that depends is accepted, or when the first job of that name arrives. Source:
-docs/reference/job-file.md; RFC 26.
+In: drafts (valid job files with the id each would get) and the queue. Out: a `Step` with the events of the new or
+edited jobs; what is refused is a value with the reason, by id. Like `decide`, it reads nothing but its arguments.
+Rule: a dependency on a name is bound once: when the job that depends is accepted, or when the first job of that name
+arrives. Source: docs/reference/job-file.md; RFC 26.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -54,7 +55,7 @@ Known: TypeAlias = Mapping[int | OwnName, Outcome]
 
 @frozen
 class Arrival:
-    """A draft with the id it would get, and whose it is."""
+    """A draft with the id that it would get and its owner."""
 
     id: int
     draft: Draft
@@ -62,7 +63,7 @@ class Arrival:
 
     @property
     def own_name(self) -> OwnName:
-        """The name that others of the same user may depend on."""
+        """Return the name by which other jobs of the same user may depend on this one."""
         return (self.userid, self.draft.spec.name)
 
 
@@ -77,7 +78,7 @@ class Bound:
 
 @frozen
 class Accepted:
-    """What became of a batch of arrivals: a step, and the refusals by id. All others are jobs now."""
+    """The result for a batch of arrivals: a step, and the refusals by id. All other arrivals are jobs now."""
 
     step: Step
     refused: dict[int, str]
@@ -92,7 +93,7 @@ def accept(queue: Queue, arrivals: Sequence[Arrival], known: Known, limits: Limi
     Shape:    names are looked for among the same user's arrivals first, then among its live jobs, then in `known`
               (what the store says of finished jobs; see `policy.lookups`). A file whose dependencies can never
               be met, or which would close a cycle with those that came before it, is refused with the reason.
-    Cost:     O(k log n), and O(what is reachable) for an arrival that somebody waits for by name.
+    Cost:     O(k log n), and O(what is reachable) for an arrival that another job waits for by name.
     """
     refused = _refused_by_rule(queue, arrivals, now_us)
     while True:
@@ -115,7 +116,7 @@ def accept(queue: Queue, arrivals: Sequence[Arrival], known: Known, limits: Limi
 
 
 def _refused_by_rule(queue: Queue, arrivals: Iterable[Arrival], now_us: int) -> dict[int, str]:
-    """The arrivals that a REJECT rule applies to: no such job is made."""
+    """Return the refusals of the arrivals that a REJECT rule applies to; they do not become jobs."""
     if not queue.rules:
         return {}
     refused: dict[int, str] = {}
@@ -132,7 +133,7 @@ def _enter(fold: Fold, arrival: Arrival, bounds: Sequence[Bound]) -> None:
     facts: list[Fact] = [("submit", _submit_context(arrival), arrival.draft.spec)]
     facts += [("dependency-add", {"description": bound.description}) for bound in bounds]
     facts += [("dependency-remove", {"description": bound.description}) for bound in bounds if bound.met]
-    if fold.limits.plugged:  # `stages.proceed` validates it when no plugin has rejected it
+    if fold.limits.plugged:  # `plugin_stages.proceed` validates it when no plugin has rejected it
         fold.post(arrival.id, *facts)
         return
     facts.append("validate")
@@ -153,7 +154,7 @@ def _submit_context(arrival: Arrival) -> dict[str, Json]:
 
 
 def _bind_waiting(fold: Fold, arrival: Arrival) -> None:
-    """Bind those who waited for a job of this name to it."""
+    """Bind the jobs that waited for a job of this name to it."""
     name = arrival.draft.spec.name
     for id_ in waiters(fold.queue, arrival.own_name):
         job = find(fold.queue, id_)
@@ -192,7 +193,7 @@ class _Binding:
                 self.errors[arrival.id] = str(reason)
 
     def ours(self, dependencies: Iterable[Dependency]) -> list[Dependency]:
-        """Those that the scheduler itself resolves; the others are a plugin's to add, where there are plugins."""
+        """Return the dependencies that the scheduler resolves itself; where there are plugins, they add the others."""
         dependencies = list(dependencies)
         for dependency in dependencies:
             if not is_ours(dependency) and not self.plugged:
@@ -213,7 +214,7 @@ class _Binding:
         return self.bind_name(arrival.id, scheme, wanted, next_only=dependency.next_only)
 
     def elders(self, id_: int, name: OwnName) -> Iterator[int]:
-        """Unfinished jobs of that name with a lower id."""
+        """Return the unfinished jobs of that name with a lower id."""
         yield from (other for other in self.named.get(name, ()) if other < id_)
         eldest = order.first(namesakes(self.queue, name))
         if eldest is not None and eldest < (id_,):
@@ -254,9 +255,9 @@ class _Binding:
     # -- cycles
 
     def cycle(self) -> dict[int, str]:
-        """The refusal of the first arrival that closes a cycle; empty when none does.
+        """Return the refusal of the first arrival that closes a cycle; empty when none does.
 
-        One at a time: without it those that come after it may be bound otherwise.
+        Only the first: once it is refused, later arrivals may be bound differently, so the caller binds again.
         """
         for id_ in self.arrivals:
             path = self.path_back(id_)
@@ -266,7 +267,7 @@ class _Binding:
         return {}
 
     def path_back(self, start: int) -> list[int] | None:
-        """A way from an arrival along its antecedents back to itself, by live jobs and those that came before it."""
+        """Find a path from an arrival along its antecedents back to itself, through live jobs and earlier arrivals."""
         if not self.is_awaited(start):
             return None
         came_from: dict[int, int] = {}
@@ -282,7 +283,7 @@ class _Binding:
         return None
 
     def is_awaited(self, id_: int) -> bool:
-        """Whether anyone can wait for this arrival (or, at an edit, live job): only then can it close a cycle."""
+        """Whether any job can wait for this arrival (or, at an edit, live job): only then can it close a cycle."""
         name = self.arrivals[id_].own_name
         if name in self.queue.dependents or len(self.named[name]) > 1:
             return True
@@ -389,7 +390,7 @@ def _update_running(fold: Fold, job: Job, was: Draft, now: Draft) -> Step:
 
 
 def _update_dependencies(fold: Fold, job: Job, kept: Iterable[Dependency], bounds: Iterable[Bound]) -> None:
-    """Wait for what was added, and no longer for what is not asked for any more; what stays in the file stays bound."""
+    """Add the dependencies that an edit added, remove those that it removed; the others stay bound as they are."""
     wanted = [bound.description for bound in bounds if not bound.met]
     facts: list[Fact] = [("dependency-add", {"description": new}) for new in wanted if new not in job.waits]
     asked = {_asked(dependency) for dependency in kept}
@@ -411,7 +412,7 @@ def _asked(dependency: Dependency) -> str:
 
 
 def _settle(fold: Fold, id_: int, was: Draft, now: Draft) -> None:
-    """Bring an edited job back to where it belongs, with its new pin."""
+    """Release an edited job to the state where it belongs, with its new job file recorded."""
     job = find(fold.queue, id_)
     assert job is not None
     if was.pin != now.pin:

@@ -4,8 +4,8 @@ Rule: a gate lets at most so many jobs through at a time; a job passes when each
 a place in each. Nothing is known here of queues, priorities or states: a job is the key by which it waits, and its
 gates. Jobs with the same gates wait in one group. A group is on the watch list of one of its gates, a full one as soon
 as one was found, so what is stopped costs nothing until that gate has room again.
-Source: Ganeti JQScheduler/Filtering.hs, ReasonRateLimiting.hs. Differs: rules and rate limits together, so that who is
-stopped by one takes no place of another.
+Source: Ganeti JQScheduler/Filtering.hs, ReasonRateLimiting.hs. Differs: rules and rate limits are applied
+together, so that a job which one gate stops takes no place at another.
 """
 
 from collections.abc import Container, Iterable, Iterator
@@ -104,12 +104,12 @@ def buckets(reasons: tuple[Reason, ...]) -> Gates:
     return tuple(sorted(found))
 
 
-# ---- who waits, who is through ------------------------------------------------------------------------------------
+# ---- waiting and admitted jobs ------------------------------------------------------------------------------------
 
 
 @frozen
 class Admission:
-    """Who waits at which gates, and how many are admitted by each; only jobs that have gates are here.
+    """The jobs that wait at gates, and how many each gate has admitted; jobs without gates do not appear.
 
     `gates`: of each live job that has any. `groups`: the keys of those that wait, by their gates. `watched`: the gate
     on whose watch list a group is; `watch_lists`: for each gate the first keys of the groups on its list; `openings`:
@@ -140,7 +140,7 @@ ABSENT = Position(OPEN)
 
 
 def move(admission: Admission, id_: int, before: Position, after: Position) -> Admission:
-    """Bring a job from one standing to another; one that is gone has no gates.
+    """Move a job from one position to another; one that is gone has no gates.
 
     Cost: O(log n); what is stopped by another gate than before is filed there, each group once for each such change.
     """
@@ -161,9 +161,9 @@ def move(admission: Admission, id_: int, before: Position, after: Position) -> A
 
 
 def passing(admission: Admission, passed_over: Container[int] = ()) -> Iterator[Key]:
-    """The keys of those that may pass, in order: each if all before it do. O(log n) for each.
+    """Yield the keys of the jobs that may pass, in order, each provided that all before it pass. O(log n) for each.
 
-    A job that is in `passed_over` when the next is asked for does not pass: it takes no place.
+    A job that the caller has put into `passed_over` before it asks for the next does not pass: it takes no place.
     """
     change = _Change(admission)
     while (key := change.settle()) is not None:
@@ -175,27 +175,27 @@ def passing(admission: Admission, passed_over: Container[int] = ()) -> Iterator[
 
 
 def first_passing(admission: Admission) -> Key | None:
-    """The key of the first that may pass, None if nobody may."""
+    """Return the key of the first job that may pass, None if there is none."""
     return order.first(admission.openings)
 
 
 def places(admission: Admission, gate: Gate) -> int:
-    """How many are through this gate."""
+    """Return how many jobs this gate has admitted."""
     return admission.places.get(gate, 0)
 
 
 def stopping(admission: Admission, gates: Gates) -> list[Gate]:
-    """Those of the gates that have no room."""
+    """Return the gates among these that have no room."""
     return [gate for gate in gates if places(admission, gate) >= gate.limit]
 
 
 def over_limit(admission: Admission, gates: Gates) -> bool:
-    """Whether more are through one of these gates than it lets through: it was narrowed, or shut."""
+    """Whether one of these gates has admitted more jobs than its limit, which was lowered since."""
     return any(places(admission, gate) > gate.limit for gate in gates)
 
 
 class _Change:
-    """An admission in the making. Its values are persistent, so the one that it began with stays as it was."""
+    """An admission that is being changed. Its values are persistent, so the original stays as it was."""
 
     def __init__(self, admission: Admission) -> None:
         self.gates, self.groups, self.watched = admission.gates, admission.groups, admission.watched
@@ -214,7 +214,7 @@ class _Change:
         self.set_group(gates, order.discard(self.groups[gates], key))
 
     def set_group(self, gates: Gates, group: Order) -> None:
-        """Give a group these keys; file it, if its first key is another now."""
+        """Set the keys of a group; if its first key has changed, file it on the watch lists again."""
         was = order.first(self.groups.get(gates))
         head = order.first(group)
         self.groups = self.groups.set(gates, group) if group is not None else self.groups.discard(gates)
@@ -245,7 +245,7 @@ class _Change:
             self.openings = order.add(self.openings, now)
 
     def take(self, gates: Gates, more: int) -> None:
-        """So many more jobs are through these gates (-1: one less)."""
+        """Count `more` admitted jobs at each of these gates (-1: one less)."""
         for gate in gates:
             had_room = self.has_room(gate)
             through = self.places.get(gate, 0) + more
@@ -267,9 +267,7 @@ class _Change:
         return None
 
 
-# ---- at once ------------------------------------------------------------------------------------------------------
-
-
+# ---- build and check as a whole -----------------------------------------------------------------------------------
 def build(positions: Iterable[tuple[int, Position]]) -> Admission:
     """Make the admission of jobs in these positions. O(n log n)."""
     gates: dict[int, Gates] = {}

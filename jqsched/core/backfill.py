@@ -21,7 +21,7 @@ from jqsched.core.queue import Queue, find, gates_known, rank_key
 
 
 class Amounts(NamedTuple):
-    """So much of each shared resource: taken, free, needed or spare."""
+    """An amount of each shared resource: taken, free, needed or spare."""
 
     slots: int
     cores: int
@@ -31,11 +31,11 @@ class Amounts(NamedTuple):
         return self.slots <= other[0] and self.cores <= other[1]
 
     def plus(self, other: "Amounts") -> "Amounts":
-        """Both together."""
+        """Return the sum."""
         return Amounts(self.slots + other.slots, self.cores + other.cores)
 
     def minus(self, other: "Amounts") -> "Amounts":
-        """What is left without the other; less than nothing where that is more."""
+        """Return the difference; negative where the other is larger."""
         return Amounts(self.slots - other.slots, self.cores - other.cores)
 
 
@@ -64,7 +64,7 @@ class Choice:
 
 @frozen
 class Left:
-    """What is left for the jobs behind a key: `free` now, and `spare` beside the reservation."""
+    """The resources that remain for the jobs behind a key: `free` now, and `spare` beside the reservation."""
 
     key: Key
     free: Amounts
@@ -105,7 +105,7 @@ def choose(queue: Queue, limits: Limits, now_us: int) -> Choice:
 
 @frozen
 class Settled:
-    """That a pass chose nothing: nor will another one over the same parts of a queue (`basis`), until a job is overdue.
+    """The record that a pass chose nothing; nor will another over the same parts of a queue until a job is overdue.
 
     Shape:    parts are compared by identity, which a persistent value keeps where nothing was changed.
     """
@@ -120,7 +120,7 @@ class Settled:
 
 
 def settled(queue: Queue, limits: Limits, now_us: int) -> Settled | None:
-    """Remember that a pass chose nothing; None without backfill, where a pass costs no more than to look it up."""
+    """Record that a pass chose nothing; None without backfill, where a new pass costs as little as looking it up."""
     if limits.backfill is None:
         return None
     grace_us = limits.backfill.grace_us
@@ -154,7 +154,7 @@ def prospects(queue: Queue, limits: Limits, now_us: int) -> Prospects | None:
 
 
 class Top(NamedTuple):
-    """The first of the queue: who starts in order, who waits then, what is free, and all candidates that follow."""
+    """The front of the queue: the jobs that start in order, the first one that waits, what is free, and the rest."""
 
     chosen: list[int]
     holder: Job | None

@@ -1,8 +1,8 @@
-"""Decisions about jobs that are there: commands, news of processes, and the scheduling pass.
+"""Decisions about accepted jobs: commands, news of processes, and the scheduling pass.
 
-Rule: a decision is `Step = f(queue, ..., now_us)`: the next queue, the events that lead there, and what is to be done
-when they are durable. Nothing here knows how jobs arrive, run or are stored. Source: RFC 21; docs/reference/events.md
-(other courses); Ganeti's dequeueJob and setJobPriority.
+Rule: a decision is `Step = f(queue, ..., now_us)`: the next queue, the events that lead there, and the effects to carry
+out when they are durable. How jobs arrive, run or are stored is not known here. Source: RFC 21;
+docs/reference/events.md (other courses); Ganeti's dequeueJob and setJobPriority.
 """
 
 from collections.abc import Callable, Mapping
@@ -119,7 +119,7 @@ def _change_queued(queue: Queue, id_: int, limits: Limits, now_us: int, post: Ca
 
 
 def requeue(queue: Queue, id_: int, limits: Limits, now_us: int, *, userid: int) -> Step:
-    """End a running attempt and run the job again; a queued job is where it should be.
+    """End a running attempt and queue the job again; a job that is queued already is left as it is.
 
     Source: docs/reference/states.md.
     """
@@ -141,7 +141,7 @@ def requeue(queue: Queue, id_: int, limits: Limits, now_us: int, *, userid: int)
 
 
 def started(queue: Queue, id_: int, attempt: int, limits: Limits, now_us: int, *, start_us: int = 0) -> Step:
-    """An attempt's process runs: `alloc` (unless it came before the start) and `start`. Repeatable.
+    """Record that an attempt's process runs: `alloc` (unless it was posted before) and `start`. Repeatable.
 
     `start_us`: when it started by the executor's clock, 0 = not known. With backfill it is kept for a job with a time
     limit, which counts from it: events are stamped when the news comes, and each a microsecond after the one before.
@@ -152,7 +152,7 @@ def started(queue: Queue, id_: int, attempt: int, limits: Limits, now_us: int, *
 
 
 def _note_start(fold: Fold, id_: int, attempt: int, start_us: int = 0) -> Job | None:
-    """Make sure that alloc and start are posted; None when this attempt is none of the job's present one."""
+    """Post `alloc` and `start` unless they are posted; None when this is not the job's present attempt."""
     job = find(fold.queue, id_)
     if job is None or job.attempt != attempt or job.state < State.SCHED:
         return None
@@ -185,7 +185,7 @@ def allocation(job: Job) -> JsonObject:
 def finished(
     queue: Queue, id_: int, attempt: int, status: int, limits: Limits, now_us: int, *, error: str | None = None
 ) -> Step:
-    """An attempt is over with a known status: the job ends, or goes back to the queue if that was asked for."""
+    """Record that an attempt ended with a known status: the job ends, or is queued again if that was asked for."""
     fold = Fold(queue, limits, now_us)
     job = _note_start(fold, id_, attempt)
     if job is None:
@@ -204,9 +204,9 @@ def finished(
 def interrupted(
     queue: Queue, id_: int, attempt: int, limits: Limits, now_us: int, *, note: str = "", counts: bool = True
 ) -> Step:
-    """An attempt is gone and nobody knows how it ended: by `on_interrupt` queued again, or ended.
+    """Queue a job again or end it, as its `on_interrupt` says: its attempt is gone, and how it ended is unknown.
 
-    Shape:    a job that was asked to be requeued, or ended, goes that way; it is no interruption then. After
+    Shape:    a job that a user asked to requeue or to end does that instead; it does not count as interrupted. After
               `limits.interruptions_max` interruptions that count the job is held.
     Source:   docs/reference/states.md.
     """
@@ -218,7 +218,7 @@ def interrupted(
         job = fold.post(id_, ("alloc", allocation(job)))
         assert job is not None
     if job.state is State.CLEANUP and limits.plugged:
-        pass  # `stages.proceed` goes on
+        pass  # `plugin_stages.proceed` goes on
     elif job.state is State.CLEANUP:
         ended(fold, job, (("release", RELEASE), "free", "clean"))
     elif job.requeuing:
@@ -250,7 +250,7 @@ def _hold_after_too_many(fold: Fold, id_: int) -> None:
 
 
 def expired(queue: Queue, id_: int, attempt: int, limits: Limits, now_us: int) -> Step:
-    """A running attempt has used up its time limit: a `timeout` exception, then it is ended."""
+    """Record that a running attempt has used up its time limit: post a `timeout` exception, then stop the attempt."""
     fold = Fold(queue, limits, now_us)
     job = find(queue, id_)
     if job is not None and job.attempt == attempt and job.state is State.RUN and job.spec.time_limit_us is not None:
@@ -291,9 +291,9 @@ def end_if_infeasible(queue: Queue, id_: int, limits: Limits, now_us: int) -> St
 
 
 def resolve_missing_antecedents(queue: Queue, known: Known, limits: Limits, now_us: int) -> Step:
-    """Settle the dependencies on jobs that are over already; of those that nobody knows, none can be met any more.
+    """Resolve the dependencies on jobs that are over already; those on unknown jobs can never be met.
 
-    Nobody waits so while every end is told (law 6); but a restored or rebuilt store may say so at a start.
+    In a running scheduler no job waits for one that is over (law 6), but in a restored or rebuilt store one may.
     """
     fold = Fold(queue, limits, now_us)
     gone = sorted(id_ for id_ in queue.dependents if isinstance(id_, int) and find(queue, id_) is None)
@@ -319,9 +319,9 @@ class Schedule:
 
 
 def schedule(queue: Queue, limits: Limits, now_us: int, last: Settled | None = None) -> Schedule:
-    """One scheduling pass: recall the permits that were overtaken, and permit what `backfill.choose` chooses.
+    """Make one scheduling pass: recall the permits that were overtaken, and permit what `backfill.choose` chooses.
 
-    `last` is what the pass before said of a pass that would choose nothing: then none is made.
+    `last`: the previous pass's record that a pass would choose nothing; while it holds, none is made.
     Cost: O(k log n) for k chosen or recalled, and that of the choice.
     """
     if last is not None and last.holds(queue, limits, now_us):

@@ -1,10 +1,10 @@
 """Events, and what each does to its job: the only place where a job changes.
 
-Rule: `advance(job, event)` is total for every event that was accepted, and says why it refuses one that does not fit
-(`IllegalEvent`, a bug of ours). It knows one job at a time, no queue, no policy. Source: RFC 21 (states and events),
-RFC 18 (format). Ours beyond RFC 21: `requeue` (RUN -> PRIORITY), the key `pin` of `priority`, `pin` and `requeue_of`
-of `submit`, `start_us` of `start`, and `dependency-add` for a job that waits already (an edit), which leads back to
-DEPEND.
+Rule: `advance(job, event)` is total for every event that was accepted, and refuses one that does not fit with
+`IllegalEvent`, which means a bug in jqsched. It knows one job at a time, no queue, no policy. Source: RFC 21 (states
+and events), RFC 18 (format). Ours beyond RFC 21: `requeue` (RUN -> PRIORITY), the key `pin` of `priority`, `pin` and
+`requeue_of` of `submit`, `start_us` of `start`, and `dependency-add` for a job that waits already (an edit), which
+leads back to DEPEND.
 """
 
 from collections.abc import Callable, Mapping
@@ -40,7 +40,7 @@ class Event:
 
 
 class IllegalEvent(AssertionError):
-    """An event that the job's state does not allow: the story so far is in the text."""
+    """An event that the job's state does not allow; the text has the job's last state and the event."""
 
 
 def integer(context: JsonObject, key: str) -> int:

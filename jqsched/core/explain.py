@@ -1,8 +1,8 @@
-"""Why a job does not run: every reason, what would help, and where the job stands in the order.
+"""Explanations: every reason why a job does not run, what would remove it, and the job's position in the order.
 
-Rule: a reason is named if and only if the job would not start were all the others gone; so to lift all of them starts
-it, and to leave any one does not. Everything is asked of what the scheduler itself keeps and calls
-(`policy.candidates`, `queue.admission`): there is no second opinion here.
+Rule: a reason is named if and only if it alone would keep the job from starting; so removing all of them starts the
+job, and leaving any one does not. The answers come from the scheduler's own functions (`policy.candidates`,
+`queue.admission`), not from a second implementation of its rules.
 """
 
 from bisect import bisect_left
@@ -80,7 +80,7 @@ class Link:
 
 @frozen
 class Explanation:
-    """All about a job's not running. `ahead`: how many jobs would start before it if nothing but slots were lacking.
+    """Why one job does not run. `ahead`: how many jobs would start before it if nothing but slots were lacking.
 
     `permitted` says that it was handed to the executor: it waits for nothing but a slot and cores.
     """
@@ -92,19 +92,19 @@ class Explanation:
     chain: tuple[Link, ...]
 
 
-# ---- what is asked once for all jobs of a queue -------------------------------------------------------------------
+# ---- what is computed once for all jobs of a queue ----------------------------------------------------------------
 
 
 @frozen
 class Snapshot:
     """A queue and its limits, with what is ahead of a job of any rank.
 
-    `queue` is without permits: who has one waits for slots and cores as all others do, and is ahead of those behind it.
+    `queue` is without permits: a permitted job waits for slots and cores as all others do, ahead of those behind it.
     `permitted` are the jobs that have one. `general`: reasons of every job that has not started.
     `passing`: keys of the jobs with gates that would start if slots were not lacking, `entering` the same by gate.
     `first` are the keys of the first candidates, up to the one that finds too few cores; `cores_before` the cores that
-    all before each of them take together, and last, those of all of them. `none_free`: what everybody waits for, if no
-    slot is free. `prospects`: of jobs behind the reservation, with backfill (`now_us` is when that was).
+    all before each of them take together, and last, those of all of them. `none_free`: what every job waits for, if
+    no slot is free. `prospects`: of jobs behind the reservation, with backfill (`now_us` is when that was).
     """
 
     queue: Queue
@@ -121,12 +121,12 @@ class Snapshot:
 
     @property
     def slots_free(self) -> int:
-        """How many more jobs may run; less than none when a limit was lowered."""
+        """Return how many more jobs may run; negative when a limit was lowered."""
         return self.limits.max_running - self.queue.busy
 
     @property
     def cores_free(self) -> int:
-        """How many cores are not taken."""
+        """Return how many cores are not taken."""
         return self.limits.cores - self.queue.cores_used
 
 
@@ -171,7 +171,7 @@ def ahead(snapshot: Snapshot, job: Job) -> int:
 
 
 def _wished_key(job: Job) -> Key:
-    """The key that a job has when it is neither held nor waits."""
+    """Return the rank key that a job would have if it were not held and did not wait."""
     if job.priority > 0:
         return rank_key(job)
     urgency = job.urgency or job.urgency_before
@@ -185,7 +185,7 @@ def obstacles(snapshot: Snapshot, job: Job) -> list[Obstacle]:
     """Every reason why a job does not run now; empty when it may start, or has, or is over."""
     if job.state >= State.RUN:
         return []
-    if job.id in snapshot.queue.manipulated:  # what it takes itself, and will give back, is in nobody's way
+    if job.id in snapshot.queue.manipulated:  # what it takes itself, and will give back, delays no job
         released = queues.release(snapshot.queue, job.id)
         free = take_snapshot(released, snapshot.limits, snapshot.now_us, snapshot.general)
         return [CHANGING, *obstacles(free, job)]
@@ -354,7 +354,7 @@ def _none_free(queue: Queue, limit: int) -> Obstacle | None:
 
 
 def _cores(snapshot: Snapshot, job: Job) -> Iterator[Obstacle]:
-    wanted, free = job.spec.cores, max(0, snapshot.cores_free)  # less than none when a limit was lowered
+    wanted, free = job.spec.cores, max(0, snapshot.cores_free)  # negative when a limit was lowered
     before = snapshot.cores_before[bisect_left(snapshot.first, _wished_key(job))]
     if before > free:
         blocking = snapshot.first[-1][-1]
@@ -369,11 +369,11 @@ def _cores(snapshot: Snapshot, job: Job) -> Iterator[Obstacle]:
         yield Obstacle(Why.CORES, text, help_, on, until_us=at_us)
 
 
-# ---- all about one ------------------------------------------------------------------------------------------------
+# ---- one job ------------------------------------------------------------------------------------------------------
 
 
 def explain(snapshot: Snapshot, job: Job) -> Explanation:
-    """Every reason why a job does not run, and the same of those it waits for, in turn.
+    """Explain why a job does not run: every reason, and those of the jobs that it waits for, in turn.
 
     Cost: O(log n) for each reason, and the length of the chain, of which CHAIN_MAX are told.
     """
@@ -400,7 +400,7 @@ def _depends_on(why: tuple[Obstacle, ...]) -> list[int]:
     return [id_ for reason in why if reason.why is Why.DEPENDENCY for id_ in reason.on]
 
 
-# ---- words --------------------------------------------------------------------------------------------------------
+# ---- wording ------------------------------------------------------------------------------------------------------
 
 
 def _one_of(ids: tuple[int, ...]) -> str:

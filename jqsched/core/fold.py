@@ -1,8 +1,9 @@
-"""What a decision is made of: the step it returns, the fold in which it is made, and the moves that all decisions
-share (on to SCHED when nothing is open, to the end with all that depends on it).
+"""The parts of a decision: the step it returns, the fold that builds it, and the moves that all decisions share.
 
-Rule: whatever posts an event does it through `Fold.post`, which stamps and folds it at once, so what a decision returns
-is what a replay gives. Refusals are values. Source: RFC 21; docs/reference/events.md.
+The shared moves are on to SCHED when no dependency is open, and to the end together with all that depends on it.
+Rule: every event is posted through `Fold.post`, which stamps it and folds it over the queue at once, so the queue that
+a decision returns is the one that a replay of its events gives. Refusals are values. Source: RFC 21;
+docs/reference/events.md.
 """
 
 from collections.abc import Iterable
@@ -110,7 +111,7 @@ class Step:
 
 
 class Fold:
-    """A step in the making: posts events, stamps them strictly increasing, and folds them at once."""
+    """The builder of a step: posts events, stamps them strictly increasing, and folds them at once."""
 
     def __init__(self, queue: Queue, limits: Limits, now_us: int) -> None:
         self.queue, self.limits, self.now_us = queue, limits, now_us
@@ -136,11 +137,11 @@ class Fold:
         return after
 
     def step(self, answer: Answer | None = None) -> Step:
-        """Finish."""
+        """Return the step built so far."""
         return Step(self.queue, tuple(self.events), tuple(self.effects), answer, tuple(self.finished))
 
 
-# ---- the way from DEPEND to SCHED, and to the end -----------------------------------------------------------------
+# ---- moves: from DEPEND to SCHED, and to the end ------------------------------------------------------------------
 
 
 def advance_to_sched(fold: Fold, job: Job) -> None:
@@ -149,7 +150,7 @@ def advance_to_sched(fold: Fold, job: Job) -> None:
 
 
 def _advance(fold: Fold, job: Job) -> Job:
-    if fold.limits.plugged:  # on by `stages.proceed`, and with the priority that a plugin gives
+    if fold.limits.plugged:  # on by `plugin_stages.proceed`, and with the priority that a plugin gives
         return job
     if job.state is State.DEPEND and not job.waits:
         facts: list[Fact] = ["depend", ("priority", {"priority": default_priority(job)})]
@@ -201,7 +202,7 @@ def infeasible(job: Job, limits: Limits) -> str:
 
 
 def end_unstarted(fold: Fold, job: Job, kind: str, note: str, userid: int | None = None) -> None:
-    """End a job that never started: exception and clean, and what that means for those that wait for it."""
+    """End a job that never started: post `exception` and `clean`, and resolve the dependencies on it."""
     ended(fold, job, (exception(job, kind, 0, note, userid), "clean"))
 
 
@@ -215,13 +216,13 @@ def exception(job: Job, kind: str, severity: int, note: str, userid: int | None 
 def ended(fold: Fold, job: Job, facts: Iterable[Fact]) -> None:
     """Post the last events of a job (`clean` last), then resolve every dependency on it, and so on in turn.
 
-    Where plugins have a say, the first of them alone: `stages.proceed` goes on to the end.
+    Where plugins have a say, the first of them alone: `plugin_stages.proceed` goes on to the end.
     """
     _end_all(fold, [(job, _for_now(fold, tuple(facts)))])
 
 
 def finish(fold: Fold, job: Job, facts: Iterable[Fact]) -> None:
-    """As `ended`, whatever plugins there are: they had their say."""
+    """Post the last events of a job as `ended` does, all at once, also with plugins: they have been called already."""
     _end_all(fold, [(job, tuple(facts))])
 
 
@@ -235,7 +236,7 @@ def settle(fold: Fold, outcome: Outcome) -> None:
 
 
 def _end_all(fold: Fold, todo: list[tuple[Job, tuple[Fact, ...]]]) -> None:
-    for here, last in todo:  # grows while it is walked: the doomed come behind
+    for here, last in todo:  # grows while it is walked: jobs that can never run are appended
         if find(fold.queue, here.id) is not None and fold.post(here.id, *last) is None:
             ended_well = fold.finished and fold.finished[-1].id == here.id
             never = Outcome(here.id, here.spec.name, here.userid, success=False, ran=False, is_fatal=True)
@@ -243,9 +244,9 @@ def _end_all(fold: Fold, todo: list[tuple[Job, tuple[Fact, ...]]]) -> None:
 
 
 def _resolve(fold: Fold, outcome: Outcome) -> list[tuple[Job, tuple[Fact, ...]]]:
-    """Tell everyone who waits for a finished job; returns those that can never run, with their last events.
+    """Resolve the dependencies on a finished job; returns the jobs that can never run, with their last events.
 
-    Nobody ends here, so that whoever waits is still there when he is told.
+    No job is ended here, so that each job that waits is still in the queue when its dependency is resolved.
     """
     doomed: list[tuple[Job, tuple[Fact, ...]]] = []
 

@@ -41,7 +41,7 @@ class IdMap(Mapping[int, V], Generic[V]):
     @overload
     def get(self, id_: int, /, default: V | T) -> V | T: ...
     def get(self, id_: int, /, default: object = None) -> object:
-        """What is there, or the default."""
+        """Return the value of an id, or the default."""
         node, shift = self._root, self._shift
         if id_ >> (shift + _BITS):  # too high for this tree, or negative
             return default
@@ -63,7 +63,7 @@ class IdMap(Mapping[int, V], Generic[V]):
         return f"IdMap({dict(_walk(self._root, self._shift, 0))!r})"
 
     def set(self, id_: int, value: V) -> "IdMap[V]":
-        """The map with this value for an id."""
+        """Return a map that has this value for an id."""
         assert id_ >= 0 and value is not None
         root, shift = self._root, self._shift
         while id_ >> (shift + _BITS):
@@ -73,14 +73,14 @@ class IdMap(Mapping[int, V], Generic[V]):
         return IdMap(root, shift, self._size + (before is None))
 
     def remove(self, id_: int) -> "IdMap[V]":
-        """The map without this id. Raises KeyError when it is not there."""
+        """Return a map without this id. Raises KeyError when it is not there."""
         smaller = self.discard(id_)
         if smaller is self:
             raise KeyError(id_)
         return smaller
 
     def discard(self, id_: int) -> "IdMap[V]":
-        """The map without this id, be it there or not."""
+        """Return a map without this id, whether it is in this one or not."""
         if id_ >> (self._shift + _BITS):
             return self
         root, before = _put(self._root, self._shift, id_, None)
@@ -117,7 +117,7 @@ def _walk(node: Places, shift: int, base: int) -> Iterator[tuple[int, object]]:
 
 
 def id_map(values: Mapping[int, V]) -> IdMap[V]:
-    """Make a map at once. O(n)."""
+    """Build a map from its items. O(n)."""
     level: dict[int, object] = dict(values)
     shift = -_BITS
     while shift < 0 or any(level):  # until all is under 0

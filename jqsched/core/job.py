@@ -82,7 +82,7 @@ def is_ours(dependency: Dependency) -> bool:
 
 
 def unsupported(scheme: str) -> str:
-    """Say that nobody knows a dependency scheme. Source: docs/reference/plugins.md."""
+    """Return the message for an unknown dependency scheme. Source: docs/reference/plugins.md."""
     return f'dependency scheme "{scheme}" not supported (there are {", ".join(sorted(_SCHEMES))})'
 
 

@@ -1,9 +1,9 @@
-"""A job's life in stages, where plugins have a say: the moves between which they are asked, one at a time.
+"""Plugin stages: a job's life one move at a time, so that plugins can be called between two moves.
 
-Rule: with `limits.plugged` a decision posts what was decided and stops; whoever asks the plugins calls `proceed` when
-they had their say, again and again until there is nothing to do. What plugins want is decided here as well: pure
-functions like all others, and a refusal is a value. Source: docs/reference/states.md, docs/reference/plugins.md;
-flux-core, job-manager/event.c (actions).
+In: a queue, a job and what plugins asked for. Out: a `Step`, or a refusal as a value.
+Rule: with `limits.plugged` a decision posts what was decided and stops. The scheduler calls the plugins and then
+`proceed`, again and again until it returns nothing. No plugin is called from here.
+Source: docs/reference/states.md, docs/reference/plugins.md; flux-core, job-manager/event.c (actions).
 """
 
 from jqsched.core.event import TRANSITIONS, effective_priority
@@ -42,7 +42,7 @@ NAME_STAYS = "attributes.system.job.name: cannot be changed: other jobs may wait
 def proceed(
     queue: Queue, id_: int, limits: Limits, now_us: int, *, over: bool, released: bool = False, epilogs: bool = False
 ) -> Step:
-    """The next move of a job: at most one event of its own, none when it waits for somebody or something.
+    """Return the next move of a job: at most one event of its own, none while it waits for anything.
 
     `over`: nothing of its attempt is left, or nothing was ever begun. `released`: its `release` was posted. `epilogs`:
     some plugin is not done with the job that ended.
@@ -69,7 +69,7 @@ def _to_the_end(fold: Fold, job: Job, *, released: bool, epilogs: bool) -> None:
 
 
 def invalidate(queue: Queue, id_: int, limits: Limits, now_us: int) -> Step:
-    """A plugin rejects a job that is being submitted: it never was one. Whoever waits for it learns that it failed."""
+    """Remove a job that a plugin rejects while it is submitted; for the jobs that wait for it, it has failed."""
     job = find(queue, id_)
     assert job is not None, "only what was submitted can be rejected"
     fold = Fold(queue, limits, now_us)

@@ -1,4 +1,4 @@
-"""Policy: who may start now, in what order, and what a dependency means.
+"""Policy: which jobs may start now, in what order, and what a dependency means.
 
 Rule: questions about a queue, answered without changing it. `select` is the one place that chooses; everything that
 explains or simulates asks the same functions. `candidates` and `select` use what the queue keeps; `eligible`,
@@ -40,8 +40,8 @@ class Limits:
     """How many jobs may run on how many cores, and how many may be permitted ahead of a free slot.
 
     `draining` starts nothing. `interruptions_max`: a job is held after so many interruptions. `plugged`: plugins have a
-    say, so a decision takes a job no further than to the next point where one is asked (`core.stages`). `backfill`
-    None: no job starts before one of higher rank that waits for a slot or cores.
+    say, so a decision takes a job no further than to the next point where one is asked (`core.plugin_stages`).
+    `backfill` None: no job starts before one of higher rank that waits for a slot or cores.
     """
 
     max_running: int

@@ -1,7 +1,8 @@
-"""How jobs and events are shown: the documents of the lists, the entries of the journal, the order of lists.
+"""Views: jobs and events as the documents that lists, logs and the journal show, and the order of lists.
 
-Rule: only here do microseconds become seconds and values become documents; nothing is decided. What is not known is
-None. Source: RFC 43, RFC 18 (events), RFC 20 (R), RFC 21 (states and results).
+In: jobs, events and queues. Out: JSON objects; a value that is not known is None.
+Rule: only here do microseconds become seconds and values become documents; nothing is decided. Source: RFC 43, RFC 18
+(events), RFC 20 (R), RFC 21 (states and results).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -116,7 +117,7 @@ def runtime_us(job: Job, now_us: int) -> int:
 
 
 def returncode(job: Job) -> int | None:
-    """The shell's way to say how a job ended: exit code or 128 + signal; -128 canceled, 1 failed before it started."""
+    """Return how a job ended, as a shell does: exit code or 128 + signal; -128 canceled, 1 failed before it started."""
     if job.state is not State.INACTIVE:
         return None
     if job.status is not None:
@@ -126,7 +127,7 @@ def returncode(job: Job) -> int | None:
 
 
 def _exception(job: Job) -> Json:
-    """Show the exception of a job that ended; of others Flux tells nothing."""
+    """Show the exception of a job that ended; a job that has not ended shows none, as in Flux."""
     if job.state is not State.INACTIVE:
         return {"occurred": None, "severity": None, "type": None, "note": None}
     told = job.exception
@@ -147,7 +148,7 @@ def annotations(job: Job, notes: JsonObject) -> dict[str, Json]:
 
 
 def notes_of(events: Iterable[Event]) -> dict[str, Json]:
-    """Make one object of what plugins noted of a job, in the order in which they did.
+    """Merge the notes that plugins made of a job into one object, in the order in which they were made.
 
     Source: RFC 21 (`annotations`, ours in the log too; the keys of a `memo` are annotations of the user).
     """
@@ -160,7 +161,7 @@ def notes_of(events: Iterable[Event]) -> dict[str, Json]:
 
 
 def _merged(document: JsonObject, changes: JsonObject) -> dict[str, Json]:
-    """Change an object, and the objects in it, key by key; None removes one."""
+    """Update an object and the objects in it, key by key; None removes a key."""
     merged = dict(document)
     for key, value in changes.items():
         present = merged.get(key)
@@ -233,7 +234,7 @@ def resource_set(spec: Spec, alloc_us: int, hostname: str = _HERE) -> dict[str, 
 def list_key(job: Job) -> tuple[int, int, int]:
     """The order of lists: pending by priority (none yet = 0), running by last start, inactive by last end.
 
-    It says what the order is; the store sorts as its indexes do, which a property holds against this.
+    This is the definition; the store sorts by its indexes, and a property test compares the two.
     """
     if job.state is State.INACTIVE:
         return 2, -job.t_inactive_us, -job.id
@@ -252,7 +253,7 @@ class Shown:
 
 
 def show(queue: Queue) -> Shown:
-    """Show who is where. O(n log n).  Source: Ganeti JQScheduler.hs showQueue."""
+    """List the ids of enqueued, running and manipulated jobs. O(n log n).  Source: Ganeti JQScheduler.hs showQueue."""
 
     def by_start(jobs: Iterable[Job]) -> tuple[int, ...]:
         return tuple(job.id for job in sorted(jobs, key=lambda job: (job.t_run_us, job.id)))
@@ -265,7 +266,7 @@ def standing(jobs: Iterable[Job], rules: Rules = ()) -> Queue:
     """Make as much of a queue of stored jobs as `explain.reasons` looks at: who runs and until when, and who is ahead
     of whom.
 
-    Cost: a third of `queue.load`, whose other indexes a list has no use for.
+    Cost: a third of `queue.load`, whose other indexes a list does not need.
     """
     running: dict[int, Job] = {}
     enqueued: dict[int, Job] = {}

@@ -1,8 +1,8 @@
 """The host: what plugins may do to jobs, checked, decided by the core, and answered with Flux's errno.
 
-Rule: each method is one decision of `core.stages`; a job of which a callback runs is shown the result after it, any
-other at once. A plugin that posts without end is stopped after so many events. What comes here was checked and copied
-(`jobtap.boundary`). Source: flux_jobtap_get_flux(3), flux-jobtap-plugins(7).
+Rule: each method is one decision of `core.plugin_stages`; a job of which a callback runs is shown the result after it,
+any other at once. A plugin that posts without end is stopped after so many events. What comes here was checked and
+copied (`jobtap.boundary`). Source: flux_jobtap_get_flux(3), flux-jobtap-plugins(7).
 """
 
 import errno

@@ -1,9 +1,9 @@
 """Taps: what the plugins have to say to each event of each job, and what becomes of it.
 
-Rule: the core decides in stages (`core.stages`) while plugins are loaded. Each event is shown in order, first to those
-who subscribed, then, if it led to another state, to all; when a job's events are shown, it goes on to its next stage.
-What a callback posts for its own job is shown after it (FIFO, no recursion); for another, idle job before it goes on.
-What an earlier scheduler's plugins did to a job is read from its event log when it is asked for.
+Rule: the core decides in stages (`core.plugin_stages`) while plugins are loaded. Each event is shown in order, first to
+those who subscribed, then, if it led to another state, to all; when a job's events are shown, it goes on to its next
+stage. What a callback posts for its own job is shown after it (FIFO, no recursion); for another, idle job before it
+goes on. What an earlier scheduler's plugins did to a job is read from its event log when it is asked for.
 Source: flux-jobtap-plugins(7); Flux event.c (event queue).
 """
 

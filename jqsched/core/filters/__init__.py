@@ -1,8 +1,8 @@
 """Filter rules: which jobs a rule is about, in Ganeti's language, and the reading and writing of rules.
 
 Rule: matching only. What a rule does to a job that it matches (hold it, count it, cancel it) is decided elsewhere.
-Rules come in by `read_rule` and go out by `rule_document`, so whatever is a `Rule` was found valid. What only the
-command line needs (`expression`, `doubts`) is imported from there.
+Rules come in by `read_rule` and go out by `rule_document`, so whatever is a `Rule` was found valid. Modules that
+only the command line needs (`expression`, `lint`) are imported directly.
 Source: docs/reference/filter-rules.md.
 """
 

@@ -1,7 +1,7 @@
-"""What is allowed in a rule and surely not meant: fields that no job could have, tests that can never hold.
+"""Lint for rules: find fields that no job can have, and tests that can never hold.
 
-Rule: the language takes all this (an unknown field makes its predicate false, as in Ganeti); so only the command that
-makes a rule refuses it, with a suggestion, and a rule that is stored already stays a rule.
+Rule: the language allows these (an unknown field makes its predicate false, as in Ganeti), so only the command that
+makes a rule refuses them, with a suggestion; a stored rule with one stays valid.
 """
 
 from collections.abc import Iterable, Mapping

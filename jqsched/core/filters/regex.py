@@ -1,8 +1,8 @@
-"""The door to RE2: a regular expression as a function from text to whether it occurs there.
+"""Regular expressions by RE2: compile one to a function that searches a text for it.
 
 Rule: RE2 only, for its time is linear in the text whatever the expression is, and its memory is bounded. It is
-imported when the first expression is compiled, for that takes 5 to 10 ms, and most rules have none. What is untyped of
-it stays in this module. Source: docs/adr/0009-re2-for-rules.md.
+imported when the first expression is compiled, for that takes 5 to 10 ms, and most rules have none. Its untyped
+interface is used in this module only. Source: docs/adr/0009-re2-for-rules.md.
 """
 
 from collections.abc import Callable
@@ -79,7 +79,7 @@ def compile_regex(pattern: str) -> Callable[[str], bool | None]:
 
 
 def _said(error: Exception) -> str:
-    """RE2's own words, which are bytes, and may quote the expression."""
+    """Decode RE2's error message: bytes that may quote the expression."""
     said = error.args[0] if error.args else ""
     text = said.decode(errors="replace") if isinstance(said, bytes) else str(said)
     shown = text if len(text) <= 100 else text[:99] + "…"

@@ -43,7 +43,7 @@ def _compile(rule: "Rule") -> Holds:
 
 @frozen
 class Rule:
-    """A filter rule. Whoever makes one by hand answers for what `read_rule` checks; a bad regex raises.
+    """A filter rule. Code that makes one without `read_rule` must keep what that checks; a bad regex raises.
 
     `watermark` is the last id that had been given out when the rule was made or replaced. `limit` is RATE_LIMIT's
     number, None for all other actions. `note` says why the rule was made. `matches` is compiled of the predicates and

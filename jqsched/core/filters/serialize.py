@@ -1,6 +1,6 @@
 """Rules as one text, as a store keeps them.
 
-Rule: what `rules_text` writes, `kept_rules` reads; anything else is damage, and said so.
+Rule: what `rules_text` writes, `kept_rules` reads; it raises ValueError for any other text, which means damage.
 """
 
 import json

@@ -1,8 +1,8 @@
 """What filter rules see of a job: its id, its fields and its reasons.
 
-Rule: only what never changes but by a new spec; so an answer about a subject holds until the job has another spec. No
-urgency, priority, state or attempt; and never the environment, in which secrets are. A field is looked up when it is
-asked for; nothing is built ahead.
+Rule: only what a new spec alone can change, so an answer about a subject holds until the job has another spec. No
+urgency, priority, state or attempt, and never the environment, which may hold secrets. A field is looked up when a
+rule tests it; nothing is built ahead.
 Source: docs/reference/job-file.md (keys of the job file); docs/reference/filter-rules.md.
 """
 

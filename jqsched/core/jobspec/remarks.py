@@ -22,7 +22,7 @@ def remarks(spec: Spec) -> tuple[str, ...]:
 
 
 def _ignored(jobspec: Mapping[str, object]) -> Iterator[str]:
-    """The places of a jobspec that was found valid that say something which nobody reads."""
+    """Find the keys of a valid jobspec that jqsched does not use."""
     system = _at(jobspec, "attributes", "system")
     yield from _others("attributes.system.", system, _SYSTEM)
     yield from _others("attributes.system.job.", _at(system, "job"), {"name"})

@@ -1,6 +1,7 @@
 """The queue: all live jobs as one frozen value, how events change it, and how it is made, compared and checked at once.
 
-Rule: `keys` says where a job is filed, `value` is the queue and its changes, each O(log n); `whole` is what costs O(n).
+Rule: `keys` says where a job is filed; `value` is the queue and its changes, each O(log n); `rebuild` is what costs
+O(n).
 """
 
 from jqsched.core.queue.keys import Awaited, as_order, awaited, end_key, holds_slot, is_ready, rank_key, singleton_key

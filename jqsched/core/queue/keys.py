@@ -1,6 +1,7 @@
-"""The keys under which the queue's indexes file a job, each made of the job alone.
+"""The keys under which the queue's indexes file a job, each computed from the job alone.
 
-Rule: nothing is known of a queue here; whoever keeps an index and whoever rebuilds it ask the same functions.
+Rule: nothing is known of a queue here; the code that keeps an index and the code that rebuilds it use the same
+functions.
 """
 
 from typing import TypeAlias

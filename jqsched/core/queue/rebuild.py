@@ -116,7 +116,7 @@ def _plain(queue: Queue) -> tuple[object, ...]:
 
 
 def check(queue: Queue) -> None:
-    """Assert every invariant of a queue by rebuilding its indexes from its jobs. O(n log n); for tests and doubt."""
+    """Assert every invariant of a queue by rebuilding its indexes from its jobs. O(n log n); for tests."""
     places = (*queue.enqueued, *queue.running, *queue.manipulated)
     assert len(places) == len(set(places)), "a job is in two places"
     assert all(not holds_slot(job) for job in queue.enqueued.values()), "a started job is enqueued"

@@ -1,10 +1,10 @@
 """The queue: all live jobs as one frozen value, with the indexes that make each decision cost O(log n).
 
 Rule: `evolve(queue, event)` is the only way in which a queue changes. Beside it there are only `claim`/`release` (a job
-taken out while it is changed, and put back), `permit`/`withdraw` (the durable word that an enqueued job may start), and
-`set_rules` and `load` of `whole`; nothing of a claim or a permit is an event, so `settled` drops both before a queue is
-compared with a fold (under the same rules: they are not events of jobs either). Indexes are derived: `_place` keeps
-them, `whole.check` proves them. Source: Ganeti JQScheduler/Types.hs (Queue).
+taken out while it is changed, and put back), `permit`/`withdraw` (the durable note that an enqueued job may start), and
+`set_rules` and `load` of `rebuild`; nothing of a claim or a permit is an event, so `settled` drops both before a queue
+is compared with a fold (under the same rules: they are not events of jobs either). Indexes are derived: `_place` keeps
+them, `rebuild.check` verifies them. Source: Ganeti JQScheduler/Types.hs (Queue).
 """
 
 from collections.abc import Iterable, Iterator
@@ -58,13 +58,13 @@ class Claim:
 
     @property
     def admitted(self) -> bool:
-        """Whether it keeps its places in its gates: a job that may start is not to be joined by one too many."""
+        """Whether the job keeps its places at its gates: while it may start, no other job may take them."""
         return self.from_running or self.permitted
 
 
 @frozen
 class Permit:
-    """The durable word that an attempt may start; `recalled` while the executor is asked to give it back.
+    """The durable note that an attempt may start; `recalled` while the executor is asked to give it back.
 
     `passed`: the job of higher rank that waits for resources, and that this one was let past (0: none).
     """
@@ -81,7 +81,7 @@ class Queue:
     `ready`: keys of the enqueued jobs that nothing holds back but slots and cores; those that have gates to pass
     besides are in `admission`, made by `rules` and by the jobs' own rate limits. `permits`: those that may start at any
     moment, `permitted` their keys, `cores_permitted` what they ask for together. `names`: by user, the ids of the live
-    jobs of a name. `dependents`: who waits for an id, a name of the same user, or (`+NAME`) for a name to be free.
+    jobs of a name. `dependents`: the jobs that wait for an id, a name of the same user, or (`+NAME`) a free name.
     `timers`: (begin time, id). `cores_used`: by running jobs, manipulated ones from running included. `ends`: (end of
     its time, id) of those of them that have a time limit. `seq` and `last_us`: number and time of the last event;
     `last_id`: the highest id ever given out.
@@ -230,7 +230,7 @@ def _reclaim(queue: Queue, claim: Claim, new: Job | None, fields: _Fields) -> No
 
 
 def _place(queue: Queue, old: Job | None, new: Job | None, fields: _Fields) -> None:
-    """Put the new form of a job where it belongs, and every index in line with it."""
+    """File the new form of a job by its state, and update every index."""
     if old is None and new is None:
         return
     was_running, is_running = old is not None and holds_slot(old), new is not None and holds_slot(new)
@@ -250,7 +250,7 @@ def _place(queue: Queue, old: Job | None, new: Job | None, fields: _Fields) -> N
 
 
 def _index_slots(queue: Queue, old: Job | None, new: Job | None, fields: _Fields) -> None:
-    """Keep what the holders of slots use, and until when: `old` and `new` are a job's forms that hold one."""
+    """Update `cores_used` and `ends`: `old` and `new` are the forms of a job that hold a slot, if they do."""
     before, after = (job.spec.cores if job is not None else 0 for job in (old, new))
     fields["cores_used"] = queue.cores_used - before + after
     end_before, end_after = end_key(old), end_key(new)
@@ -296,7 +296,7 @@ def position_of(job: Job | None, gates: Gates, *, permitted: bool = False) -> Po
 
 
 def _move(queue: Queue, id_: int, before: Position, after: Position, fields: _Fields) -> None:
-    """Bring `ready` and `admission` from one standing of a job to another."""
+    """Move a job in `ready` and `admission` from one position to another."""
     if before == after:
         return
     ready = queue.ready
