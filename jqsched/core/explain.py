@@ -345,7 +345,7 @@ def _slots(snapshot: Snapshot, job: Job) -> Iterator[Obstacle]:
 
 
 def _none_free(queue: Queue, limit: int) -> Obstacle | None:
-    """The reason of all who wait, when there is no slot left."""
+    """Return the obstacle of all waiting jobs when no slot is left."""
     if queue.busy < limit:
         return None
     running = tuple(queue.running)

@@ -1,4 +1,4 @@
-"""One atomic reference to an immutable value: what everyone but the loop sees.
+"""An atomic reference to an immutable value: what all code outside the loop sees.
 
 Rule: one writer, any number of readers, no lock: in CPython reading and replacing a reference is atomic, and the value
 behind it never changes. Source: Ganeti's IORef Queue and modifyJobs.
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Atom(Generic[T]):
-    """A reference that is read from anywhere and replaced by its one writer."""
+    """A reference that any thread may read, and that its one writer replaces."""
 
     __slots__ = ("_value",)
 

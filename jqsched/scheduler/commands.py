@@ -1,7 +1,7 @@
-"""Commands: what a user asks for by socket, or by the command line while no scheduler runs.
+"""Commands: requests of users, by socket or (while no scheduler runs) by the command line.
 
-Rule: a command is a topic and a payload; it is answered when what it did is durable, with a payload or with an OSError
-whose errno says which kind of no it is. Source: flux-core's job-manager (errno and texts).
+In: a topic and a payload. Out: one answer, a payload or an OSError whose errno tells why the command was refused.
+Rule: a command is answered when what it did is durable. Source: flux-core's job-manager (errno and texts).
 """
 
 import errno
@@ -60,7 +60,7 @@ class Commands:
         }
 
     def run(self, topic: str, payload: Payload, reply: Reply) -> None:
-        """Do what is asked; `reply` is called once, on the loop's thread, perhaps in a later turn."""
+        """Carry out a command; `reply` is called once, on the loop's thread, perhaps in a later turn."""
         command = self._topics.get(topic)
         if command is None and self._scheduler.jobtap.serve(topic, payload, partial(self._answer, reply)):
             return
@@ -224,10 +224,10 @@ class Commands:
         else:
             self._scheduler.housekeeping.purge_before(_integer(payload, "before_us"), answered)
 
-    # -- plugins, and what they share with users
+    # -- plugins, and the commands that they share with users
 
     def _answer(self, reply: Reply, answer: Payload | OSError) -> None:
-        """Answer for a plugin: what it did is durable by then."""
+        """Send a plugin's answer, once what the plugin did is durable."""
         if isinstance(answer, OSError):
             reply(answer)
         else:
@@ -318,7 +318,7 @@ class Commands:
     # -- waiting
 
     def _wait(self, payload: Payload, reply: Reply) -> None:
-        """Answer when these jobs, or so many in all, or `all` that there are now are finished."""
+        """Answer when these jobs, or `count` jobs in all, or all present jobs have finished."""
         ids = _ids(payload)
         if payload.get("all") is True:
             ids = [job.id for job in live(self._scheduler.ledger.head)]
@@ -338,7 +338,7 @@ class Commands:
         return find(self._scheduler.ledger.head, id_) is not None or self._is_finished(id_)
 
     def look(self) -> None:
-        """Answer those whose wait is over; called when something has become durable."""
+        """Answer the requests whose wait is over; called when something has become durable."""
         if not self._waiting:
             return
         over = [(done, reply) for done, reply in self._waiting if done()]
@@ -347,7 +347,7 @@ class Commands:
             entry[1]({})
 
     def abandon(self, reply: Reply) -> None:
-        """Whoever waited for this is gone."""
+        """Drop a waiting request: its client has disconnected."""
         self._waiting = [entry for entry in self._waiting if entry[1] is not reply]
 
 
@@ -362,7 +362,7 @@ def _all_gone(left: set[int], ledger: Ledger) -> bool:
 
 
 class _BadPayload(Exception):
-    """A payload that is not what the topic asks for."""
+    """A payload that does not fit the topic."""
 
 
 def _integer(payload: Payload, key: str) -> int:

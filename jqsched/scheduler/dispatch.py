@@ -46,7 +46,7 @@ NEVER_SEEN = "it was allowed to start, and nothing is known of it since"
 
 
 class Dispatch:
-    """The scheduler's side of the executor."""
+    """The scheduler's side of the executor: sends permits and orders to it, and applies its news to the queue."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Dispatch:
         self._changes: dict[int, list[tuple[Apply, Answered]]] = {}
         self._resend: list[Unsent] = []
         self._settled: Settled | None = None
-        # Of plugins: whether an order must wait, and who is to be told that nothing is left of an attempt.
+        # Of plugins: whether an order must wait, and what is called when no process of an attempt is left.
         self.is_held: Callable[[int], bool] = lambda _: False
         self.on_over: Callable[[int], None] = lambda _: None
 
@@ -98,7 +98,7 @@ class Dispatch:
         answered(step.answer)
 
     def _finish_changes(self, id_: int) -> None:
-        """The executor has answered: make the changes that waited, and put the job back where it belongs."""
+        """Make the changes that waited for the executor's answer, and release the job to where it belongs."""
         changes = self._changes.pop(id_, ())
         for apply, answered in changes:
             self._apply_change(apply, answered)
@@ -106,7 +106,7 @@ class Dispatch:
             self._ledger.head = queues.release(self._ledger.head, id_)
 
     def take(self, apply: Apply) -> Step:
-        """Decide something on the head, and see to its effects."""
+        """Apply a decision to the head, and carry out its effects when they are durable."""
         step = apply(self._ledger.head, self.limits, self._clock.now_us())
         self._ledger.apply(step)
         if step.effects:
@@ -135,14 +135,14 @@ class Dispatch:
     # -- starting
 
     def schedule(self) -> None:
-        """One scheduling pass; orders leave when their permits are durable."""
+        """Make one scheduling pass; orders leave when their permits are durable."""
         if self._executor is None or self.executor_lost is not None:
             return
         decided = decide.schedule(self._ledger.head, self.limits, self._clock.now_us(), self._settled)
         self._settled = decided.settled
         if not decided.permits and not decided.recalled:
             return
-        for id_ in decided.permits:  # first: who is shown the events may end the job
+        for id_ in decided.permits:  # first: a plugin that is shown the events may end the job
             job = find(decided.queue, id_)
             assert job is not None
             self._remember(Attempt(id_, job.attempt, boot_id=self._boot_id))
@@ -176,7 +176,7 @@ class Dispatch:
         self._ledger.forget(id_, attempt)
 
     def _take_back(self, id_: int) -> None:
-        """A permit whose order has not left yet is simply dropped."""
+        """Drop a permit whose order has not left yet."""
         self._unsent.pop(id_, None)
         attempt = self._ledger.head.permits[id_].attempt
         self._ledger.head = queues.withdraw(self._ledger.head, id_)
@@ -211,7 +211,7 @@ class Dispatch:
         return None if job.userid == self._userid else job.userid
 
     def _never_started(self, job: Job) -> None:
-        """An allocated attempt that was ended before it began: to the end, or back to the queue, as was asked."""
+        """End or requeue, as was asked, a job that was allocated and stopped before its attempt started."""
         self._forget(job.id, job.attempt)
         self.take(lambda queue, limits, now_us: decide.interrupted(queue, job.id, job.attempt, limits, now_us))
         self.on_over(job.id)
@@ -219,7 +219,7 @@ class Dispatch:
     # -- news
 
     def news(self, news: Sequence[News]) -> None:
-        """Take in what the executor tells."""
+        """Apply news of the executor to the queue."""
         for item in news:
             if not isinstance(item, ExecutorLost) and self._is_late(item):
                 self._take_late(item)
@@ -237,12 +237,12 @@ class Dispatch:
                     self.executor_lost = reason
 
     def _is_late(self, item: Started | Finished | Withdrawn | Expired) -> bool:
-        """Whether this is about an attempt before the job's present one: told again, as ends are."""
+        """Whether this news is about an earlier attempt than the job's present one: executors repeat news of ends."""
         job = find(self._ledger.head, item.id)
         return job is not None and job.attempt != item.attempt
 
     def _take_late(self, item: News) -> None:
-        """It changes nothing, and answers nothing that was asked about the present attempt."""
+        """Forget and acknowledge an earlier attempt that ended; the job's present attempt is not affected."""
         if isinstance(item, Finished):
             self._forget(item.id, item.attempt)
             self._ledger.after(lambda: self._acknowledge(item.id, item.attempt))
@@ -264,7 +264,7 @@ class Dispatch:
             return decide.finished(queue, item.id, item.attempt, item.status, limits, now_us, error=item.error)
 
         known = self._attempts.get(item.id)
-        # The machine went down under it, not the executor alone: whoever does that is not to do it for ever.
+        # An attempt that took the machine down, not the executor alone, counts: such a job must not run for ever.
         counts = known is None or known.boot_id != self._boot_id
         if known is not None and known.attempt == item.attempt:
             self._ending[item.id, item.attempt] = known
@@ -288,7 +288,7 @@ class Dispatch:
                 self._forget(id_, attempt)
                 self._ledger.head = queues.withdraw(self._ledger.head, id_)
             elif job.started:
-                return  # a late word about an attempt that is known to run
+                return  # late news of an attempt that is known to run
             elif job.fatal or job.requeuing:
                 self._never_started(job)
             else:
@@ -304,11 +304,11 @@ class Dispatch:
         return True
 
     def has_attempt(self, id_: int) -> bool:
-        """Whether a process of the job runs, or may yet."""
+        """Whether a process of the job runs, or may still start."""
         return id_ in self._attempts
 
     def order_held(self, id_: int) -> None:
-        """Send the order of a job that nothing holds any more."""
+        """Send the order of a job that no plugin holds any more."""
         if id_ in self._unsent:
             self._send_again(id_)
 
@@ -317,23 +317,23 @@ class Dispatch:
         self._ledger.after(lambda: self._order(unsent), urgent=True)
 
     def _expired(self, id_: int, attempt: int) -> None:
-        # What has run for its time did start, even if that was not told yet.
+        # An attempt that has used up its time limit did start, even if that news has not come yet.
         self.take(lambda queue, limits, now_us: decide.started(queue, id_, attempt, limits, now_us))
         self.take(lambda queue, limits, now_us: decide.expired(queue, id_, attempt, limits, now_us))
 
     # -- recovery
 
     def expect(self, attempts: Iterable[Attempt]) -> None:
-        """Know of the attempts that were under way when the last scheduler ended, before `recover` asks about them."""
+        """Register the attempts that were under way when the last scheduler ended; `recover` asks about them."""
         self._attempts = {attempt.id: attempt for attempt in attempts}
 
     def recover(self, attempts: Iterable[Attempt], deliver: Callable[[Sequence[News]], None]) -> None:
-        """Connect to an executor, and learn what became of the attempts. Raises PortError."""
+        """Connect to an executor, and ask it for the state of the attempts. Raises PortError."""
         assert self._executor is not None
         self._attempts = {attempt.id: attempt for attempt in attempts}
         asked = [self._with_job(attempt) for attempt in self._attempts.values() if attempt.id not in self._unsent]
-        # Those whose end is not durable, too: a new executor that had not heard of them would tell the next scheduler,
-        # if this one dies before the commit, that they never started.
+        # Those whose end is not durable, too: a new executor that was not asked about them would report to the next
+        # scheduler, if this one dies before the commit, that they never started.
         found = self._executor.recover([*asked, *self._ending.values()], deliver)
         self.executor_lost = None
         self.apply_recovery(self._without_ending(found))
@@ -356,7 +356,7 @@ class Dispatch:
         return attempt if job is None else evolve(attempt, cores=job.spec.cores, userid=self._other(job))
 
     def reconnect(self, deliver: Callable[[Sequence[News]], None]) -> None:
-        """The executor was lost: get another and settle what the old one had."""
+        """Connect to another executor after one was lost, and bring the queue in line with what the new one knows."""
         self.recover(list(self._attempts.values()), deliver)
         resend, self._resend = self._resend, []
         self._order(resend)
@@ -374,7 +374,7 @@ class Dispatch:
             self._settle_running(job)
 
     def _limit_adopted(self, item: Started) -> None:
-        """An executor that did not start it knows no time limit of it."""
+        """Send the executor the time limit of an attempt that it adopted, for it did not get the order to start it."""
         job = find(self._ledger.head, item.id)
         if self._executor is not None and job is not None and job.spec.time_limit_us is not None:
             self._executor.set_time_limit(item.id, item.attempt, job.spec.time_limit_us)
@@ -389,7 +389,7 @@ class Dispatch:
                 self._forget(id_, attempt)
 
     def _settle_running(self, job: Job) -> None:
-        """A job that was being ended is ended again; one that no attempt is known of is gone."""
+        """Stop a job again that was being stopped; requeue or end one whose attempt the executor does not know."""
         if job.id not in self._attempts:
             self._finished(Finished(job.id, job.attempt, None))
         elif job.started and (job.fatal or job.requeuing):
@@ -398,7 +398,7 @@ class Dispatch:
     # -- rules and limits
 
     def set_rules(self, rules: Rules) -> None:
-        """Other rules from now on: who is not let through any more gives its permit back, who is rejected ends."""
+        """Set the rules: a job that they no longer admit gives its permit back, one that they reject ends."""
         self._ledger.head = queues.set_rules(self._ledger.head, rules)
         self._recall(policy.no_longer_admitted(self._ledger.head))
         self.weed()
@@ -413,11 +413,11 @@ class Dispatch:
                 self._executor.withdraw([(id_, attempt)])
 
     def set_limits(self, limits: Limits, grace_us: int) -> None:
-        """Other limits from now on; lowering one stops nobody."""
+        """Set the limits; a lower limit stops no running job."""
         shrunk = limits.cores < self.limits.cores
         is_new_to_plugins = limits.plugged and not self.limits.plugged
         self.limits = limits
-        if is_new_to_plugins:  # who may start at any moment would start before they had their say
+        if is_new_to_plugins:  # a job with a permit would start before the plugins are called for it
             permits = self._ledger.head.permits
             self._recall(id_ for id_, permit in sorted(permits.items()) if not permit.recalled)
         if self._executor is not None:
@@ -428,7 +428,7 @@ class Dispatch:
     def weed(self) -> None:
         """End the queued jobs that could never run under these limits and rules; one with a permit is asked back first.
 
-        Without an executor nobody is asked, so nobody ends: the next start does it.
+        Without an executor no permit can be asked back, so no job ends here; the next start ends them.
         """
         if self._executor is None:
             return
@@ -438,7 +438,7 @@ class Dispatch:
 
     @property
     def at_executor(self) -> int:
-        """How many permits the executor holds, or may get, that have not started."""
+        """Return how many permits that have not started the executor holds or is about to get."""
         return len(self._ledger.head.permits) + len(self._changes)
 
 

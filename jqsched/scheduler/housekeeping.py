@@ -1,7 +1,8 @@
-"""Housekeeping: finished jobs are forgotten, as a user asks for or because only so many are kept.
+"""Housekeeping: delete finished jobs, on a user's request or because more are kept than `keep_finished` allows.
 
-Rule: in steps, each a part of a commit that takes but a few milliseconds, so that the loop turns between two and nobody
-waits. Ages are told by marks where the times of events are not those of the clock.
+In: requests with ids or an age, and the number to keep. Out: purges for the ledger, and answers with their counts.
+Rule: it works in steps, each part of a commit of a few milliseconds, so that the loop turns between two steps and no
+client waits. Where the times of events are ahead of the clock, marks tell how old a job is.
 """
 
 import json
@@ -30,7 +31,7 @@ Answer = Callable[[int | OSError], None]
 
 @define
 class _Purge:
-    """What is to be forgotten: these jobs, or (None) the oldest ones that ended before a time, at most `left`."""
+    """One purge: these jobs, or (None) the oldest ones that ended before a time, at most `left`."""
 
     ids: deque[int] | None
     before_us: int
@@ -40,7 +41,7 @@ class _Purge:
 
 
 class Housekeeping:
-    """Forgets finished jobs. `keep_finished`: how many the store keeps (None: all)."""
+    """Deletes finished jobs step by step. `keep_finished`: how many the store keeps (None: all)."""
 
     def __init__(
         self,
@@ -60,7 +61,7 @@ class Housekeeping:
 
     @property
     def is_due(self) -> bool:
-        """Whether there is a step to be made now."""
+        """Whether a step is due now."""
         return bool(self._purges) and not self._is_under_way
 
     @property
@@ -68,22 +69,22 @@ class Housekeeping:
         """Whether nothing is left to do."""
         return not self._purges and not self._is_under_way
 
-    # -- what is to be done
+    # -- requests
 
     def purge(self, ids: Iterable[int], answer: Answer) -> None:
-        """Forget these finished jobs; `answer` is told how many when all are gone."""
+        """Delete these finished jobs; `answer` is called with their number when all are gone."""
         wanted = deque(dict.fromkeys(ids))
         self._purges.append(_Purge(wanted, END_US, len(wanted), answer))
 
     def purge_before(self, wall_us: int, answer: Answer) -> None:
-        """Forget the jobs that ended before a time on the clock."""
+        """Delete the jobs that ended before a time on the clock."""
         before_us = ended_before_us(json.dumps(self._marks), wall_us, self._clock.now_us())
         self._purges.append(_Purge(None, before_us, END_US, answer))
 
     def look(self, finished_count: int) -> None:
-        """Now and then: mark the time, and see whether more finished jobs are kept than should be.
+        """Mark the time, and request a purge if too many finished jobs are kept. Called now and then.
 
-        Which of them are the oldest is a matter of their order, whatever the clock says.
+        The oldest are those with the first events, whatever the clock says.
         """
         marks = marked(self._marks, self._ledger.head.last_us, self._clock.now_us())
         if marks != self._marks:
@@ -95,14 +96,14 @@ class Housekeeping:
                 self._purges.append(_Purge(None, END_US, too_many, lambda _: None))
 
     def abandon(self, why: OSError) -> None:
-        """The scheduler ends: what is not forgotten yet stays."""
+        """Drop all purges, as the scheduler ends; jobs that are not deleted yet stay."""
         while self._purges:
             self._purges.popleft().answer(why)
 
-    # -- doing it
+    # -- steps
 
     def step(self) -> None:
-        """Take the next jobs, when those before are durably gone."""
+        """Delete the next jobs, once those of the step before are durably gone."""
         if not self.is_due:
             return
         purge = self._purges[0]
@@ -142,14 +143,14 @@ class Housekeeping:
 
 
 def read_marks(text: str | None) -> Marks:
-    """The marks of a setting; none where there are none, or what nobody wrote."""
+    """Read the marks of a setting; empty where there are none, or the text is damaged."""
     with suppress(ValueError, TypeError):
         return tuple((int(event_us), int(wall_us)) for event_us, wall_us in json.loads(text or "[]"))
     return ()
 
 
 def marked(marks: Marks, last_us: int, now_us: int) -> Marks:
-    """Note how late it is, where the last event is ahead of the clock.
+    """Add a mark of the present time if the last event is ahead of the clock.
 
     Times of events only go up. If the clock was ahead once, all later events follow that time closely until the clock
     has caught up, and say nothing of when they were; but what had happened by a mark is older than the mark.
@@ -163,10 +164,10 @@ def marked(marks: Marks, last_us: int, now_us: int) -> Marks:
 
 
 def event_time_us(marks: Marks, wall_us: int) -> int:
-    """The time such that events before it happened before a time on the clock, as far as is known."""
+    """Return the event time before which, as far as known, all events are older than a time on the clock."""
     return max([wall_us, *(event_us + 1 for event_us, marked_us in marks if marked_us <= wall_us)])
 
 
 def ended_before_us(setting: str | None, wall_us: int, now_us: int) -> int:
-    """As `event_time_us`, from the setting; of now, all that has ended did so before."""
+    """Return `event_time_us` by the stored marks; for the present, a time after all ended jobs."""
     return END_US if wall_us >= now_us - NOW_US else event_time_us(read_marks(setting), wall_us)

@@ -1,7 +1,8 @@
-"""Intake: job files that were dropped, edited or deleted.
+"""Intake: turn job files that were dropped, edited or deleted into jobs and changes of jobs.
 
-Rule: files are taken in steps, so that the first jobs of a great many start while the rest waits; what the core refuses
-after a file was taken is set aside with the reason. The spool tells what is there, the core decides what it means.
+In: scans of the spool. Out: decisions for the ledger; a file that the core refuses is set aside with the reason.
+Rule: files are taken in steps, so that the first of very many jobs start while the other files wait. The spool reports
+what is there, the core decides what it means.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -55,14 +56,14 @@ class Intake:
             self.take_in(self._spool.intake(self.next_id, min(room, STEP)))
 
     def leftovers(self, is_finished: Callable[[int], bool], loaded: Queue) -> None:
-        """At start: take the files that were moved but not accepted, and remove those of finished jobs.
+        """Take the files that were moved but not accepted, and remove those of finished jobs. Called at start.
 
         `loaded`: the queue as the store had it. A job that ended since is in neither, and its file is no new drop.
         """
         self.take_in(self._spool.leftovers(lambda id_: find(loaded, id_) is not None, is_finished, self.next_id))
 
     def take_in(self, harvest: ScanResult) -> None:
-        """Make jobs of a harvest; what is refused now is set aside."""
+        """Make jobs of the files of a scan; a file that is refused now is set aside."""
         self.more, self.again_us = harvest.more, harvest.again_us
         for name, errors in harvest.refused:
             self._log(_rejected(name, errors))
@@ -83,7 +84,7 @@ class Intake:
         self._log(_rejected(taken.name, errors))
 
     def settle_outlived(self) -> None:
-        """At start: see to those that wait for a job which is over, as a rebuilt or restored store may say."""
+        """Resolve waits for jobs that are over, which a rebuilt or restored store may hold. Called at start."""
         head = self._ledger.head
         gone = {id_ for id_ in head.dependents if isinstance(id_, int) and find(head, id_) is None}
         if gone:
@@ -93,8 +94,8 @@ class Intake:
             )
 
     def accept(self, drafts: list[tuple[int, Draft, str]], owners: Mapping[int, int]) -> dict[int, str]:
-        """Make jobs of drafts whose files are in place; returns the refusals by id. `owners`: whose they are, but for
-        the scheduler's own."""
+        """Make jobs of drafts whose files are in place; returns the refusals by id. `owners`: the user of each job
+        that is not the scheduler's own."""
         arrivals = [Arrival(id_, draft, owners.get(id_, self._userid)) for id_, draft, _ in drafts]
         known = self._known((arrival.userid, arrival.draft) for arrival in arrivals)
         accepted = accept.accept(self._ledger.head, arrivals, known, self._dispatch.limits, self._clock.now_us())
@@ -110,7 +111,7 @@ class Intake:
         return refused
 
     def _remove_finished(self, step: Step) -> None:
-        """Jobs that could never run ended at once; so do their files."""
+        """Remove the files of jobs that ended as soon as they were accepted, for they could never run."""
         over = [job.id for job in step.finished]
         if over:
             self._ledger.after(lambda: self._spool.remove(over))
@@ -145,14 +146,14 @@ class Intake:
     # -- edits
 
     def verify(self, ids: Iterable[int]) -> None:
-        """See what happened to these job files while no scheduler ran."""
+        """Queue these job files for a check of what happened to them while no scheduler ran."""
         here = [id_ for id_ in ids if id_ in self.unverified]
         self.unverified.difference_update(here)
         for edit in self._spool.edits(here, at_start=True):
             self._edit(edit)
 
     def verify_some(self) -> None:
-        """Go on with that, a step at a time."""
+        """Check the next of the files that `verify` queued."""
         self.verify(list(islice(self.unverified, STEP)))
 
     def look_at(self, ids: Iterable[int]) -> None:
@@ -175,7 +176,7 @@ class Intake:
             self._update(edit.id, edit.draft, edit.text)
 
     def _deleted(self, id_: int) -> None:
-        """Deleted while queued: canceled; while running: no effect."""
+        """Cancel the job of a deleted file if it is queued; a running job is not affected."""
         job = find(self._ledger.head, id_)
         if job is None or job.t_run_us:
             return
@@ -215,7 +216,7 @@ class Intake:
         return self._spool.parse(text, job.spec.name if job is not None else "") if text is not None else "unknown"
 
     def _complain(self, id_: int, errors: str) -> None:
-        """Keep the last good form; say why beside the file, and in the job's log."""
+        """Refuse an edit: the job keeps its last good form, and the reason goes beside the file and into its log."""
         self._spool.complain(id_, errors)
         self._dispatch.take(lambda queue, limits, now_us: decide.note_refused_edit(queue, id_, errors, limits, now_us))
 

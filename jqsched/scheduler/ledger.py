@@ -1,8 +1,10 @@
-"""The ledger: from decided to durable to visible to done.
+"""The ledger: decisions become durable, then visible, then effective.
 
-Rule: decisions are taken on `head`, which runs ahead of the store; nobody else sees it. What is to happen because of a
-decision is given to `after`, and happens when the batch that holds its events is durable, in the order in which it was
-decided. One batch is under way at a time; what is decided meanwhile goes into the next (group commit).
+In: steps of the core, and notes of attempts, files and settings. Out: batches for the store, the visible queue, and
+calls of what was given to `after`.
+Rule: decisions are taken on `head`, which runs ahead of the store and is visible to the loop alone. Every effect of a
+decision is given to `after`, and happens when the batch that holds its events is durable, in the order of decisions.
+One batch is under way at a time; later decisions go into the next (group commit).
 """
 
 from collections.abc import Callable, Sequence
@@ -29,7 +31,7 @@ class _UnderWay:
 
 
 class Ledger:
-    """What was decided and is not durable yet."""
+    """The decisions that are not durable yet, and the queue that they lead to."""
 
     def __init__(self, store: Store, queue: Queue, observe: Observe) -> None:
         self.head = queue
@@ -38,7 +40,7 @@ class Ledger:
         self._under_way: _UnderWay | None = None
         self._settling: dict[int, Outcome] = {}
         self._spent = queue.last_id
-        self.follow: Callable[[Sequence[Event]], None] | None = None  # who is shown what is decided, at once: plugins
+        self.follow: Callable[[Sequence[Event]], None] | None = None  # shows decisions to plugins
         self._begin()
 
     def _begin(self) -> None:
@@ -73,12 +75,12 @@ class Ledger:
             self.follow(events)
 
     def record(self, attempt: Attempt) -> None:
-        """Note an attempt: a permit, or a process. It stands even if it was forgotten earlier in the same batch."""
+        """Note an attempt: a permit or a process, even if the same batch has forgotten it before."""
         self._attempts[attempt.id] = attempt
         self._over.pop((attempt.id, attempt.attempt), None)
 
     def forget(self, id_: int, attempt: int) -> None:
-        """An attempt is over, or will never be."""
+        """Drop the note of an attempt that is over, or will never start."""
         noted = self._attempts.get(id_)
         if noted is not None and noted.attempt == attempt:
             del self._attempts[id_]
@@ -90,7 +92,7 @@ class Ledger:
         self._sync_spool = True
 
     def file_text(self, id_: int) -> str | None:
-        """The text of a job's file, if it was accepted so lately that the store may not have it."""
+        """Return the text of a job's file if it was accepted so lately that the store may not have it."""
         under_way = dict(self._under_way.batch.files) if self._under_way is not None else {}
         return self._files.get(id_) or under_way.get(id_)
 
@@ -114,17 +116,17 @@ class Ledger:
             self._settings[key] = str(value)
 
     def spend(self, id_: int) -> None:
-        """Note an id that was given to what was refused then: it is not given again."""
+        """Note that an id was given to a job that was then refused, so that it is not given again."""
         self._spent = max(self._spent, id_)
         self._settings["last_id"] = str(max(self.head.last_id, self._spent))
 
     def after(self, act: Act, *, urgent: bool = False) -> None:
-        """Do this when all that was decided so far is durable; urgent: somebody waits for it."""
+        """Call `act` when all decisions so far are durable; `urgent`: a client waits for it."""
         self._acts.append(act)
         self.urgent = self.urgent or urgent
 
     def outcomes(self, ids: set[int], names: set[OwnName]) -> dict[int | OwnName, Outcome]:
-        """What is known of finished jobs, those included whose end is not durable yet."""
+        """Return the outcomes of finished jobs, those included whose end is not durable yet."""
         known = self._store.outcomes(ids, names) if ids or names else {}
         for outcome in self._settling.values():
             if outcome.id in ids:
@@ -135,7 +137,7 @@ class Ledger:
         return known
 
     def events_of(self, id_: int) -> list[Event]:
-        """The event log of a job, with what is not durable yet."""
+        """Return the event log of a job, with the events that are not durable yet."""
         stored = self._store.events(id_)
         decided = (*(self._under_way.batch.events if self._under_way is not None else ()), *self._events)
         last_us = stored[-1].t_us if stored else 0  # a batch under way may be in the store already
@@ -149,7 +151,7 @@ class Ledger:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is decided that is not durable."""
+        """Whether all decisions are durable."""
         return self._under_way is None and not self.has_more
 
     @property
@@ -163,7 +165,7 @@ class Ledger:
         return bool(self._events or self._acts or self._attempts or self._over or self._settings or self._files)
 
     def flush(self) -> None:
-        """Hand over what was decided, unless a batch is under way."""
+        """Send the pending decisions to the store as a batch, unless one is under way."""
         if self.is_busy or not self.has_more:
             return
         batch, acts = self._batch(), tuple(self._acts)
@@ -190,7 +192,7 @@ class Ledger:
         )
 
     def durable(self, number: int) -> None:
-        """The store says that everything up to this batch is durable."""
+        """Make visible what is durable up to this batch, then call its acts. Called by the store."""
         done = self._under_way
         if done is None or done.number > number:
             return
@@ -199,6 +201,6 @@ class Ledger:
         for job in done.batch.jobs:
             if job.t_inactive_us:
                 self._settling.pop(job.id, None)
-        for act in done.acts:  # first: a slot may be waiting for an order among them, and for what is told nobody
+        for act in done.acts:  # before observers are called: an order among the acts may have a slot waiting for it
             act()
         self._observe(done.batch.events, done.batch.queue)

@@ -1,8 +1,9 @@
-"""The loop: news in, decisions, batches out; one turn after the other on one thread.
+"""The scheduler's loop: turn after turn on one thread, news in, decisions, batches out.
 
-Rule: a turn takes in what has come, lets the core decide, runs one scheduling pass and hands over what is to be made
-durable. It never blocks but where a port says so, and returns until when nothing is to be done. All other threads reach
-it through `post`.
+In: news of the executor, job files, commands, timers. Out: batches for the store, orders for the executor; `turn`
+returns when the next turn is due.
+Rule: a turn takes in what has come, lets the core decide, makes one scheduling pass and hands a batch to the store. It
+blocks only where a port says so. Other threads reach it through `post` alone. Failures of ports end it as `PortError`.
 """
 
 from collections import deque
@@ -25,7 +26,7 @@ from jqsched.scheduler.ledger import Ledger
 from jqsched.scheduler.plugin_service import Jobtap
 from jqsched.scheduler.rulebook import Rulebook
 
-# A commit costs CPU as well as time: where nobody waits, so long may pass between two.
+# A commit costs CPU as well as time: where no client waits, this much time may pass between two.
 COMMIT_SPACING_US = 5_000
 COMMIT_SPACING_LONG_LOG_US = 50_000  # where the store's log cannot begin anew: each commit writes whole pages
 DRAINED = "drained"
@@ -37,7 +38,7 @@ Task = Callable[[], None]
 
 @define
 class Dependencies:
-    """All that a scheduler needs of the outside."""
+    """The ports and settings that a scheduler is built with."""
 
     store: Store
     spool: Spool
@@ -96,12 +97,12 @@ class Scheduler:
     # -- from other threads
 
     def post(self, task: Task) -> None:
-        """Have this done on the loop's thread in its next turn."""
+        """Queue a call for the loop's next turn. From any thread."""
         self._tasks.append(task)
         self.around.wake()
 
     def deliver_durable(self, outcome: int | PortError) -> None:
-        """The store's word, from its thread."""
+        """Take the store's report that batches are durable. Called on the store's thread."""
 
         def take_in() -> None:
             if isinstance(outcome, PortError):
@@ -110,10 +111,10 @@ class Scheduler:
 
         self.post(take_in)
 
-    # -- life
+    # -- lifecycle
 
     def start(self) -> None:
-        """Load, take the files that were moved but not accepted, and find out what became of every attempt.
+        """Load the store, take the files that were moved but not accepted, and find the state of every attempt.
 
         Without an executor plugins are not loaded, so where there are any nothing is accepted. Raises PortError when
         the executor cannot be had.
@@ -134,11 +135,11 @@ class Scheduler:
             self.dispatch.weed()  # there may be fewer cores, or other rules, than when these jobs were accepted
 
     def deliver_news(self, news: Sequence[News]) -> None:
-        """The executor's news, on the loop's thread."""
+        """Apply the executor's news. On the loop's thread."""
         self.dispatch.news(news)
 
     def turn(self) -> int | None:
-        """One turn. Returns the time (monotonic, microseconds) at which the next is due, None if nothing is."""
+        """Make one turn. Returns the time (monotonic, microseconds) at which the next is due, None if nothing is."""
         self.do_tasks()
         self.jobtap.fire()
         self._replace_executor()
@@ -166,7 +167,7 @@ class Scheduler:
             self.dispatch.take(decide.release_due_jobs)
 
     def _verify(self) -> None:
-        """After a start: look at the files of those that would start first, then at some of the others."""
+        """Check job files after a start: first those of the jobs that would start next, then some of the others."""
         unverified = self.intake.unverified
         now_us = self.around.clock.now_us()
         while unverified and (first := unverified.intersection(self._next(now_us))):
@@ -175,7 +176,7 @@ class Scheduler:
             self.intake.verify_some()
 
     def _next(self, now_us: int) -> tuple[int, ...]:
-        """The jobs that the next pass would let start."""
+        """Return the ids of the jobs that the next pass would start."""
         return backfill.choose(self.ledger.head, self.dispatch.limits, now_us).ids
 
     def _replace_executor(self) -> None:
@@ -212,7 +213,7 @@ class Scheduler:
         return min(due, default=None)
 
     def stop(self) -> None:
-        """No new starts from now on: permits are recalled; what is decided becomes durable; running jobs run on."""
+        """Stop: recall all permits and make all decisions durable; running jobs run on."""
         if not self._stopping:
             self._stopping = True
             self.housekeeping.abandon(OSError(EBUSY, "the scheduler ends: some of the jobs are still there"))
@@ -220,18 +221,18 @@ class Scheduler:
 
     @property
     def is_settled(self) -> bool:
-        """Whether everything decided is durable and done."""
+        """Whether all decisions are durable, and their effects carried out."""
         return self.ledger.is_idle and not self._tasks
 
     @property
     def is_stopped(self) -> bool:
-        """After `stop`: whether nothing can start any more, and all is settled."""
+        """Whether, after `stop`, no job can start any more and all decisions are durable."""
         none_out = not self.dispatch.at_executor or self.dispatch.executor_lost is not None
         return self._stopping and none_out and self.is_settled
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing runs, and nothing can start without somebody's doing."""
+        """Whether no job runs, and none can start without a command or a new file."""
         head = self.ledger.head
         nothing_runs = not head.running and not head.manipulated and not head.permits
         may_start = policy.first_candidate(head) is not None and not self.drained
@@ -248,7 +249,7 @@ class Scheduler:
         return evolve(self._limits, draining=draining, plugged=True, ahead=0)
 
     def set_limits(self, limits: Limits, grace_us: int) -> None:
-        """Other limits from now on."""
+        """Set the limits."""
         self._limits, self._grace_us = limits, grace_us
         self._apply_limits()
 
@@ -264,7 +265,7 @@ class Scheduler:
     # -- the store
 
     def look_at_store(self) -> None:
-        """Now and then: see that the store is still there, what is to be forgotten, and whether its log is too long.
+        """Check that the store is still there, what is to be purged, and how long its log is. Called now and then.
 
         Raises PortError when it is gone.
         """
@@ -275,7 +276,7 @@ class Scheduler:
             self._is_log_full = self.intake.is_held_up = store.is_log_full
             self._apply_limits()
 
-    # -- what has become durable
+    # -- after a commit
 
     def _observe(self, events: Sequence[Event], queue: Queue) -> None:
         over = [event.jobid for event in events if event.name == "clean"]
@@ -284,10 +285,10 @@ class Scheduler:
             self.around.spool.remove(over)
         self.around.observe(events, queue)
 
-    # -- what is left when it ends
+    # -- at the end
 
     def left_over(self) -> Iterable[str]:
-        """What is queued and why it does not run, a line a job; of very many only the first."""
+        """Return a line for each queued job that says why it does not run; for very many jobs only the first."""
         head = self.ledger.head
         snapshot = explain.take_snapshot(head, self._present_limits(), self.around.clock.now_us())
         for job in islice(queues.live(head), LEFT_OVER_MOST):

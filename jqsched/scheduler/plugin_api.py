@@ -1,8 +1,10 @@
-"""The host: what plugins may do to jobs, checked, decided by the core, and answered with Flux's errno.
+"""The plugin API: what plugins may do to jobs.
 
-Rule: each method is one decision of `core.plugin_stages`; a job of which a callback runs is shown the result after it,
-any other at once. A plugin that posts without end is stopped after so many events. What comes here was checked and
-copied (`jobtap.boundary`). Source: flux_jobtap_get_flux(3), flux-jobtap-plugins(7).
+In: calls of plugins, with arguments that `jobtap.boundary` has checked and copied. Out: a decision of
+`core.plugin_stages`, or an OSError with Flux's errno.
+Rule: the events of a job are shown to plugins after the callback that runs for it, those of any other job at once. A
+plugin that posts without end is stopped after `POSTS_MAX` events. Source: flux_jobtap_get_flux(3),
+flux-jobtap-plugins(7).
 """
 
 import errno
@@ -28,12 +30,12 @@ Apply = Callable[[Queue, int, Limits, int], Step]
 
 
 class JobHost:
-    """The jobs, as a plugin may change them."""
+    """Access to the jobs for plugins."""
 
     def __init__(self, taps: Taps, ledger: Ledger, dispatch: Dispatch, userid: int) -> None:
         self._taps, self._ledger, self._dispatch, self._userid = taps, ledger, dispatch, userid
 
-    # -- which
+    # -- which job
 
     def _id(self, id_: int) -> int:
         """A job's id, or the present one's. Raises EINVAL where there is none."""
@@ -55,16 +57,16 @@ class JobHost:
             raise failure(errno.ENOENT)
         return job
 
-    # -- doing
+    # -- changes
 
     def _change(self, id_: int, apply: Apply) -> None:
-        """Decide, and show the result. A job that the executor holds is changed when it was given back."""
+        """Apply a decision and show its events; a job with a permit is changed once the executor gave that back."""
         here = self._id(id_)
         self._count()
         answers: list[Answer | None] = []
         self._dispatch.change(here, lambda queue, limits, now_us: apply(queue, here, limits, now_us), answers.append)
         if not answers:
-            return  # later: whoever has a permit is asked back first
+            return  # later: a permit is asked back first
         match answers[0]:
             case UnknownJob():
                 raise failure(errno.ENOENT)
@@ -144,7 +146,7 @@ class JobHost:
         spec = _respecified(job.spec, updates)
         self._change(id_, lambda queue, here, *at: stages.update_spec(queue, here, spec, updates, *at))
 
-    # -- looking
+    # -- queries
 
     def subscribe(self, plugin: Plugin, id_: int, *, wanted: bool) -> None:
         tap = self._tap(id_)
@@ -191,7 +193,7 @@ class JobHost:
 
 
 def _respecified(spec: Spec, updates: JsonObject) -> Spec:
-    """A spec after updates. Raises: EINVAL, with what is wrong."""
+    """Apply updates to a spec. Raises: EINVAL, with what is wrong."""
     try:
         changed = updated(spec, updates)
     except JobspecError as wrong:

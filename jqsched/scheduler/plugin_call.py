@@ -1,7 +1,7 @@
-"""What is remembered of an active job for plugins, and what callbacks are told of it.
+"""Plugin calls: what is kept of an active job for plugins, and the arguments of their callbacks.
 
-Rule: a `Tap` is changed by `taps` and `host` only, on the loop's thread; nothing is decided here. What is made of it
-for a callback is copied before a plugin gets it (`jobtap.Args`).
+Rule: a `Tap` is changed by `plugin_events` and `plugin_api` only, on the loop's thread; nothing is decided here. The
+arguments are copied before a plugin gets them (`jobtap.Args`).
 """
 
 from collections import deque
@@ -17,7 +17,7 @@ from jqsched.jobtap import Plugin
 
 @define
 class Past:
-    """What plugins may ask of a job's past: the names of its events, and the dependencies that were removed."""
+    """What plugins may query of a job's past: the names of its events, and the dependencies that were removed."""
 
     posted: set[str] = field(factory=set)
     removed: set[str] = field(factory=set)
@@ -31,11 +31,11 @@ class Past:
 
 @define
 class Tap:
-    """What is remembered of an active job for plugins.
+    """What is kept of an active job for plugins.
 
     `job` is the job after the last event that was shown; `events` are those to be shown yet. `prologs` and `epilogs`
     count the ones under way. `updates` are the changes of its jobspec that the present callback asked for. `past` is
-    None as long as nobody asked for that of a job which was there before the plugins.
+    None until a plugin asks for that of a job which was accepted before the plugins were loaded.
     """
 
     job: Job
@@ -52,7 +52,7 @@ class Tap:
 
 
 def unborn(event: Event) -> Job:
-    """What stands for a job whose `submit` is to be shown yet."""
+    """Make the placeholder for a job whose `submit` event is still to be shown."""
     assert event.name == "submit", f"{event.name} of job {event.jobid}, which no plugin was told of"
     job = advance(None, event)
     assert job is not None
@@ -60,7 +60,7 @@ def unborn(event: Event) -> Job:
 
 
 def entry_of(event: Event) -> dict[str, Json]:
-    """An event as RFC 18 writes it."""
+    """Write an event as RFC 18 does."""
     entry: dict[str, Json] = {"timestamp": event.t_us / 1_000_000, "name": event.name}
     if event.context:
         entry["context"] = dict(event.context)
@@ -68,7 +68,7 @@ def entry_of(event: Event) -> dict[str, Json]:
 
 
 def arguments(tap: Tap) -> dict[str, Json]:
-    """What every callback is told of its job. Source: docs/reference/plugins.md."""
+    """Make the arguments that every callback gets about its job. Source: docs/reference/plugins.md."""
     job = tap.job
     if tap.shown is None or tap.shown[0] is not job.spec:
         tap.shown = (job.spec, shown_jobspec(job.spec))

@@ -1,9 +1,9 @@
-"""Taps: what the plugins have to say to each event of each job, and what becomes of it.
+"""Plugin events: show each event of each job to the plugins, and carry out what their callbacks ask for.
 
 Rule: the core decides in stages (`core.plugin_stages`) while plugins are loaded. Each event is shown in order, first to
-those who subscribed, then, if it led to another state, to all; when a job's events are shown, it goes on to its next
-stage. What a callback posts for its own job is shown after it (FIFO, no recursion); for another, idle job before it
-goes on. What an earlier scheduler's plugins did to a job is read from its event log when it is asked for.
+the plugins that subscribed, then, if it led to another state, to all; when a job's events are shown, it goes on to its
+next stage. What a callback posts for its own job is shown after it (FIFO, no recursion); for another, idle job before
+it goes on. What an earlier scheduler's plugins did to a job is read from its event log when it is asked for.
 Source: flux-jobtap-plugins(7); Flux event.c (event queue).
 """
 
@@ -40,7 +40,7 @@ class Taps:
     """The jobs as plugins see them."""
 
     def __init__(self, ledger: Ledger, dispatch: Dispatch, log: Callable[[str], None]) -> None:
-        self.stack: Stack  # set by who makes both
+        self.stack: Stack  # set by the code that makes both
         self.current: list[int] = []  # the jobs whose callbacks run, the innermost last
         self._ledger, self._dispatch, self._log = ledger, dispatch, log
         self._taps: dict[int, Tap] = {}
@@ -52,10 +52,10 @@ class Taps:
         self._posts = 0  # by plugins, in the present pumping
         self.is_introducing = False  # whether jobs are shown to plugins that are new
 
-    # ---- following what is decided --------------------------------------------------------------------------------
+    # ---- events ---------------------------------------------------------------------------------------------------
 
     def follow(self, events: Sequence[Event]) -> None:
-        """See events that were decided just now; called for each step, on the loop's thread."""
+        """Queue the events of a step to be shown to plugins. Called for each step, on the loop's thread."""
         for event in events:
             tap = self._taps.get(event.jobid)
             if tap is None:
@@ -89,7 +89,7 @@ class Taps:
         return self._posts <= POSTS_MAX
 
     def _let_in(self, new: list[int]) -> None:
-        """Have all that came together rejected or validated before any goes on: they may wait for one another."""
+        """Have all jobs of a step rejected or validated before any goes on, for they may depend on one another."""
         for id_ in new:
             with self._shown_here(id_):
                 while (tap := self._taps.get(id_)) is not None and tap.events:
@@ -100,7 +100,7 @@ class Taps:
 
     @contextmanager
     def _shown_here(self, id_: int) -> Iterator[None]:
-        """While a job's events are shown, those that come meanwhile wait."""
+        """Mark a job as being shown, so that events which come meanwhile are queued."""
         self._showing.add(id_)
         try:
             yield
@@ -108,7 +108,7 @@ class Taps:
             self._showing.discard(id_)
 
     def show(self, id_: int) -> None:
-        """Show a job's events until there are no more, and it is where it stays; nothing where that is under way."""
+        """Show a job's events and let it go on until there are no more; do nothing if that is under way."""
         if id_ in self._showing:
             return
         with self._shown_here(id_):
@@ -130,7 +130,7 @@ class Taps:
         return bool(self.decide(proceed).events)
 
     def decide(self, decision: Decide) -> Step:
-        """Decide on the head; what is posted is shown in its turn."""
+        """Apply a decision to the head; its events are queued to be shown."""
         return self._dispatch.take(decision)
 
     def _show_one(self, tap: Tap, event: Event) -> None:
@@ -166,7 +166,7 @@ class Taps:
             tap.end_event = entry_of(event)
 
     def _entered(self, tap: Tap, before: State, entry: dict[str, Json]) -> None:
-        """A job is in another state: everybody is told, and who knows its priority says it."""
+        """Call all plugins for a job that entered a state, and in PRIORITY ask for its priority."""
         topic = f"job.state.{tap.job.state.name.lower()}"
         self._call(tap, topic, {"entry": entry, "prev_state": int(before)})
         if tap.job.state is State.INACTIVE:
@@ -180,7 +180,7 @@ class Taps:
     # ---- a new job ------------------------------------------------------------------------------------------------
 
     def _enter(self, tap: Tap) -> None:
-        """A job is being submitted: each plugin may reject it. Source: docs/reference/plugins.md."""
+        """Call the plugins for a job that is being submitted; each may reject it. Source: docs/reference/plugins.md."""
         errmsg = self._reason_against(tap)
         id_ = tap.job.id
         if errmsg is None:
@@ -209,14 +209,14 @@ class Taps:
         return None if called_well else _errmsg(args, default)
 
     def rejections(self) -> dict[int, str]:
-        """The jobs that plugins rejected since this was asked last, and why."""
+        """Return the jobs that plugins rejected since the last call, with the reasons."""
         rejected, self._rejected = self._rejected, {}
         return rejected
 
     # ---- calling --------------------------------------------------------------------------------------------------
 
     def _call(self, tap: Tap, topic: str, more: JsonObject, only: Sequence[Plugin] | None = None) -> tuple[Args, bool]:
-        """Call the stack for a job, and act on what it says but for a refusal."""
+        """Call the plugins for a job, and carry out what they return; a refusal is left to the caller."""
         if not any(plugin.handler(topic) for plugin in (self.stack.plugins if only is None else only)):
             if topic == "job.state.priority":
                 self._heed(tap, topic, {})
@@ -234,7 +234,7 @@ class Taps:
         return args, called_well
 
     def _heed(self, tap: Tap, topic: str, out: JsonObject) -> None:
-        """See to the priority and the annotations that callbacks gave."""
+        """Apply the priority and the annotations that callbacks returned."""
         id_ = tap.job.id
         priority, annotations = out.get("priority"), out.get("annotations")
         if isinstance(annotations, dict):
@@ -252,7 +252,7 @@ class Taps:
             self._post(id_, topic, lambda *at: stages.prioritize(at[0], id_, computed, *at[1:]))
 
     def _post(self, id_: int, topic: str, decision: Decide) -> None:
-        """Do what a callback asked for by what it returned, unless too much was posted; a refusal is reported."""
+        """Post what a callback returned, unless plugins have posted too much; a refusal is reported."""
         if not self.may_post():
             return
         answer = self.decide(decision).answer
@@ -260,12 +260,12 @@ class Taps:
             self.report(id_, topic, answer.text)
 
     def ask_priority(self, tap: Tap) -> None:
-        """Have a pending job's priority asked for."""
+        """Ask the plugins for a pending job's priority."""
         if tap.job.state in (State.PRIORITY, State.SCHED):
             self._visit(tap, lambda: self._call(tap, "job.priority.get", {}))
 
     def _visit(self, tap: Tap, act: Callable[[], object]) -> None:
-        """Call back for a job of which nothing is to be shown now; what is posted for it meanwhile is shown after."""
+        """Call the plugins for a job that has no event to show; what they post for it is shown afterwards."""
         id_ = tap.job.id
         if id_ in self._showing:
             act()
@@ -305,7 +305,7 @@ class Taps:
         self.decide(told)
 
     def failed(self, plugin: Plugin, topic: str, what: str) -> None:
-        """A callback raised: into the log, and into the log of the job that it was about."""
+        """Log that a callback raised, also in the log of the job that it was called for."""
         self._log(f"plugin {plugin.name}: {topic}: {what}")
         if self.current:
             self.report(self.current[-1], topic, f"{plugin.name}: {what}")
@@ -329,14 +329,14 @@ class Taps:
         if not called_well:
             raise failure(errno.EINVAL, _errmsg(args, "rejected by job-manager plugin"))
 
-    # ---- jobs that are there already ------------------------------------------------------------------------------
+    # ---- jobs that were accepted before ---------------------------------------------------------------------------
 
     def get(self, id_: int) -> Tap | None:
-        """What is remembered of an active job."""
+        """Return what is kept of an active job."""
         return self._taps.get(id_)
 
     def past(self, tap: Tap) -> Past:
-        """What was posted for a job, by this scheduler and those before it."""
+        """Return what was posted for a job, by this scheduler and those before it."""
         if tap.past is None:
             tap.past = Past()
             for event in self._ledger.events_of(tap.job.id):
@@ -344,12 +344,12 @@ class Taps:
         return tap.past
 
     def begin(self) -> None:
-        """From now on jobs are followed: all that are active are known."""
+        """Begin to follow jobs, with all that are active now."""
         for job in queues.live(self._ledger.head):
             self._taps.setdefault(job.id, Tap(job))
 
     def introduce(self, plugins: Iterable[Plugin], order: str, *, at_start: bool) -> None:
-        """Show the jobs that are there already to plugins that are new.
+        """Show the active jobs to newly loaded plugins.
 
         Source: docs/reference/plugins.md (load, restart).
         """
@@ -385,7 +385,7 @@ class Taps:
                 self.ask_priority(tap)
 
     def drop(self, plugins: Iterable[Plugin]) -> None:
-        """Plugins are gone, and all that was kept for them."""
+        """Drop what was kept for plugins that were unloaded."""
         for plugin in plugins:
             for tap in self._taps.values():
                 tap.subscribers.pop(plugin, None)
@@ -406,12 +406,12 @@ def _sorted(jobs: Iterable[Job], order: str) -> list[Job]:
 
 
 def _errmsg(args: Args, default: str) -> str:
-    """What a refusal says, in a line."""
+    """Return the text of a refusal, as one line."""
     errmsg = args.out.get("errmsg")
     return one_line(errmsg) if isinstance(errmsg, str) and errmsg else default
 
 
 def _kind(value: object) -> str:
-    """The JSON word for a value's type."""
+    """Return the JSON name of a value's type."""
     names = {str: "string", bool: "boolean", float: "real", dict: "object", list: "array", type(None): "null"}
     return names.get(type(value), "integer")

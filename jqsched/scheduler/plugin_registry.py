@@ -1,7 +1,7 @@
-"""The stack of loaded plugins: loading, unloading, and calling their callbacks one after the other.
+"""The registry of plugins: load, unload, and call their callbacks one after the other.
 
 Rule: whatever a callback does, the caller goes on: what it raises is reported and counts as a failure, and what it left
-in `args.out` that is not JSON is reported and dropped before anyone else sees it. Nothing is known here of jobs.
+in `args.out` that is not JSON is reported and dropped before any other code sees it. Nothing is known here of jobs.
 Source: flux-jobtap-plugins(7); Flux jobtap.c.
 """
 
@@ -28,12 +28,12 @@ class Stack:
 
     def __init__(self, host: Host, loop: Loop, folder: str, report: Report) -> None:
         self.plugins: list[Plugin] = []
-        self.calling: tuple[str, str] | None = None  # plugin and topic, for who watches for hangs
+        self.calling: tuple[str, str] | None = None  # plugin and topic, for the watchdog
         self.calls = 0
         self.on_load: Callable[[], None] = lambda: None
         self._nested = 0
         self._host, self._loop, self._folder, self._report = host, loop, folder, report
-        self._built_in = list(BUILT_IN)  # loaded when somebody needs them: until then the core does what they would
+        self._built_in = list(BUILT_IN)  # loaded with the first other plugin: until then the core does what they would
 
     # -- calling
 
@@ -63,7 +63,7 @@ class Stack:
             self._report(plugin, topic, complaint)
 
     def _call_one(self, plugin: Plugin, topic: str, act: Callable[[], object], raised: list[str] | None = None) -> bool:
-        """Call back; False when it failed. An answer that is no number counts as 0, as one that is none does."""
+        """Call one handler; False when it failed. A return value that is no number, or None, counts as 0."""
         if self._nested >= NESTED_MAX:
             self._report(plugin, topic, "plugins call one another without end")
             return False
@@ -85,12 +85,12 @@ class Stack:
         return not boundary.is_refusal(answer)
 
     def guard(self, plugin_name: str, topic: str, act: Callable[[], object]) -> bool:
-        """Do something of a plugin's that is no handler: a timer, an answer. False when it failed."""
+        """Call a function of a plugin that is no handler: a timer, an answer. False when it failed."""
         plugin = next((one for one in self.plugins if one.name == plugin_name), None)
         return plugin is not None and self._call_one(plugin, topic, act)
 
     def service(self, topic: str) -> tuple[Plugin, Callable[..., object], object] | None:
-        """Who answers a topic, and how."""
+        """Find the plugin and the function that answer a topic."""
         for plugin in self.plugins:
             if topic in plugin.services:
                 return plugin, *plugin.services[topic]
@@ -100,11 +100,11 @@ class Stack:
 
     @property
     def names(self) -> list[str]:
-        """The names of what is loaded."""
+        """Return the names of the loaded plugins."""
         return [*self._built_in, *(plugin.name for plugin in self.plugins)]
 
     def wake_built_in(self) -> None:
-        """Load the built-in plugins in fact, before all others."""
+        """Load the modules of the built-in plugins, before all other plugins."""
         self.plugins[:0] = [self._make(name, {}) for name in self._built_in]
         self._built_in = []
 
@@ -148,7 +148,7 @@ class Stack:
         return plugin
 
     def unload(self, wanted: str) -> list[Plugin]:
-        """Take plugins off: one by its name, `all` but the built-in ones, or those that a glob matches.
+        """Unload plugins: one by its name, `all` but the built-in ones, or those that a glob matches.
 
         Raises: ENOENT when none is meant.
         """
@@ -167,7 +167,7 @@ class Stack:
         raise failure(errno.EINVAL, f"{show(name, 100)[1:-1]}: plugin not found")
 
     def query(self, name: str) -> dict[str, Json]:
-        """What a plugin says of itself. Raises: EINVAL."""
+        """Return a plugin's description of itself. Raises: EINVAL."""
         plugin = self.find(name)
         args = Args({})
         args.out |= {"name": plugin.name, "path": plugin.path}
@@ -184,7 +184,7 @@ def _is_meant(name: str, wanted: str) -> bool:
 
 
 class _Guarded:
-    """The loop, for one plugin: what it calls back is contained, and is not called when the plugin is gone."""
+    """The loop as one plugin sees it: exceptions of its callbacks are contained; after unloading none is called."""
 
     def __init__(self, loop: Loop, stack: Stack, name: str) -> None:
         self._loop, self._stack, self._name = loop, stack, name

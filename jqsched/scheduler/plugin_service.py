@@ -1,6 +1,6 @@
 """Jobtap: the plugins of a scheduler, from loading to unloading; their services, timers and requests.
 
-Rule: with the built-in plugins alone nothing is asked of anybody, and the core decides in one go. From the first other
+Rule: with the built-in plugins alone no plugin is called, and the core decides in one go. From the first other
 plugin on (or when a built-in one is removed) it decides in stages, until the scheduler ends. Source:
 docs/reference/plugins.md; docs/adr/0011-plugins-and-stages.md.
 """
@@ -41,7 +41,7 @@ Post = Callable[[Callable[[], None]], None]
 
 
 class Jobtap:
-    """The plugins; `is_plugged` once they have a say. `on_plugged` is called when that begins."""
+    """The plugins of a scheduler; `is_plugged` once the core decides in stages; `on_plugged` is called then."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Jobtap:
         host = JobHost(self.taps, ledger, dispatch, userid)
         self.stack = self.taps.stack = Stack(host, self, folder, self.taps.failed)
 
-    # -- life
+    # -- lifecycle
 
     def start(self, wanted: Iterable[str], attempts: Iterable[Attempt], *, was_plugged: bool) -> None:
         """Load the plugins of the configuration before anything is decided, and show them the jobs that are there.
@@ -107,7 +107,7 @@ class Jobtap:
         return plugin
 
     def _configure(self, plugin: Plugin) -> str:
-        """Show a plugin the configuration; returns why it does not take it, nothing when it does."""
+        """Show a plugin the configuration; returns why the plugin refuses it, or an empty text."""
         args, failures = Args({"conf": dict(self.config)}), list[str]()
         if self.stack.call("conf.update", args, [plugin], failures):
             return ""
@@ -115,7 +115,7 @@ class Jobtap:
         return one_line(errmsg) if isinstance(errmsg, str) else "; ".join(failures) or "conf.update failed"
 
     def _plug(self) -> None:
-        """From now on plugins have a say."""
+        """Switch the core to stages, so that plugins are called between them."""
         if self.is_plugged:
             return
         self.is_plugged = True
@@ -127,7 +127,7 @@ class Jobtap:
         self._ledger.setting(PLUGGED, "1")
         self._on_plugged()
 
-    # -- what users ask for
+    # -- commands
 
     def load(self, name: str, conf: JsonObject) -> Plugin:
         """Load a plugin, show it the jobs that are there, and ask for all priorities. Raises OSError as Flux."""
@@ -139,13 +139,13 @@ class Jobtap:
     def remove(self, name: str) -> list[Plugin]:
         """Unload plugins; jobs that wait for one go on waiting. Raises: ENOENT."""
         if name.startswith("."):
-            self._plug()  # from now on somebody is missing
+            self._plug()  # the core cannot stand in for a built-in plugin that is removed
         gone = self.stack.unload(name)
         self.taps.drop(gone)
         return gone
 
     def query(self, name: str) -> dict[str, Json]:
-        """What a plugin says of itself. Raises: EINVAL."""
+        """Return a plugin's description of itself. Raises: EINVAL."""
         if not self.is_plugged and name in self.stack.names:
             self._plug()
         return self.stack.query(name)
@@ -156,7 +156,7 @@ class Jobtap:
         return [{"name": name, "path": known.get(name, "builtin")} for name in self.stack.names]
 
     def update_request(self, id_: int, updates: Mapping[str, Json]) -> Decide:
-        """Have plugins look at an update of a jobspec that somebody asks for; returns what does it.
+        """Have plugins check a requested update of a jobspec; returns the function that applies it.
 
         All or nothing: no handler for a key is EINVAL, but for the duration, which its owner may change. Unless
         each
@@ -184,7 +184,7 @@ class Jobtap:
         return lambda queue, limits, now_us: stages.update_spec(queue, id_, spec, changes, limits, now_us)
 
     def purged(self, ids: Iterable[int]) -> None:
-        """Finished jobs are forgotten: plugins that count them are told."""
+        """Tell plugins that finished jobs were purged."""
         if self.is_plugged:
             for id_ in ids:
                 self.stack.call("job.inactive-remove", Args({"id": id_}))
@@ -213,16 +213,16 @@ class Jobtap:
     # -- the loop, for plugins
 
     def request(self, topic: str, payload: JsonObject, reply: Reply) -> None:
-        """Do what a plugin asks for, as for a user, in the next turn."""
+        """Carry out a plugin's request in the next turn, as for a user."""
         self._post(lambda: self.request_handler(topic, payload, reply))
 
     def call_at(self, due_us: int, callback: Callback, repeat_us: int, timer: Timer) -> None:
-        """Have this called at a time, and then again and again if `repeat_us` is not 0, until the timer is canceled."""
+        """Call a function at a time, and repeatedly if `repeat_us` is not 0, until the timer is canceled."""
         heapq.heappush(self._timers, _Due(due_us, next(self._numbers), callback, repeat_us, timer))
         self._post(lambda: None)
 
     def call_soon(self, callback: Callable[[], object]) -> None:
-        """Have this called in the next turn. From any thread."""
+        """Call a function in the next turn. From any thread."""
 
         def call() -> None:
             callback()
@@ -239,11 +239,11 @@ class Jobtap:
 
     @property
     def next_due_us(self) -> int | None:
-        """When the next timer fires."""
+        """Return the time at which the next timer fires."""
         return self._timers[0][0] if self._timers else None
 
     def fire(self) -> None:
-        """Call the timers whose time has come; those that they set meanwhile have their turn later."""
+        """Call the timers that are due; timers set meanwhile are called later."""
         now_us, due = self.now_us(), list[_Due]()
         while self._timers and self._timers[0].due_us <= now_us:
             due.append(heapq.heappop(self._timers))
@@ -257,7 +257,7 @@ class Jobtap:
 
 
 class _Due(NamedTuple):
-    """A call that is to be made; ordered by its time, then by its number, which no two share."""
+    """A scheduled call, ordered by its time, then by its unique number."""
 
     due_us: int
     number: int

@@ -1,7 +1,7 @@
-"""The rulebook: the filter rules of a scheduler, how they are changed, and how they are kept.
+"""The rulebook: the filter rules of a scheduler, changed by commands and kept in the store.
 
-Rule: a change is seen by the next decision, and is kept in the store's settings as one list of documents; whoever asked
-is answered when that is durable. What rules mean is the core's business.
+Rule: a change applies from the next decision on, and is kept in the store's settings as one list of documents; the
+command is answered when that is durable. What rules mean is decided in the core (`core.filters`).
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from jqsched.scheduler.ledger import Ledger
 
 
 class RuleRefused(Exception):
-    """A change of rules that cannot be; the text says why."""
+    """A refused change of the rules; the text says why."""
 
 
 class Rulebook:
@@ -39,8 +39,8 @@ class Rulebook:
         return rule
 
     def replace(self, name: str, document: Json) -> Rule:
-        """Put another rule in the place of one; it keeps the uuid, and gets a watermark anew. Raises RuleRefused,
-        KeyError when there is none of that name.
+        """Replace a rule; the new one keeps the uuid and gets a new watermark. Raises RuleRefused, and KeyError when
+        there is no such rule.
         """
         old = self.find(name)
         rule = self._read({**document, "uuid": old.uuid} if isinstance(document, dict) else document)
@@ -54,7 +54,7 @@ class Rulebook:
         return old
 
     def find(self, name: str) -> Rule:
-        """The rule of which this is the uuid, or the beginning of it."""
+        """Find a rule by its uuid, or by the beginning of it."""
         exact = [rule for rule in self.rules if rule.uuid == name]
         found = exact or [rule for rule in self.rules if name and rule.uuid.startswith(name)]
         if not found:
