@@ -18,6 +18,8 @@ requirements.lock at the first command and brought up to date whenever the lock 
             interface, of job lists, and of readers beside a busy scheduler
   mutants   mutmut: change the core in small ways and list the changes that no test notices (some, by pattern, or all in
             half an hour; docs/explanation/mutants.md)
+  release   version, dated changelog, packages tried out in fresh environments, commit and tag (VERSION [--check];
+            docs/howto/release.md)
   lock      write requirements.lock anew from pyproject.toml, and requirements-mutants.lock, on Python 3.11 (--upgrade:
             with newer pins)
 """
@@ -59,6 +61,7 @@ COMMANDS: dict[str, Steps] = {
     "night": [[PYTHON, "-m", "tests.night"]],
     "worlds": [[PYTHON, "-m", "jqsched.testing.world", "--seeds", "10000"]],
     "mutants": [[MUTMUT, "run"]],
+    "release": [[PYTHON, "release.py"]],
     "lock": [
         [*PIP_COMPILE, "--extra=dev", "--output-file", LOCK.name, "pyproject.toml"],
         [*PIP_COMPILE, "--constraint", LOCK.name, "--output-file", MUTANTS_LOCK.name, "requirements-mutants.in"],

@@ -25,7 +25,8 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 REFERENCE = DOCS / "reference"
 PAGES = [
-    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "SECURITY.md", "spool/README.md", "tests/README.md")),
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *(ROOT / name for name in ("spool/README.md", "tests/README.md")),
     *sorted(DOCS.rglob("*.md")),
 ]
 UNITS = sorted((DOCS / "systemd").glob("*.service"))
@@ -143,6 +144,10 @@ def anchors(text: str) -> set[str]:
     }
 
 
+ADR_HEAD = re.compile(
+    r"\A# .*\n\n\*\*Date:\*\* \d{4}-\d\d-\d\d\. \*\*Status:\*\* "
+    r"(Accepted|Proposed|Replaced by \[\d+\]\(\d{4}-[\w.-]+\))(, amended \d{4}-\d\d-\d\d)?\.\n"
+)
 ADR_PARTS = ("**Context.**", "**Decision.**", "**Consequences.**", "**We would change it if**")
 
 
@@ -159,6 +164,8 @@ def decisions(pages: Mapping[str, str], index: str) -> list[str]:
         complaints += [f"{name}: {part} is missing" for part in ADR_PARTS if part not in text]
         if not text.startswith(f"# {int(name[:4])}. "):
             complaints.append(f"{name}: its title does not begin with its number")
+        if not ADR_HEAD.search(text):
+            complaints.append(f"{name}: has no line with its date and status below the title")
     return complaints
 
 
@@ -379,7 +386,7 @@ def test_a_weakness_without_test_or_reason_is_noticed(good: str, bad: str):
     assert weaknesses(WEAKNESSES_MD.replace(good, bad, 1))
 
 
-GOOD_ADR = "# 1. Title\n" + " ".join(ADR_PARTS)
+GOOD_ADR = "# 1. Title\n\n**Date:** 2026-01-31. **Status:** Accepted.\n\n" + " ".join(ADR_PARTS)
 
 
 @pytest.mark.parametrize(
@@ -389,8 +396,10 @@ GOOD_ADR = "# 1. Title\n" + " ".join(ADR_PARTS)
         ({"0001-a.md": GOOD_ADR}, ""),
         ({"0001-a.md": GOOD_ADR.replace(ADR_PARTS[3], "")}, "[1](0001-a.md)"),
         ({"0001-a.md": GOOD_ADR.replace("# 1.", "# 2.")}, "[1](0001-a.md)"),
+        ({"0001-a.md": GOOD_ADR.replace("2026-01-31", "soon")}, "[1](0001-a.md)"),
+        ({"0001-a.md": GOOD_ADR.replace("Accepted", "Good")}, "[1](0001-a.md)"),
     ],
-    ids=["gap", "not listed", "part missing", "number in the title"],
+    ids=["gap", "not listed", "part missing", "number in the title", "no date", "no status"],
 )
 def test_a_decision_out_of_order_is_noticed(pages: dict[str, str], index: str):
     assert decisions(pages, index)

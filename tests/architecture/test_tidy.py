@@ -173,7 +173,7 @@ RULES: list[tuple[Rule, str]] = [
 
 @cache
 def sources() -> tuple[Source, ...]:
-    files = [ROOT / "dev.py"]
+    files = [ROOT / "dev.py", ROOT / "release.py"]
     for folder in ("jqsched", "tests", "benchmarks"):
         files += sorted((ROOT / folder).rglob("*.py"))
     return tuple(Source(path.relative_to(ROOT).as_posix(), path.read_text("utf-8")) for path in files)
