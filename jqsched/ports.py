@@ -1,7 +1,7 @@
 """The ports: what the scheduler needs of the outside, as Protocols; their docstrings are the contract.
 
 Rule: values and signatures only. An adapter and its fake pass the same contract suite (`tests/ports`). Failures of the
-outside are `PortError`: what was being done, with which path, and the errno; nobody retries on the same file.
+outside are `PortError`: what was being done, with which path, and the errno; no caller retries on the same file.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -44,8 +44,8 @@ class Start:
 
     Orders are started in the order given; one that waits for cores holds back those behind it. `output` and `error`
     are absolute paths (error None: together with output). `time_limit_us` counts from the start of the process: when
-    it is used up the executor tells (`Expired`) and stops the attempt, for a scheduler may be frozen. `userid` is whom
-    it runs as, where the executor can become others (None: the executor's own user).
+    it is used up the executor tells (`Expired`) and stops the attempt, for a scheduler may be frozen. `userid` is the
+    user that it runs as, where the executor can change users (None: the executor's own user).
     """
 
     id: int
@@ -74,9 +74,9 @@ class Started:
 class Finished:
     """News: the attempt is over and all that had to be killed with it is gone.
 
-    `status` is a wait status as Flux logs it: exit code << 8, or (128 + signal) << 8. None: over, but nobody knows
-    how (its executor died): interrupted. `error` is set when it could not be started (`exec` exception): status is
-    then 127 << 8 (not found) or 126 << 8 (anything else). `pid` as in `Started`, so a `Finished` may come without one.
+    `status` is a wait status as Flux logs it: exit code << 8, or (128 + signal) << 8. None: over, but it is unknown how
+    (its executor died): interrupted. `error` is set when it could not be started (`exec` exception): status is then 127
+    << 8 (not found) or 126 << 8 (anything else). `pid` as in `Started`, so a `Finished` may come without one.
     """
 
     id: int

@@ -263,8 +263,8 @@ def show(queue: Queue) -> Shown:
 
 
 def standing(jobs: Iterable[Job], rules: Rules = ()) -> Queue:
-    """Make as much of a queue of stored jobs as `explain.reasons` looks at: who runs and until when, and who is ahead
-    of whom.
+    """Make the part of a queue of stored jobs that `explain.reasons` reads: which jobs run and until when, and which
+    come first.
 
     Cost: a third of `queue.load`, whose other indexes a list does not need.
     """

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 DEPTH_MAX = 32
 EVENT_SIZE_MAX = 64 * 1024  # of what stays in a job's log: characters, and one for each value
-ANSWER_SIZE_MAX = 4 << 20  # of what is sent to whoever asked, and forgotten
+ANSWER_SIZE_MAX = 4 << 20  # of what is sent as an answer, and not kept
 TEXT_MAX = 1024
 WORD_MAX = 100
 INTEGER_MIN, INTEGER_MAX = -(2**63), 2**63 - 1

@@ -73,10 +73,10 @@ def _find_module(wanted: str) -> ModuleSpec | None:
 
 
 def _trusted(wanted: str, found: os.stat_result) -> None:
-    """Code that others may change is not run. Raises: EPERM.
+    """Refuse code that other users may change. Raises: EPERM.
 
     The spool judges job files alike (adapters/jobfile/trusted), but by whose jobs they would be: these are the
-    scheduler's own code, whoever owns the jobs.
+    scheduler's own code, no matter which user owns the jobs.
     """
     if found.st_uid not in (0, os.geteuid()):
         raise failure(

@@ -64,7 +64,7 @@ class Args(Mapping[str, Json]):
 class Message:
     """A request to a plugin's service; it is answered once, now or later.
 
-    An answer that cannot be sent raises EINVAL, and whoever asked is told EIO.
+    An answer that cannot be sent raises EINVAL, and the client gets EIO.
     """
 
     def __init__(self, topic: str, payload: Payload, userid: int, answer: Answer) -> None:

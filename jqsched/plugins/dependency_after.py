@@ -1,6 +1,7 @@
 """`.dependency-after`: dependencies on other jobs, by id or by name. Source: Flux plugins/dependency-after.c.
 
-The core binds and resolves them; here it is said that somebody does, and which there are.
+The core binds and resolves them; this plugin registers the schemes, so that they count as supported, and answers
+queries.
 """
 
 from jqsched.core.job import Scheme, read_wait
@@ -11,14 +12,14 @@ SCHEMES = (Scheme.AFTER, Scheme.AFTERANY, Scheme.AFTEROK, Scheme.AFTERNOTOK, Sch
 
 
 def plugin_init(p: Plugin) -> None:
-    """Know the schemes, and answer queries."""
+    """Register the schemes, and answer queries."""
     for scheme in SCHEMES:
         p.add_handler(f"job.dependency.{scheme.value}", _known)
     p.add_handler("plugin.query", _query)
 
 
 def _known(p: Plugin, topic: str, args: Args) -> None:
-    """The core has posted the dependency."""
+    """Accept the dependency, which the core has posted already."""
 
 
 def _query(p: Plugin, topic: str, args: Args) -> None:

@@ -36,7 +36,7 @@ def plugin_init(p: Plugin) -> None:
 
 
 def _duration_s(jobspec: Json) -> float:
-    """The time that a jobspec asks for in seconds, 0 = without limit."""
+    """Return the time that a jobspec asks for in seconds, 0 = without limit."""
     here: Json = jobspec
     for key in ("attributes", "system", "duration"):
         here = here.get(key) if isinstance(here, Mapping) else None

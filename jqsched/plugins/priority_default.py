@@ -4,7 +4,7 @@ from jqsched.jobtap.plugin import Args, Plugin
 
 
 def plugin_init(p: Plugin) -> None:
-    """Answer for the priority, first of all: later plugins say otherwise by overwriting it."""
+    """Register the priority callback, before all others: later plugins overwrite its answer."""
     p.add_handler("job.state.priority", _priority)
     p.add_handler("job.priority.get", _priority)
 

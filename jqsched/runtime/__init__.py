@@ -1,7 +1,7 @@
 """The composition root: the only place that knows scheduler and adapters.
 
-`build` puts a scheduler together as `configuration` says, `daemon` runs one, `offline` does a command without one,
-`lock` keeps them apart.
+`build` makes a scheduler as `configuration` says, `daemon` runs one, `offline` carries out a command without one, and
+`lock` lets only one of them at a spool.
 """
 
 from jqsched.adapters.spool import SpoolRefused

@@ -1,6 +1,7 @@
-"""A scheduler put together of its adapters.
+"""Build a scheduler: connect the ports of `jqsched.scheduler` to their adapters.
 
-Rule: wiring and nothing else; what is decided is decided elsewhere.
+In: a spool and its configuration. Out: a `Runtime`. Failures of adapters pass through.
+Rule: only construction; no decision about jobs is made here.
 """
 
 import gc
@@ -30,7 +31,7 @@ AHEAD = 32  # permits beyond the free slots: enough that no slot waits for a com
 
 
 class Report(Protocol):
-    """What is shown of what goes on."""
+    """The output of a running scheduler: events and log messages."""
 
     def __call__(self, events: Sequence[Event], queue: Queue) -> None:
         """Show what has become durable."""
@@ -39,10 +40,10 @@ class Report(Protocol):
         """Show a message."""
 
     def flush(self) -> None:
-        """Show what could not be shown before, as far as it can be now. Called now and then."""
+        """Write output that was held back, as far as that does not block. Called now and then."""
 
     def close(self) -> None:
-        """Show the end."""
+        """Write what is left at the end."""
 
 
 class WallClock:
@@ -58,7 +59,7 @@ class WallClock:
 
 
 def limits_of(config: Config) -> Limits:
-    """The limits that a configuration means on this machine."""
+    """Return the limits that a configuration sets on this machine."""
     usable = len(os.sched_getaffinity(0))
     max_running = config.max_running or usable
     cores = config.cores or max(usable, max_running)
@@ -67,7 +68,7 @@ def limits_of(config: Config) -> Limits:
 
 
 class Runtime:
-    """A scheduler and what it was built of."""
+    """A scheduler and the parts that it was built of."""
 
     def __init__(
         self,
@@ -130,7 +131,7 @@ class Runtime:
         self.scheduler.jobtap.config = as_document(config)
 
     def configure(self, config: Config) -> None:
-        """Go on with another configuration."""
+        """Apply another configuration."""
         self.config = config
         self.scheduler.intake.queue_max = config.queue_max
         self.scheduler.housekeeping.keep_finished = config.keep_finished
@@ -142,7 +143,7 @@ class Runtime:
         job = find(ledger.head, id_)
         if job is None:
             return None
-        # Another user's, where there can be one: nobody but root runs jobs, and owns files, of others.
+        # Another user's, where there can be one: only root runs jobs, and owns files, of other users.
         owner = job.userid if os.geteuid() == 0 and job.userid != 0 else None
         return Known(job.spec.name, ledger.file_text(id_) or self.store.file(id_), owner)
 
@@ -161,9 +162,10 @@ class Runtime:
 
 @contextmanager
 def _collector_at_rest() -> Iterator[None]:
-    """Build something large that is to stay: the cyclic collector would walk it again and again, and find nothing.
+    """Build something large and lasting without the cyclic garbage collector.
 
-    What was built is exempt from then on, and the collector runs less often: the values of the queue make no cycles.
+    What was built is exempt from then on, and the collector runs less often: the values of the queue make no cycles,
+    so it would walk them again and again and find nothing.
     """
     gc.disable()
     try:
@@ -175,7 +177,7 @@ def _collector_at_rest() -> Iterator[None]:
 
 
 class _ReportHandler(logging.Handler):
-    """Passes log records to what is shown to the user."""
+    """Passes log records to the report."""
 
     def __init__(self, report: Report) -> None:
         super().__init__()
@@ -205,10 +207,10 @@ class Doorbell:
             self._far.send(b"!")
 
     def silence(self) -> None:
-        """Take note; what rings from now on wakes again."""
+        """Clear the wake-up; the next `ring` wakes the loop again."""
         with suppress(BlockingIOError):
             self._near.recv(64)
-        # Last: a ring before this is not lost, for the turn that follows looks at everything; one whose byte was
+        # Last: a ring before this is not lost, for the next turn looks at everything; one whose byte was
         # read here with the flag still set would silence all later ones.
         self._rung = False
 

@@ -1,6 +1,7 @@
-"""What a spool is served with: its configuration file, and the options of `jqsched run`.
+"""The effective configuration of a spool: its configuration file, and the options of `jqsched run`.
 
-Rule: a command without a scheduler decides by the same configuration; what cannot be done here is refused, not ignored.
+In: the file and the options, which win. Out: a `Config`; SpoolRefused for one that this machine cannot carry out.
+Rule: a command without a scheduler decides by the same configuration; nothing in it is silently ignored.
 """
 
 import os
@@ -15,7 +16,7 @@ from jqsched.adapters.spool import SpoolRefused
 
 @frozen
 class RunOptions:
-    """What the command line of `jqsched run` says; None: not given."""
+    """The options of `jqsched run`; None: not given."""
 
     spool: str
     max_running: int | None = None
@@ -29,7 +30,7 @@ class RunOptions:
 
 
 def good_configuration(root: str, options: RunOptions) -> Config:
-    """The configuration that a start needs, of a scheduler or of a command without one. Raises SpoolRefused."""
+    """Read the configuration at the start of a scheduler, or of a command without one. Raises SpoolRefused."""
     config = configuration(root, options)
     if isinstance(config, BadFile):
         raise SpoolRefused(f"{root}/jqsched.toml: " + "; ".join(config.errors))
@@ -37,7 +38,7 @@ def good_configuration(root: str, options: RunOptions) -> Config:
 
 
 def configuration(root: str, options: RunOptions) -> Config | BadFile:
-    """The configuration file, with the command line's options winning."""
+    """Read the configuration file, and override it by the command line's options."""
     found = read_config(os.path.join(root, "jqsched.toml"))
     if isinstance(found, BadFile):
         return found
@@ -55,7 +56,7 @@ def configuration(root: str, options: RunOptions) -> Config | BadFile:
 
 
 def _supported(config: Config) -> Config | BadFile:
-    """What can be configured before it can be done is refused, not ignored."""
+    """Refuse settings that this version or this machine cannot carry out."""
     errors = []
     if config.executor != "local":
         errors.append(f"executor: {config.executor!r} is not known here; there is 'local'")
@@ -72,6 +73,6 @@ def _cannot_run_as_owner() -> str:
         protected = Path("/proc/sys/fs/protected_hardlinks").read_text(encoding="ascii").strip()
     except OSError:
         protected = "unknown"
-    if protected != "1":  # else a link to a file of somebody else, once that has no other name, is no longer told apart
+    if protected != "1":  # else one may link to another user's file, and be its only name later
         return f"wants the kernel's fs.protected_hardlinks = 1, and it is {protected}: sysctl fs.protected_hardlinks=1"
     return ""

@@ -1,4 +1,4 @@
-"""The daemon: a scheduler in its selector loop, with executor, socket, bells, signals and scans around it.
+"""The daemon: a scheduler in its selector loop, with executor, socket, followers, signals and scans around it.
 
 Rule: one thread turns; the watcher's and the store's threads only post. Nothing here decides about jobs.
 """
@@ -24,7 +24,7 @@ from jqsched.ports import PortError
 from jqsched.runtime.build import Report, Runtime, limits_of
 from jqsched.runtime.configuration import RunOptions, configuration, good_configuration
 from jqsched.runtime.lock import Role, past_commands, spool_lock
-from jqsched.runtime.notifier import Bells
+from jqsched.runtime.notifier import Notifier
 from jqsched.runtime.plugin_watchdog import watch_for_hangs
 from jqsched.runtime.service_manager import ServiceManager
 from jqsched.scheduler.commands import Payload
@@ -59,7 +59,7 @@ def _make_spool(root: str) -> None:
 
 
 class _Daemon:
-    """The selector loop around a scheduler: executor, socket, bells, signals, timers."""
+    """The selector loop around a scheduler: executor, socket, followers, signals, timers."""
 
     def __init__(self, built: Runtime, options: RunOptions) -> None:
         self._built, self._options, self._root = built, options, built.root
@@ -68,7 +68,7 @@ class _Daemon:
         self._selector.register(built.doorbell, selectors.EVENT_READ, lambda _: built.doorbell.silence())
         self._registered: tuple[int, int] = (-1, 0)
         self._server = Server(built.root, self._handle, self._selector, built.report.log)
-        self._bells = Bells(built.clock)
+        self._notifier = Notifier(built.clock)
         self._service_manager = ServiceManager(os.environ)
         self._warnings: list[str] = []
         self._store_warnings: list[str] = []
@@ -88,7 +88,7 @@ class _Daemon:
         self._next_scan_us = 0
         built.observers.append(self._ring_followers)
 
-    # -- bells, from the watcher's thread
+    # -- wake-ups, from the watcher's thread
 
     def _ring_drop(self, name: str | None, settled: bool) -> None:
         self._built.spool.ring(name, settled)
@@ -129,7 +129,7 @@ class _Daemon:
         while True:
             if self._signaled:
                 self._service_manager.stopping()
-                self._scheduler.stop()  # before the turn, which recalls what may still start
+                self._scheduler.stop()  # before the turn, which recalls permits
             due_us = self._turn()
             if self._is_over():
                 return 0
@@ -151,7 +151,7 @@ class _Daemon:
         return False
 
     def _turn(self) -> int | None:
-        self._scheduler.do_tasks()  # first: the bells of edits are among them
+        self._scheduler.do_tasks()  # first: the wake-ups for edits are among them
         now_us = self._built.clock.monotonic_us()
         if now_us >= self._next_scan_us:
             self._scan(now_us)
@@ -160,7 +160,7 @@ class _Daemon:
         return min(self._next_scan_us, due_us) if due_us is not None else self._next_scan_us
 
     def _scan(self, now_us: int) -> None:
-        """What watching may have missed: the drop zone, and a part of the job files."""
+        """Scan for what the watcher may have missed: the drop zone, and a part of the job files."""
         self._next_scan_us = now_us + round(self._built.config.scan_s * 1_000_000)
         self._built.report.flush()
         self._built.spool.check_alive()
@@ -198,7 +198,7 @@ class _Daemon:
         again_us = self._built.spool.edits_again_us
         now_us = self._built.clock.monotonic_us()
         self._service_manager.keep_alive(now_us)
-        dues_us = (due_us, again_us, self._bells.due_us, self._service_manager.due_us)
+        dues_us = (due_us, again_us, self._notifier.due_us, self._service_manager.due_us)
         times = [time_us for time_us in dues_us if time_us is not None]
         timeout_s = max(0.0, (min(times) - now_us) / 1_000_000) if times else None
         if look_s is not None:
@@ -206,7 +206,7 @@ class _Daemon:
             timeout_s = left_s if timeout_s is None else min(timeout_s, left_s)
         for key, mask in self._selector.select(timeout_s):
             key.data(mask)
-        self._bells.ring_due()
+        self._notifier.notify_due()
 
     def _look_at_executor(self) -> float | None:
         """See whether the executor answers; returns when to look again."""
@@ -273,12 +273,12 @@ class _Daemon:
         self._built.commands.run(request.topic, request.payload, reply)
 
     def _follow(self, request: Request) -> None:
-        number = self._bells.add(request, self._scheduler.ledger.visible.get().seq)
-        request.on_close = lambda: self._bells.remove(number)
+        number = self._notifier.add(request, self._scheduler.ledger.visible.get().seq)
+        request.on_close = lambda: self._notifier.remove(number)
 
     def _ring_followers(self, _: Sequence[Event], queue: Queue) -> None:
-        """Ring after each commit, one without events too: that it is drained, or has other rules, is worth a look."""
-        self._bells.ring(queue.seq)
+        """Notify followers after each commit, also one without events, which may have changed rules."""
+        self._notifier.notify(queue.seq)
 
     def _status(self) -> dict[str, Json]:
         limits = limits_of(self._built.config)
@@ -300,7 +300,7 @@ class _Daemon:
         }
 
     def _stalled(self) -> str:
-        """Say that nothing moves, because the executor does not answer; else empty."""
+        """Return a message if the executor does not answer, so that no job starts or ends; else an empty text."""
         assert self._built.executor is not None
         return self._built.executor.silence
 

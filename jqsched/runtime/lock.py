@@ -1,10 +1,10 @@
 """The spool's lock: one scheduler, or one command without a scheduler, for one spool at a time.
 
-Rule: the lock is the process that holds it; nothing stale can be left behind, and jobs never inherit it. Whoever waits
-for it gets it in its turn (flock(2) queues those who wait), so commands cannot keep a scheduler from starting.
+Rule: the lock belongs to the process that holds it, so it ends with the process, and jobs never inherit it. Waiting
+processes get it in turn (flock(2) queues them), so commands cannot keep a scheduler from starting.
 
-Two things are locked: `jqsched.lock`, which says what holds it, and the folder `jobs/`, which nobody takes for a file
-that was left behind: removing the lock file lets nobody else in.
+Two things are locked: `jqsched.lock`, which says what holds it, and the folder `jobs/`. A user may take the file for a
+stale one and remove it; the lock on the folder still holds then.
 """
 
 import fcntl
@@ -23,8 +23,8 @@ from jqsched.ports import PortError
 
 LOCK, LOCKED_FOLDER = "jqsched.lock", "jobs"
 USED = "used"
-LOOK_S = 0.1  # so often whoever waits looks at what holds the lock
-UNKNOWN_S = 5.0  # so long a holder that does not say what it is may be a command
+LOOK_S = 0.1  # between two looks of a waiting process at what holds the lock
+UNKNOWN_S = 5.0  # for this long, a holder that does not say what it is may be a command
 _TEXT_BYTES = 48
 
 
@@ -74,18 +74,18 @@ class SpoolLock:
         try:
             self._write(used=self.used_before)
             self._folder_fd = self._lock_folder(patience)
-        except BaseException:  # whatever it was: nobody gets this lock, so nobody else would let it go
+        except BaseException:  # whatever it was: the caller does not get this lock, so it could not release it
             self._release()
             raise
 
     def mark_used(self) -> None:
-        """From now on a missing store is a fault. Called when it is durable."""
+        """Note that the store exists, so that a missing one is a fault from now on. Called when it is durable."""
         if not self.used_before:
             self.used_before = True
             self._write(used=True)
 
     def close(self) -> None:
-        """Let go; the file does not name us any more."""
+        """Release the lock, and remove this process from its file."""
         with suppress(PortError):
             self._write(used=self.used_before, is_held=False)
         self._release()
@@ -137,7 +137,7 @@ class SpoolLock:
     # -- waiting
 
     def _wait(self, fd: int, holder: Callable[[], Holder], patience: Patience) -> None:
-        """Lock a descriptor, when it is our turn. Closes it when that does not come."""
+        """Wait for the lock of a descriptor. Closes the descriptor if it is not obtained."""
         if _lock_now(fd):
             return
         turn = _Turn(fd)
@@ -147,7 +147,7 @@ class SpoolLock:
             held_by, looks = (now, looks + 1) if now == held_by else (now, 0)
             try:
                 goes_on = patience(held_by, looks * LOOK_S)
-            except BaseException:  # Ctrl-C, too: nobody waits for the turn any more
+            except BaseException:  # Ctrl-C, too: the turn is not wanted any more
                 turn.give_up()
                 raise
             if not goes_on:
@@ -156,7 +156,7 @@ class SpoolLock:
 
 
 def _lock_now(fd: int) -> bool:
-    """Lock a descriptor if nobody holds it. A file system that has no such locks for it says so, and counts as yes."""
+    """Lock a descriptor if no process holds it. Returns True also where the file system has no such locks."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -168,7 +168,7 @@ def _lock_now(fd: int) -> bool:
 
 
 class _Turn:
-    """A place in the kernel's queue of those who wait for a lock: a thread stands there, for nothing else can leave."""
+    """A place in the kernel's queue for a lock, held by a thread: a blocking flock cannot be abandoned otherwise."""
 
     def __init__(self, fd: int) -> None:
         self.has_come = threading.Event()
@@ -184,7 +184,7 @@ class _Turn:
                 self.has_come.set()
 
     def give_up(self) -> None:
-        """The turn is not wanted any more: whenever it comes, the lock is let go at once."""
+        """Give up the turn: whenever the lock is obtained, it is released at once."""
         with self._mutex:
             self._given_up = True
             if self.has_come.is_set():
@@ -192,16 +192,16 @@ class _Turn:
 
 
 def _holder(fd: int) -> Holder:
-    """What holds a lock file, as it says."""
+    """Read from a lock file what holds it."""
     words = os.pread(fd, _TEXT_BYTES, 0).decode(errors="replace").split()
     pid = int(words[0]) if words and words[0].isdecimal() else 0
-    # one of an older version says nothing else: most likely a scheduler, for commands are short
+    # an older version wrote only its pid: most likely a scheduler, for commands are short
     role = next((role for role in Role if role.value in words), Role.SCHEDULER if pid else None)
     return Holder(pid, role)
 
 
 def _locked_by(fd: int) -> int:
-    """The process that holds a flock of this file; 0: not to be found. Source: proc_locks(5)."""
+    """Find the process that holds a flock of this file; 0: not found. Source: proc_locks(5)."""
     inode = str(os.fstat(fd).st_ino)
     with suppress(OSError), open("/proc/locks", encoding="ascii") as file:
         for line in file:
@@ -212,7 +212,7 @@ def _locked_by(fd: int) -> int:
 
 
 def past_commands(say: Callable[[str], None]) -> Patience:
-    """Wait for commands, however long they take, but not for a scheduler."""
+    """Return a patience that waits for commands, however long they take, but not for a scheduler."""
 
     def patience(holder: Holder, held_s: float) -> bool:
         if holder.role is Role.SCHEDULER:
@@ -230,6 +230,6 @@ def past_commands(say: Callable[[str], None]) -> Patience:
 
 @contextmanager
 def spool_lock(root: str, role: Role, patience: Patience) -> Iterator[SpoolLock]:
-    """Hold the spool. Raises SpoolInUse when patience ends, SpoolRefused, PortError."""
+    """Take the lock of a spool. Raises SpoolInUse when patience ends, SpoolRefused, PortError."""
     with closing(SpoolLock(root, role, patience)) as lock:
         yield lock

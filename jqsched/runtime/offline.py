@@ -1,8 +1,9 @@
 """Commands on a spool that no scheduler serves: a scheduler without an executor, under the spool's lock.
 
-Rule: it starts as any scheduler does, with the same configuration, and takes what the last one left; but nothing is
-started and nothing is stopped, and a job that runs, or may run, is not touched. Where plugins have a say in what is
-accepted, nothing is, for they are not loaded here.
+In: the topics and payloads of commands. Out: the answers that a running scheduler would give.
+Rule: it starts as any scheduler does, with the same configuration, and continues from what the last one left; but no
+job is started or stopped, and one that runs, or may run, is not touched. Where plugins are configured no job is
+accepted, for they are not loaded here and could not reject one.
 """
 
 import errno
@@ -49,7 +50,7 @@ class Offline:
         self._built = built
 
     def request(self, topic: str, payload: Payload) -> dict[str, Json]:
-        """Do what is asked, durably. Raises OSError as the daemon would answer it."""
+        """Carry out a command durably. Raises the OSError that the daemon would answer."""
         refusal = self._built.commands.refusal_offline(topic, payload, self._built.attempts)
         if refusal is not None:
             raise refusal
@@ -76,7 +77,7 @@ def _wait(doorbell: Doorbell) -> None:
 
 @contextmanager
 def offline(root: str, store: str | None, patience: Patience) -> Iterator[Offline]:
-    """Hold the spool for a command or several. Raises SpoolInUse, SpoolRefused, StoreRefused, PortError."""
+    """Hold the spool for one or more commands. Raises SpoolInUse, SpoolRefused, StoreRefused, PortError."""
     root = os.path.abspath(root)
     if not Path(root).is_dir():
         raise SpoolRefused(f"{root}: no such spool")

@@ -1,7 +1,7 @@
-"""A plugin that hangs is reported, and in the end the scheduler ends: jobs are unharmed, and the next one takes over.
+"""The plugin watchdog: report a callback that hangs, and in the end exit, so that another scheduler can take over.
 
-Rule: a thread of its own, for the loop's thread is the one that hangs; it looks, and touches nothing. Source:
-docs/reference/plugins.md.
+Jobs run on. Rule: it runs in its own thread, for the loop's thread is the one that hangs; it reads, and changes
+nothing. Source: docs/reference/plugins.md.
 """
 
 import os
@@ -38,7 +38,7 @@ def _watch(stack: Stack, log: Callable[[str], None]) -> None:
         hangs_s = now_s - since_s
         if hangs_s >= GIVE_UP_S:
             log(f"plugin {calling[0]} has not come back from {calling[1]} for {hangs_s:.0f} s: the scheduler ends")
-            os._exit(1)  # nothing else ends a thread; the store is safe at any moment, and the jobs run on
+            os._exit(1)  # nothing else ends a hanging thread; the store is safe at any moment, and jobs run on
         if hangs_s >= REPORT_S and not is_reported:
             is_reported = True
             log(f"plugin {calling[0]} hangs in {calling[1]} for {hangs_s:.0f} s; nothing is decided meanwhile")

@@ -1,8 +1,10 @@
-"""Where a spool is at home: so that nobody serves a copy beside its original without meaning to.
+"""The identity of a spool: detect a copy, so that it is not served beside its original by mistake.
 
-Rule: a spool that was served last on another machine is a copy of what may still be served there. On the same machine,
-one under another path is a copy unless it is the very directory that was served. One that was moved, or put back in its
-place from a backup, is none. Numbers alone prove nothing: a cloned disk has the inode numbers of its original.
+In: the directory, and the identity that the store holds. Out: whether it is a copy, and the identity to be stored.
+Rule: a spool that was served last on another machine is a copy of one that may still be served there. On the same
+machine, one under another path is a copy unless it is the very directory that was served. A spool that was moved, or
+restored in its place from a backup, is no copy. Inode numbers alone prove nothing: a cloned disk has those of its
+original.
 """
 
 import json
@@ -17,7 +19,7 @@ from jqsched.ports import Stored
 from jqsched.runtime.lock import LOCK
 
 HOME = "home"
-ANOTHER_BOOT = "of the original"  # no boot's id: what ran then is not looked for among the processes that run here
+ANOTHER_BOOT = "of the original"  # the id of no boot: its processes are not looked for here
 
 
 @frozen
@@ -34,12 +36,12 @@ class Home:
 
     @property
     def text(self) -> str:
-        """As it is stored."""
+        """Return the text to be stored."""
         return json.dumps([self.machine, self.path, self.inode, self.device, self.boot])
 
 
 def home_of(root: str) -> Home:
-    """Where this spool is. Source: machine-id(5)."""
+    """Return the present identity of this spool. Source: machine-id(5)."""
     machine = ""
     with suppress(OSError, UnicodeDecodeError), open("/etc/machine-id", encoding="ascii") as file:
         machine = file.read().strip()
@@ -48,7 +50,7 @@ def home_of(root: str) -> Home:
 
 
 def read_home(text: str | None) -> Home | None:
-    """What was stored; None: nothing, or nothing that we understand."""
+    """Parse a stored identity; None: there is none, or it is not understood."""
     with suppress(ValueError, TypeError):
         return Home(*json.loads(text or ""))
     return None
@@ -74,10 +76,10 @@ def _is_there(root: str, path: str) -> bool:
 
 
 def at_home(stored: Stored, root: str, *, adopt: bool) -> tuple[Stored, str | None]:
-    """What the store holds, as far as it is true here, and the home to be stored (None: it is).
+    """Check the stored identity. Returns the part of the stored settings that holds here, and the identity to store.
 
-    What an original ran is not running here, whatever has its pids. Raises SpoolRefused for a copy, unless it is to be
-    adopted.
+    The identity is None when it is stored already. Jobs of an original do not run here, whatever has their pids. Raises
+    SpoolRefused for a copy, unless it is to be adopted.
     """
     here, was = home_of(root), read_home(stored.settings.get(HOME))
     if was is not None and is_copy(here, was, original_is_there=_is_there(root, was.path)):

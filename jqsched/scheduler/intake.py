@@ -34,7 +34,7 @@ class Intake:
         self.more = True
         self.again_us: int | None = None
         self.queue_max: int | None = None
-        self.is_held_up = False  # nothing is to be taken in, for the store has no room
+        self.is_held_up = False  # nothing is taken in, for the store has no room
         self._ledger, self._dispatch, self._spool, self._store = ledger, dispatch, spool, store
         self._clock, self._userid, self._log = clock, userid, log
         self.next_id = ledger.head.last_id + 1
@@ -222,5 +222,5 @@ class Intake:
 
 
 def _rejected(name: str, errors: str) -> str:
-    """One line of the log for a file that was set aside; all errors stand in its reason."""
+    """Write the log line of a file that was set aside; all errors are in its reason file."""
     return f"rejected {name}: " + "; ".join(errors.splitlines())

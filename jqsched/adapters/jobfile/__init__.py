@@ -1,4 +1,4 @@
-"""Job files: from the bytes of a `.json` or `.toml` file to a checked `Draft`.
+"""Job files: read the bytes of a `.json` or `.toml` file into a checked `Draft`.
 
 Rule: reading never raises and never guesses: a `Draft`, or a `BadFile` with all errors and their places.
 """

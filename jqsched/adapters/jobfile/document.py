@@ -82,7 +82,7 @@ def _no_json(wrong: json.JSONDecodeError, skipped_bytes: int) -> str:
 
 
 def _said(wrong: ValueError) -> str:
-    """The parser's own words, which may quote the file at any length; the place stands at their end."""
+    """Return the parser's message, cut short, for it may quote the file at any length; the place is at its end."""
     text = str(wrong)
     return text if len(text) <= _SAID_MAX else f"{text[: _SAID_MAX - 40]}…{text[-39:]}"
 
@@ -91,7 +91,7 @@ def _said(wrong: ValueError) -> str:
 
 
 class _NoSuchNumber(ValueError):
-    """A number that JSON has no way to write, or that nobody means."""
+    """A number that JSON cannot express, or that is too large to be meant."""
 
 
 class _DoubledKey(Exception):
@@ -162,11 +162,11 @@ def _parse_toml(text: str) -> tuple[object, bool]:
     return tomllib.loads(text, parse_float=_float), True
 
 
-# ---- what a parser lets through -----------------------------------------------------------------------------------
+# ---- checks beyond the parser -------------------------------------------------------------------------------------
 
 
 def _walk(value: object, place: str, depth: int) -> Iterator[str]:
-    """Find what may stand nowhere: keys given twice, NUL, surrogates, dates, and more levels than anyone means."""
+    """Find what is allowed nowhere: keys given twice, NUL, surrogates, dates, and more levels than a job can need."""
     if isinstance(value, str):
         if "\0" in value:
             yield f"{place}: must not contain NUL (\\u0000)"

@@ -1,8 +1,8 @@
-"""Whose files are read at all: regular files of the scheduler's user (or root) that no one else may write to; and where
-the scheduler runs jobs as the owners of their files, those of any user.
+"""Ownership of job files: read only regular files of the scheduler's user or root that no other user may write to.
 
-Rule: a file is opened once, following no link and waiting for nobody; what it is and whose is asked of that descriptor,
-and its content is read through it. Nothing is read before that, and never more than 1 MiB.
+Where the scheduler runs jobs as the owners of their files, those of any user are read.
+Rule: a file is opened once, following no link and without blocking; type and owner are taken from that descriptor, and
+the content is read through it. Nothing is read before these checks, and never more than 1 MiB.
 """
 
 import errno
@@ -33,9 +33,9 @@ Distrust = Callable[[os.stat_result], str]
 
 @frozen
 class Content:
-    """What a trusted file held, and what it was (fstat before reading).
+    """The content of a trusted file, and its stat before reading.
 
-    `written`: somebody has it open for writing; None: that is not known, or was not asked.
+    `written`: a process has it open for writing; None: that is not known, or was not asked.
     """
 
     data: bytes
@@ -45,7 +45,7 @@ class Content:
 
 @frozen
 class Refusal:
-    """Why a file is not read. `unreadable`: for now; it may be when it has changed. `busy`: when somebody is done."""
+    """Why a file is not read. `unreadable`: not before it changes; `busy`: not before another process lets go of it."""
 
     text: str
     unreadable: bool = False
@@ -53,7 +53,7 @@ class Refusal:
 
 
 def distrust(found: os.stat_result, owner: int | None = None) -> str:
-    """Say why a file with this stat is not read; empty when it is. `owner`: another user, whose it may be as well."""
+    """Say why a file with this stat is not read; empty when it is. `owner`: another user that may own it."""
     if not stat.S_ISREG(found.st_mode):
         return f"is {kind_of(found)}: only regular files are read"
     if found.st_uid not in (os.geteuid(), 0, owner):
@@ -66,10 +66,10 @@ def distrust(found: os.stat_result, owner: int | None = None) -> str:
 
 
 def distrust_drop(found: os.stat_result) -> str:
-    """Say why a file with this stat does not become a job of its owner, whoever that is; empty when it does.
+    """Say why a file with this stat does not become a job of its owner, any user; empty when it does.
 
-    Whoever dropped it need not be its owner: a hard link can be made to a file of somebody else. So it must have one
-    name only, and nobody else may have had a hand in it.
+    The user that dropped it need not be its owner: a hard link can be made to another user's file. So it must have one
+    name only, and no other user may be able to write to it.
     """
     if stat.S_ISREG(found.st_mode):
         if found.st_nlink > 1:
@@ -80,7 +80,7 @@ def distrust_drop(found: os.stat_result) -> str:
 
 
 def other_owner(found: os.stat_result) -> int | None:
-    """The user whose job this trusted file is; None: the scheduler's own."""
+    """Return the user whose job this trusted file is; None: the scheduler's own."""
     return None if found.st_uid in (os.geteuid(), 0) else found.st_uid
 
 
@@ -99,7 +99,7 @@ def _is_known(userid: int) -> bool:
 def read_trusted(
     name: str, dir_fd: int | None = None, distrusted: Distrust = distrust, *, ask_writers: bool = False
 ) -> Content | Refusal:
-    """Open, check and read a file; `ask_writers`: also whether somebody has it open for writing.
+    """Open, check and read a file; `ask_writers`: also whether a process has it open for writing.
 
     Raises OSError for what is no fault of the file (no descriptors left), and FileNotFoundError when there is none.
     """
@@ -120,11 +120,11 @@ def read_trusted(
 
 
 def is_written(fd: int) -> bool | None:
-    """Whether somebody has this file open for writing, asked after it was read; None where that cannot be known.
+    """Whether a process has this file open for writing, asked after it was read; None where that cannot be known.
 
-    A read lease is only given when nobody has (fcntl(2)), and not at all by remote file systems or of files of others.
-    It is let go at once; who opens the file in between waits no longer than that, and the signal that we would get for
-    it is one that does nothing (by default it would end us).
+    A read lease is only given when no process has (fcntl(2)), and not at all by remote file systems or on other users'
+    files. It is released at once; a process that opens the file in between waits no longer than that, and the signal
+    that this process would get for it is one that is ignored (by default it would end the process).
     """
     try:
         fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
@@ -138,7 +138,7 @@ def is_written(fd: int) -> bool | None:
 def _not_opened(wrong: OSError) -> Refusal:
     if wrong.errno in _REFUSED:
         return Refusal(_REFUSED[wrong.errno])
-    if wrong.errno == errno.EAGAIN:  # opening would have to wait until somebody (Samba, say) gives a lease up
+    if wrong.errno == errno.EAGAIN:  # opening would have to wait until another process (Samba, say) gives up a lease
         return Refusal("cannot be read: somebody holds a lease on it", unreadable=True, busy=True)
     if wrong.errno in _UNREADABLE:
         return Refusal(f"cannot be read: {wrong.strerror}", unreadable=True)

@@ -1,4 +1,4 @@
-"""Writing a job file: the text of a draft that came by command, or of a job that is queued anew.
+"""Write job files: the text of a draft that came by command, or of a job that is queued anew.
 
 Rule: `read_job(write_job(draft)) == draft`, but for `requeue_of`, which no file can ask for.
 """

@@ -1,6 +1,6 @@
 """The spool directory: the drop zone, the files of live jobs, and what was rejected.
 
-Rule: every byte in it but the store's and the jobs' output is read and written here, and nothing is ever lost.
+Rule: every file in it but the store's and the jobs' output is read and written here, and no file is ever lost.
 """
 
 from jqsched.adapters.spool.edits import Known

@@ -1,7 +1,8 @@
-"""The files of live jobs, `jobs/ID.json`, and what their owners do to them.
+"""The files of live jobs, `jobs/ID.json`, and the edits that their owners make.
 
-Rule: each change is told once. A file is compared by its stat signature first (one integer a job is kept), and by its
-content with the file as last accepted, which others keep. Source: docs/reference/job-file.md (Editing).
+In: the folder, and the ids to look at. Out: edits, deletions and refusals as values; OSError when the disk fails.
+Rule: each change is reported once. A file is compared first by its stat signature (one integer is kept for each job),
+then by its content with the file as last accepted, which the store keeps. Source: docs/reference/job-file.md (Editing).
 """
 
 import logging
@@ -24,8 +25,8 @@ _GONE = 0
 
 @frozen
 class Known:
-    """What is known of a live job: its name, its file as last accepted (None: not durable yet), and whose it is (None:
-    the scheduler's own user's).
+    """A live job: its name, its file as last accepted (None: not durable yet), and its owner (None: the scheduler's
+    own user).
     """
 
     name: str
@@ -34,7 +35,7 @@ class Known:
 
 
 class Edits:
-    """The job files and how they looked last. `reasons` are the jobs that have a reason file beside theirs."""
+    """The job files and their last signatures. `reasons` are the jobs that have a reason file beside theirs."""
 
     def __init__(
         self,
@@ -52,7 +53,7 @@ class Edits:
         self.reasons: set[int] = set()
 
     def seen(self, id_: int, sign: int) -> None:
-        """A job's file was made or taken by us and looks like this."""
+        """Note the signature of a job's file that the scheduler made or took itself."""
         self._signatures[id_] = sign
 
     def is_ours(self, id_: int) -> bool:
@@ -72,7 +73,7 @@ class Edits:
         return id_ not in self._signatures and self._jobs.has(f"{id_}.json")
 
     def scan(self, most: int) -> list[int]:
-        """Look at up to `most` files, going on where the last call stopped: the ids of those that changed."""
+        """Look at up to `most` files, from where the last call stopped; return the ids of those that changed."""
         if not self._round:
             self._round = list(self._signatures)
         part = self._round[-most:]
@@ -85,7 +86,7 @@ class Edits:
         return bool(self._round)
 
     def look(self, ids: Iterable[int], *, at_start: bool = False) -> list[Edit]:
-        """Tell what changed of these, and of those that were left to settle."""
+        """Return the changes of these files, and of those that were still being written before."""
         due = [int(key) for key in self._quiet.due()]
         edits = [self._look(id_, at_start=at_start) for id_ in dict.fromkeys([*ids, *due])]
         return [edit for edit in edits if edit is not None]
@@ -139,7 +140,7 @@ class Edits:
         return self._tell(id_, sign, Edit(id_, errors="\n".join(job.errors)))
 
     def _is_written(self, id_: int, content: Content, known: Known) -> bool:
-        """Whether somebody has the changed file open for writing, or it is not as it was a moment ago."""
+        """Whether a process has the changed file open for writing, or it has changed a moment ago."""
         try:
             again = self._jobs.read(f"{id_}.json", partial(distrust, owner=known.userid), ask_writers=True)
         except FileNotFoundError:
@@ -151,7 +152,7 @@ class Edits:
         self._quiet.forget(str(id_))
         return edit
 
-    # ---- what we do to them ---------------------------------------------------------------------------------------
+    # ---- the scheduler's own changes ------------------------------------------------------------------------------
 
     def write(self, id_: int, text: str, owner: int | None = None, *, over: bool = False) -> None:
         """Make a job's file. FileExistsError: there is one, unless it is to be written over."""
@@ -185,12 +186,12 @@ class Edits:
             self.reasons.discard(id_)
 
     def remove(self, id_: int) -> None:
-        """The job is over: remove its file, and its reason."""
+        """Remove the file and the reason of a job that is over."""
         self.forget(id_)
         self.forget_reason(id_)
         self._rejects.clear(self._jobs, f"{id_}.json")
 
     def forget(self, id_: int) -> None:
-        """The file is no longer a job's."""
+        """Drop what is kept of a file that is no longer a job's."""
         self._signatures.pop(id_, None)
         self._quiet.forget(str(id_))

@@ -1,7 +1,7 @@
-"""`FileSpool`: the spool directory as the port `Spool` wants it, put together of drop zone, job files and rejects.
+"""`FileSpool`: the spool directory as the port `Spool`, made of the drop zone, the job files and `rejected/`.
 
-Rule: this is the only place where the package's OSErrors become `PortError`s, and where a spool is looked at as a
-whole: its layout, its permissions, what a crash left in it.
+Rule: only here do the package's OSErrors become `PortError`s, and only here is a spool checked as a whole: its layout,
+its permissions, what a crash left in it.
 """
 
 import errno
@@ -78,7 +78,7 @@ class FileSpool:
         ]
         self._edits = Edits(jobs, self._rejects, self._edit_quiet, cwd, known, log)
 
-    # ---- bells (any thread) ---------------------------------------------------------------------------------------
+    # ---- wake-ups (any thread) ------------------------------------------------------------------------------------
 
     def ring(self, name: str | None = None, settled: bool = False) -> None:
         """Look again at the drop zone. With a name: closed by its writer, or (settled) renamed in whole. Any thread."""
@@ -91,7 +91,7 @@ class FileSpool:
         self._zones[1].ring(name, settled)
 
     def remarks(self, plugins: Container[str] = ()) -> list[str]:
-        """What somebody should see to, a line each. `plugins`: names of files that are no jobs and need not be."""
+        """Return a line for each thing that a user should look at. `plugins`: files that are meant to be no jobs."""
         lines = [line for zone in self._zones for line in zone.lingering.due(plugins)]
         if beyond := sum(zone.beyond_count for zone in self._zones):
             full = f"rejected/ is full ({FILES_MAX} files or more)"
@@ -99,11 +99,11 @@ class FileSpool:
         return lines
 
     def fresh_remarks(self, plugins: Container[str] = ()) -> list[str]:
-        """What lies in the drop zones and becomes no job, once it has been there for a while: told once."""
+        """Return a line for each new file in the drop zones that has been there for a while and becomes no job."""
         return [line for zone in self._zones for line in zone.lingering.fresh(plugins)]
 
     def own_change(self, id_: int) -> bool:
-        """Whether a change of `jobs/ID.json` is our own or known, so that nobody need look. Any thread; one stat."""
+        """Whether a change of `jobs/ID.json` is our own or known, and needs no look. Any thread; one stat."""
         return self._edits.is_ours(id_)
 
     # ---- the drop zone --------------------------------------------------------------------------------------------
@@ -126,7 +126,7 @@ class FileSpool:
 
     @_port("looking for files that a crash left")
     def leftovers(self, live: Callable[[int], bool], finished: Callable[[int], bool], next_id: int) -> ScanResult:
-        """At start: take the files in `jobs/` that no job is known for, and remove those of finished jobs."""
+        """Take the files in `jobs/` that have no job yet, and remove those of finished jobs. Called at start."""
         return take_leftovers(
             self._folders["jobs"], self._zones[0], self._edits, self._rejects, live, finished, next_id, self._log
         )
@@ -144,12 +144,12 @@ class FileSpool:
                 raise
 
     def is_stray(self, id_: int) -> bool:
-        """Whether there is a `jobs/ID.json` that nobody knows, if the job is not live. Any thread; mostly no call."""
+        """Whether there is a `jobs/ID.json` without a live job. Any thread; mostly without a system call."""
         return self._edits.is_stray(id_)
 
     @_port("setting a file aside")
     def strays(self, ids: Iterable[int]) -> list[tuple[str, str]]:
-        """Set aside the files of these, of which none is a live job's id; tells the name of each, and why."""
+        """Set aside the files of these ids, which belong to no live job; returns the name of each, and why."""
         jobs, said = self._folders["jobs"], list[tuple[str, str]]()
         for id_ in ids:
             entry = f"{id_}.json"
@@ -166,7 +166,7 @@ class FileSpool:
         return job if isinstance(job, Draft) else "\n".join(job.errors)
 
     def write_out(self, draft: Draft) -> str:
-        """The text of a job file that reads back as this draft, but for `requeue_of`."""
+        """Write the text of a job file that reads back as this draft, but for `requeue_of`."""
         return write_job(draft)
 
     # ---- job files ------------------------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ class FileSpool:
     @_port("writing a job file")
     def write(self, id_: int, text: str, userid: int | None = None) -> None:
         """Make `jobs/ID.json`, another user's if one is given. What lies there is set aside, unless it is empty."""
-        if os.geteuid() != 0:  # of a spool that was another user's, say: nobody else can give files away
+        if os.geteuid() != 0:  # of a spool that was another user's, say: only root can change a file's owner
             userid = None
         try:
             self._edits.write(id_, text, userid)
@@ -187,7 +187,7 @@ class FileSpool:
 
     @_port("looking at job files")
     def edits(self, ids: Iterable[int], *, at_start: bool = False) -> list[Edit]:
-        """Tell which of these changed, and which of those that were not settled (`edits_again_us`)."""
+        """Return the changes of these files, and of those that were still being written (`edits_again_us`)."""
         return self._edits.look(ids, at_start=at_start)
 
     @property
@@ -207,7 +207,7 @@ class FileSpool:
 
     @_port("removing a reason")
     def accepted(self, id_: int, text: str) -> None:  # noqa: ARG002  # the text is kept by the store; `known` asks it
-        """The file was accepted as it is: a reason beside it is removed."""
+        """Remove the reason beside a file that was accepted as it is."""
         self._edits.forget_reason(id_)
 
     @_port("writing a reason")
@@ -221,7 +221,7 @@ class FileSpool:
         for id_ in ids:
             self._edits.remove(id_)
 
-    # ---- the whole ------------------------------------------------------------------------------------------------
+    # ---- the spool as a whole -------------------------------------------------------------------------------------
 
     @_port("syncing the spool")
     def sync(self) -> None:
@@ -287,7 +287,7 @@ def _open(root: str, log: logging.Logger, *, run_as_owner: bool) -> dict[str, Fo
 
 
 def _open_to_all(folder: Folder, log: logging.Logger) -> None:
-    """Let others drop: a folder that was just made, or made before others could. Another mode is as its owner wants."""
+    """Open a drop zone to other users if it has the mode that it was made with; other modes are its owner's choice."""
     if stat.S_IMODE(os.fstat(folder.fd).st_mode) == 0o700:
         os.fchmod(folder.fd, 0o1733)
         if not folder.dirty:
@@ -295,10 +295,10 @@ def _open_to_all(folder: Folder, log: logging.Logger) -> None:
 
 
 def _check(folder: Folder, top: Folder, log: logging.Logger) -> None:
-    """Refuse what others could play with. Its parent is not asked: who may write there may do anything to us anyway.
+    """Refuse a folder that other users may change. Its parent is not checked: its writers can replace the spool anyway.
 
-    The top holds store, lock, sockets and configuration, so nobody else may make names in it, whatever its sticky bit
-    says; only `drop/`, where nothing is trusted by its name, may be open to others.
+    The top holds store, lock, sockets and configuration, so no other user may make names in it, even if it has the
+    sticky bit; only `drop/`, where nothing is trusted by its name, may be open to others.
     """
     found, shown = os.fstat(folder.fd), escaped(folder.path)
     mode = stat.S_IMODE(found.st_mode)

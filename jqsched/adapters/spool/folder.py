@@ -1,6 +1,6 @@
-"""One open directory, and what is done in it.
+"""One open directory, and the file operations in it.
 
-Rule: everything goes through the directory's descriptor, so a path that is swapped under us leads nowhere else; nothing
+Rule: every operation uses the directory's descriptor, so replacing a part of its path redirects none of them; no file
 is replaced unless the method says so; an OSError names the whole path.
 """
 
@@ -76,7 +76,7 @@ class Folder:
             raise self._at(name, wrong) from None
 
     def read(self, name: str, distrusted: Distrust = distrust, *, ask_writers: bool = False) -> Content | Refusal:
-        """Read a file if it may be trusted, and tell whether somebody has it open for writing, if that is asked."""
+        """Read a file if it may be trusted; on request, tell whether a process has it open for writing."""
         try:
             return read_trusted(name, self.fd, distrusted, ask_writers=ask_writers)
         except OSError as wrong:
@@ -99,23 +99,23 @@ class Folder:
         self.dirty = to.dirty = True
 
     def label(self, name: str, text: str) -> None:
-        """Note with a file what it was called, in an attribute; where there are none, or it is read-only, it is not."""
+        """Store a file's original name in an extended attribute, where there are these and the file is writable."""
         with suppress(OSError):
             os.setxattr(f"/proc/self/fd/{self.fd}/{name}", _LABEL, os.fsencode(text), follow_symlinks=False)
 
     def labelled(self, name: str) -> str:
-        """What was noted with a file; "" for nothing. Whose file it is may have written it."""
+        """Return the original name stored with a file, or ""; the file's owner may have changed it."""
         with suppress(OSError):
             return os.fsdecode(os.getxattr(f"/proc/self/fd/{self.fd}/{name}", _LABEL, follow_symlinks=False))
         return ""
 
     def mark(self, name: str) -> None:
-        """Note with a file that it was dropped and not yet accepted. It says which file: a copy bears it in vain."""
+        """Mark a file as dropped and not yet accepted. The mark names the file, so it is void on a copy."""
         with suppress(OSError):
             os.setxattr(f"/proc/self/fd/{self.fd}/{name}", _MARK, self._marked_as(name), follow_symlinks=False)
 
     def is_marked(self, name: str) -> bool:
-        """Whether it was noted that this very file, under this name, was dropped."""
+        """Whether this very file, under this name, is marked as dropped."""
         with suppress(OSError):
             path = f"/proc/self/fd/{self.fd}/{name}"
             return os.getxattr(path, _MARK, follow_symlinks=False) == self._marked_as(name)
@@ -147,7 +147,7 @@ class Folder:
                     os.fchown(fd, owner, -1)
                 while data:
                     data = data[os.write(fd, data) :]
-            except BaseException:  # whatever it was: half a file is left to nobody
+            except BaseException:  # whatever it was: half a file must not stay
                 os.unlink(name, dir_fd=self.fd)
                 raise
             finally:
@@ -210,5 +210,5 @@ def is_same(one: os.stat_result, other: os.stat_result) -> bool:
 
 
 def escaped(name: str) -> str:
-    """Write a name so that it stands on one line and does nothing to a terminal."""
+    """Escape a name so that it takes one line and has no effect on a terminal."""
     return repr(name)[1:-1]

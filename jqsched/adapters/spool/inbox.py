@@ -1,5 +1,6 @@
-"""The drop zone: from a file that someone put there to `jobs/ID.json`, or to `rejected/`.
+"""The inbox: move dropped files from the drop zone to `jobs/ID.json`, or to `rejected/`.
 
+In: the drop zone, and hints which names to look at. Out: drafts and refusals; OSError when the disk fails.
 Rule: whatever happens, a dropped file is in the drop zone, in `jobs/` or in `rejected/`; it is never unlinked by the
 name under which it was dropped, and not judged while it may still be written. Source: docs/reference/job-file.md.
 """
@@ -70,17 +71,17 @@ class Drop:
 
     @property
     def key(self) -> str:
-        """What tells it from all others."""
+        """Return what distinguishes this drop from all others."""
         return f"jobs/{self.entry}" if self.arrived else self.entry
 
     @property
     def stem(self) -> str:
-        """What it was called, as far as that is known: a leftover has its id's name, and maybe a label."""
+        """Return its original name without suffix, as far as known: a leftover has its id, maybe a label."""
         return self.label if self.arrived and self.entry == self.name else self.name[:-5]
 
 
 class Drops:
-    """What was dropped and not yet taken.
+    """The dropped files that are not taken yet.
 
     `_pending` are the names listed last that are still to be looked at, the next one last; `_odd` those that are no
     regular files. `_listing` is the rest of a scan, where there are very many, and `_unseen` what it has to meet if it
@@ -176,7 +177,7 @@ class Drops:
     def _scan(self) -> None:
         """List what is there; of very many names the next portion."""
         if self._listing is None:
-            self._rung = False  # before the scan: a bell that rings during it must not be forgotten
+            self._rung = False  # before the scan: a hint that comes during it must not be forgotten
             noted = self.lingering.names()
             self._unseen = {*self._hints, *self._left, *noted, *(key for key in self._quiet if "/" not in key)}
         try:
@@ -252,7 +253,7 @@ class Drops:
         return self._keep(drop, content, job, seen)
 
     def _wait(self, drop: Drop, why: str) -> None:
-        """Somebody is not done with this file: it is looked at again, as it is then."""
+        """Postpone a file that is still being written."""
         try:
             self._quiet.again(drop.key, self._folder(drop).stat(drop.entry))
         except FileNotFoundError:
@@ -271,7 +272,7 @@ class Drops:
             self._odd.discard(drop.entry)
             if text := self._distrusted(self._root.stat(drop.entry)):
                 return Refusal(text)
-        was_renamed_in = self._hints.get(drop.key, False)  # then it is whole: who renames it says so
+        was_renamed_in = self._hints.get(drop.key, False)  # then it is whole: a rename says so
         return self._folder(drop).read(drop.entry, self._distrusted, ask_writers=not was_renamed_in)
 
     def _refuse(self, drop: Drop, errors: tuple[str, ...], unreadable: bool = False) -> tuple[str, str] | None:
@@ -296,7 +297,7 @@ class Drops:
         return escaped(drop.name), "\n".join((*errors, "left where it is until it changes"))
 
     def _leave_beyond(self, drop: Drop, errors: tuple[str, ...]) -> tuple[str, str] | None:
-        """There is no room for it in `rejected/`: it stays where it is. The first of them is told, `status` counts."""
+        """Leave a file where it is, as `rejected/` is full. The first such file is logged; `status` counts them."""
         is_first = not self._beyond
         try:
             self._left[drop.entry] = signature(self._root.stat(drop.entry))
@@ -327,7 +328,7 @@ class Drops:
         """Whether a file in `jobs/` is one of ours that is not accepted yet."""
         return any(drop.entry == entry for drop in self._halfway)
 
-    # ---- keeping --------------------------------------------------------------------------------------------------
+    # ---- moving to `jobs/` ----------------------------------------------------------------------------------------
 
     def _keep(
         self, drop: Drop, content: Content, job: Draft, seen: Callable[[int, int], None]
@@ -386,7 +387,7 @@ class Drops:
     def _convert(self, id_: int, text: str, owner: int | None, label: str) -> os.stat_result:
         """Write `jobs/ID.json` beside `jobs/ID.toml`, and remove the latter: it has had our own name since the move.
 
-        It is its owner's as well: after a crash that is all that tells whose job it is.
+        It gets the same owner: after a crash that alone tells which user's job it is.
         """
         self._jobs.write(f".new-{id_}", text.encode(), owner)
         if label:

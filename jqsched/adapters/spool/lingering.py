@@ -1,6 +1,6 @@
-"""What lies in a drop zone and becomes no job: named after a while, so that nothing lies there for ever without a word.
+"""Files that lie in a drop zone and become no job: reported after a while, so that each is noticed.
 
-Rule: a note is of a name and a reason, and is forgotten when the name is; so many are kept and no more.
+Rule: a note is a name and a reason, and is dropped when the file is gone; the number of notes is limited.
 """
 
 from collections.abc import Container, Iterable
@@ -22,7 +22,7 @@ class Lingering:
         self._said: set[str] = set()
 
     def note(self, name: str, why: str) -> None:
-        """This one is no job (yet)."""
+        """Note a file that is no job (yet)."""
         known = self._notes.get(name)
         if known is not None and known[0] == why:
             return
@@ -30,16 +30,16 @@ class Lingering:
             self._notes[name] = why, known[1] if known else self._clock.monotonic_us()
 
     def forget(self, name: str) -> None:
-        """It became a job, was set aside, or is gone."""
+        """Drop the note of a file that became a job, was set aside, or is gone."""
         self._notes.pop(name, None)
         self._said.discard(name)
 
     def names(self) -> list[str]:
-        """All that are noted."""
+        """Return all noted names."""
         return list(self._notes)
 
     def due(self, without: Container[str] = ()) -> list[str]:
-        """What is to be said of those that have been there for a while, one line for each reason."""
+        """Return the messages about files that have been there for a while, one line for each reason."""
         before_us = self._clock.monotonic_us() - AFTER_US
         names: dict[str, list[str]] = {}
         for name, (why, since_us) in self._notes.items():
@@ -48,7 +48,7 @@ class Lingering:
         return [_line(why, sorted(found)) for why, found in sorted(names.items())]
 
     def fresh(self, without: Container[str] = ()) -> list[str]:
-        """The same, but only if there are some that this did not tell before."""
+        """Return `due`, but only if it names files that no earlier call did."""
         before_us = self._clock.monotonic_us() - AFTER_US
         late = {name for name, (_, since_us) in self._notes.items() if since_us <= before_us and name not in without}
         if late <= self._said:

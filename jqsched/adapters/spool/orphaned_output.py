@@ -1,6 +1,6 @@
-"""What the folders know and the store does not: output of jobs that were never given out, as the store has it.
+"""Orphaned output: output files of ids above the last one that the store knows.
 
-Rule: reads names only. A job starts after its commit, so output of an id above all that the store knows says that
+Rule: reads names only. A job starts after its commit, so output of an id that the store has not given out shows that
 commits are lost, or that the store is older than the folders.
 """
 
@@ -14,20 +14,20 @@ _OUTPUT = re.compile(r"([1-9][0-9]{0,17})\.log")
 
 
 def outputs(root: str) -> list[int]:
-    """The ids of all jobs of which there is output in its usual place."""
+    """Return the ids of all jobs that have output in the default place."""
     with suppress(OSError), os.scandir(os.path.join(root, "output")) as entries:
         return sorted(int(found[1]) for entry in entries if (found := _OUTPUT.fullmatch(entry.name)))
     return []
 
 
 def outputs_near(root: str, last_id: int) -> list[int]:
-    """The ids just after this one of which there is output."""
+    """Return the ids just after this one that have output."""
     ids = range(last_id + 1, last_id + 1 + NEAR)
     return [id_ for id_ in ids if os.path.lexists(os.path.join(root, "output", f"{id_}.log"))]
 
 
 def unknown_text(root: str, ids: list[int]) -> str:
-    """What is said of output of jobs that the store does not know."""
+    """Return the message about output of jobs that the store does not know."""
     return (
         f"{root}/output/{ids[0]}.log: of a job that the store does not know ({len(ids)} of the kind): commits are lost,"
         " or the store is older than this folder; what ran since then may run again. If that is as it should be, move"

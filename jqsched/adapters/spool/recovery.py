@@ -1,8 +1,9 @@
-"""What a crash left in `jobs/`, looked at once, at start.
+"""Recovery of `jobs/`: sort the files that a crash left there, once, at start.
 
-Rule: a file there without a job is a drop that was not accepted yet only where that can be proved: its id is above all
-that were given out, or it bears the mark of one that was not taken whole. Everything else was put there by somebody (an
-editor that saved after the job was over and purged, say), and is set aside: nothing that ran can run again so.
+In: the folder, the live jobs and the last id given out. Out: drops to accept; files to remove or set aside.
+Rule: a file without a job counts as a drop that was not accepted yet only where that is proved: its id is above all
+that were given out, or it bears the mark of a drop. Every other file came there some other way (an editor that saved
+after the job was over and purged, say), and is set aside, so that no job that ran runs again.
 """
 
 import logging
@@ -23,7 +24,7 @@ _SHOWN_MAX = 5
 
 
 class _What(Enum):
-    """What a file in `jobs/` is. LIVE: a live job's, or no concern of ours; RUBBISH: ours, and of no use any more."""
+    """What a file in `jobs/` is. LIVE: a live job's, or to be left alone; RUBBISH: our own, and of no use any more."""
 
     NEW = auto()
     MARKED = auto()
@@ -79,7 +80,7 @@ def take_leftovers(
 
 
 def set_stray_aside(jobs: Folder, rejects: Rejects, name: str) -> str:
-    """Set a file aside that is in `jobs/` and no job's; says why."""
+    """Set aside a file in `jobs/` that belongs to no job; returns why."""
     why = f"jobs/{name} is no job's file: its job is over, or there never was one; to run it, drop it into the spool"
     rejects.set_aside(jobs, name, name, (why,))
     return why
@@ -88,7 +89,7 @@ def set_stray_aside(jobs: Folder, rejects: Rejects, name: str) -> str:
 def _look(
     jobs: Folder, name: str, live: Callable[[int], bool], finished: Callable[[int], bool], next_id: int
 ) -> tuple[int, _What]:
-    """What a file is, and the id in its name (0: none)."""
+    """Return what a file is, and the id in its name (0: none)."""
     match = _FILE.fullmatch(name)
     if match is None:
         is_other = name.endswith((".json", ".toml")) and not name.startswith(".")
@@ -108,5 +109,5 @@ def _look(
 
 
 def _id(digits: str) -> int | None:
-    """An id, if there can be such a one."""
+    """Parse an id; 0 if it is out of range."""
     return int(digits) if len(digits) <= len(str(ID_MAX)) and int(digits) <= ID_MAX else None

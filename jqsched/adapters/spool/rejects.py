@@ -2,7 +2,7 @@
 
 Rule: a file is moved there as it is, whatever it is, and neither opened nor followed; nothing there is ever replaced or
 removed, a reason neither. The reason is written first, so that no file ever lies there without one. The folder grows up
-to `FILES_MAX` files; what is beyond stays where it was dropped until somebody makes room.
+to `FILES_MAX` files; further ones stay where they were dropped until a user makes room.
 """
 
 import os
@@ -17,7 +17,7 @@ _NAME_BYTES_MAX = 255 - len(".reason")
 
 
 class Rejects:
-    """What was set aside. `_count`: how many files were there when the folder looked like `_changed_ns`."""
+    """The folder `rejected/`. `_count`: the number of files when its modification time was `_changed_ns`."""
 
     def __init__(self, folder: Folder) -> None:
         self.folder = folder
@@ -56,7 +56,7 @@ class Rejects:
         raise AssertionError("the names do not end")
 
     def clear(self, folder: Folder, name: str) -> None:
-        """Remove a file of ours; a directory that somebody put in its place is set aside."""
+        """Remove a file of ours; a directory that has taken its place is set aside."""
         try:
             folder.unlink(name, missing_ok=True)
         except IsADirectoryError:

@@ -1,7 +1,7 @@
 """Which files may still be being written, and when to look at them again.
 
-Rule: a file is quiet when it has not changed for two seconds: by its ctime, or, where the clock says otherwise, by our
-own watching it. Files at rest cost nothing here.
+Rule: a file is quiet when it has not changed for two seconds: by its ctime, or, where the clock contradicts that, by
+repeated looks. Only files that are not quiet are kept here.
 """
 
 import os
@@ -38,11 +38,11 @@ class Quiet:
         return False
 
     def again(self, key: str, found: os.stat_result) -> None:
-        """Look at this file again after a while, whether it has changed or not: somebody has it open."""
+        """Look at this file again after a while, whether it has changed or not: a process has it open for writing."""
         self._since[key] = signature(found), self._clock.monotonic_us()
 
     def absent(self, key: str, for_us: int) -> bool:
-        """Whether the file has been missing that long, as seen by us; if not, it will be due."""
+        """Whether the file has been missing for that long; if not, it will be due."""
         now_us = self._clock.monotonic_us()
         known = self._since.get(key)
         if known is None or known[0] != 0:
@@ -61,7 +61,7 @@ class Quiet:
         return self._clock.monotonic_us() - known[1] < QUIET_US
 
     def forget(self, key: str) -> None:
-        """The file is settled one way or another."""
+        """Drop a file that needs no further look."""
         self._since.pop(key, None)
 
     def __iter__(self) -> Iterator[str]:

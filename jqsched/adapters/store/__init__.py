@@ -2,5 +2,5 @@
 
 `writer` implements the port, `reader` answers everyone else (the daemon may run or not), `audit` checks every row and
 compares the job table with the fold of the events, `schema` owns the format, `codec` the rows and their checksums,
-`wal` looks at a log before SQLite does. Nobody else imports sqlite3.
+`wal` looks at a log before SQLite does. No other package imports sqlite3.
 """

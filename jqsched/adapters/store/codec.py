@@ -1,7 +1,8 @@
-"""How values stand in the store: events and jobs as rows, specs as small readable JSON, a checksum behind each row.
+"""The encoding of values in the store: events and jobs as rows, specs as small readable JSON, a checksum in each row.
 
-Rule: encode and decode are exact inverses (a property pins it); no SQL and no IO here. How a checksum is made is known
-here and nowhere else; to change it is a new format version.
+In: values. Out: rows, and back; `Damaged` for a row whose checksum does not fit.
+Rule: encode and decode are exact inverses (a property test checks it); no SQL and no IO here. Checksums are computed
+here only; another algorithm needs a new format version.
 """
 
 import json
@@ -50,12 +51,12 @@ class Damaged(ValueError):
 
 
 def checksum(row: Row) -> int:
-    """Sum a row up: CRC-32 of its values as texts, NULs between them, which no text in a store holds."""
+    """Compute a row's checksum: CRC-32 of its values as texts, NULs between them, which no text in a store holds."""
     return crc32((_JOINED[len(row)] % row).encode(errors="surrogateescape"))
 
 
 def summed(row: Row) -> Row:
-    """A row as it is written: its checksum behind it."""
+    """Append the checksum to a row."""
     return (*row, checksum(row))
 
 
@@ -65,7 +66,7 @@ def is_whole(row: Row) -> bool:
 
 
 def whole(table: str, row: Row) -> Row:
-    """A row without its checksum. Raises: Damaged."""
+    """Return a row without its checksum. Raises: Damaged."""
     if row[-1] != checksum(row[:-1]):
         raise Damaged(f"{table} {row[0]}: not as it was written")
     return row[:-1]
@@ -135,7 +136,7 @@ def context_from_json(text: str) -> dict[str, Json]:
 
 @lru_cache(1024)
 def _copies(text: str) -> Callable[[], dict[str, Json]]:
-    """Read a context once: what makes copies of it that share nothing."""
+    """Parse a context once; return a function that makes independent copies of it."""
     context = cast(dict[str, Json], decode_json(text))
     nested = any(isinstance(value, dict | list) for value in context.values())
     return partial(marshal.loads, marshal.dumps(context)) if nested else context.copy

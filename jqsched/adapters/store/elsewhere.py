@@ -1,7 +1,7 @@
-"""Where the store of a spool is when it is not in the spool: noted there, so that no command takes another for it.
+"""The note in a spool whose store is in another folder, so that no command works on a wrong store.
 
-Rule: a command that works on another folder than the noted one is refused with the way out named, but where the store
-was moved there. The note is a file of one line, `jqsched.store`.
+Rule: a command that works on another folder than the noted one is refused with the way out named, unless the store was
+moved there. The note is a file of one line, `jqsched.store`.
 """
 
 import os
@@ -17,7 +17,7 @@ _NOTE_MAX_BYTES = 4096  # PATH_MAX
 
 
 def check_store_folder(root: str, folder: str) -> None:
-    """Make sure that the store of this spool is in this folder, as far as it is known. Raises StoreRefused."""
+    """Check that this folder is the noted one, if there is a note. Raises StoreRefused."""
     noted = _noted(root)
     if noted is None or noted == os.path.abspath(folder) or (_has_store(folder) and not _has_store(noted)):
         return

@@ -36,9 +36,9 @@ from jqsched.core.filters import kept_rules
 from jqsched.core.job import Job
 from jqsched.ports import RULES
 
-FINDINGS_MAX = 100  # of each check: who has more needs a backup, not the list
+FINDINGS_MAX = 100  # of each check: a store with more findings needs its backup, not the list
 NAMED_MAX = 5
-_WRONG = (ValueError, KeyError, TypeError, AttributeError, AssertionError)  # what values that nobody wrote lead to
+_WRONG = (ValueError, KeyError, TypeError, AttributeError, AssertionError)  # what damaged values lead to
 _WAYS_OUT = {
     "meta": "put a backup in its place",
     "files": "put a backup in its place",
@@ -70,14 +70,14 @@ class _Store:
 
 
 def audit(folder: str, progress: Callable[[str], None] = lambda _: None) -> list[str]:
-    """Everything that is wrong with the store in `folder`, a line each; empty when nothing is.
+    """Return everything that is wrong with the store in `folder`, a line each; empty when nothing is.
 
-    `progress` is told what is looked at, and an empty text at the end.
+    `progress` is called with the name of each check, and with an empty text at the end.
     """
     path = store_path(folder)
     if not Path(path).exists():
         return [f"{path}: there is no store"]
-    log = wal.look_beside_a_writer(path)  # first: SQLite would mend it in its way
+    log = wal.look_beside_a_writer(path)  # first: SQLite would silently cut off a damaged log
     found = [log_text(path, log)] if log.at else []
     try:
         with closing(connect(path, read_only=True)) as connection:
@@ -106,7 +106,7 @@ def _text(stored: bytes) -> str:
 
 
 def _findings(check: Iterator[str], path: str) -> Iterator[str]:
-    """What one check finds, up to where it can go on no more."""
+    """Return the findings of one check, up to the point where damage ends it."""
     try:
         yield from islice(check, FINDINGS_MAX)
         if next(check, None) is not None:
@@ -124,7 +124,7 @@ def _integrity(store: _Store) -> Iterator[str]:
 
 
 def _tables(store: _Store) -> Iterator[str]:
-    """The tables and indexes are those of the format: SQLite would believe any definition that it can read."""
+    """Check that tables and indexes are those of the format: SQLite would accept any definition that it can read."""
     if not store.has_sums:
         return
     wanted = sorted(filter(None, (_bare(statement) for statement in TABLES.split(";"))))
@@ -138,7 +138,7 @@ def _bare(sql: str) -> str:
 
 
 def _sums(store: _Store) -> Iterator[str]:
-    """Rows that are not as they were written. Those of jobs are compared with their events later."""
+    """Find rows that are not as they were written. Those of jobs are compared with their events later."""
     for table, way_out in _WAYS_OUT.items():
         is_whole = True
         for row in store.rows(table, f"ORDER BY {codec.COLUMNS[table][0]}"):
@@ -167,7 +167,7 @@ def _count(store: _Store) -> Iterator[str]:
 
 
 def _missing_events(connection: sqlite3.Connection) -> int:
-    """Seqs are dense: those that are not there were purged, or are missing."""
+    """Find missing events: seqs are dense, so one that is not there was purged, or is missing."""
     there, last = connection.execute("SELECT count(*), coalesce(max(seq), 0) FROM events").fetchone()
     noted = dict(connection.execute("SELECT key, value FROM meta WHERE key IN ('seq', ?)", (PURGED_EVENTS,)))
     missing: int = max(last, int(noted.get("seq", 0))) - there - int(noted.get(PURGED_EVENTS, 0))
@@ -175,7 +175,7 @@ def _missing_events(connection: sqlite3.Connection) -> int:
 
 
 def _rules(store: _Store) -> Iterator[str]:
-    """No scheduler starts on damaged rules: it would not know whom they stop."""
+    """Check the rules: no scheduler starts on damaged ones, for it would not know which jobs they stop."""
     try:
         for (text,) in store.connection.execute("SELECT value FROM meta WHERE key = ?", (RULES,)):
             kept_rules(text)
@@ -185,7 +185,7 @@ def _rules(store: _Store) -> Iterator[str]:
 
 
 def _projection(store: _Store) -> Iterator[str]:
-    """The events are in the order of their times, and each row of the job table is what its events say."""
+    """Check that events are in the order of their times, and each row of the job table is the fold of its events."""
     last_us = 0
     for _, t_us in store.connection.execute("SELECT seq, t_us FROM events ORDER BY seq"):
         if t_us <= last_us:
@@ -200,7 +200,7 @@ def _projection(store: _Store) -> Iterator[str]:
 
 
 def _compared(store: _Store, jobid: int, found: dict[str, codec.Row | Job | str | None]) -> str:
-    """What is wrong with a job: its row, if there is one, beside the fold of its events, if it has any."""
+    """Compare a job's row, if there is one, with the fold of its events, if it has any; return the difference."""
     row, folded = found.get("row"), found.get("fold")
     assert row is None or isinstance(row, tuple)
     if "fold" not in found:
@@ -219,7 +219,7 @@ _CHECKS = (_integrity, _tables, _sums, _count, _rules, _projection)
 
 
 def fold_all(store: _Store) -> Iterator[tuple[int, Job | str | None]]:
-    """For each job its events folded, or what does not fit."""
+    """Yield for each job the fold of its events, or the reason why they do not fold."""
     for jobid, log in groupby(store.rows("events", "ORDER BY jobid, seq"), itemgetter(1)):
         job: Job | None = None
         try:

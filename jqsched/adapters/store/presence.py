@@ -51,11 +51,11 @@ class StoreFiles:
                 self.log_bytes = status.st_size
 
     def readers(self) -> list[str]:
-        """Other processes that are reading the store in a transaction, with their names."""
+        """Find other processes that read the store in a transaction, with their names."""
         return self._holders(_READ_MARKS)
 
     def writers(self) -> list[str]:
-        """Other processes that hold the store's write lock, with their names."""
+        """Find other processes that hold the store's write lock, with their names."""
         return self._holders(_WRITE_LOCK)
 
     def _holders(self, wanted: range) -> list[str]:
@@ -67,7 +67,7 @@ class StoreFiles:
 
 
 def _lock_holders(lines: Iterable[str], inode: int, wanted: range) -> Iterable[int]:
-    """Which processes hold a lock on one of these bytes of a file. Source: proc_locks(5)."""
+    """Find the processes that hold a lock on one of these bytes of a file. Source: proc_locks(5)."""
     for line in lines:
         words = line.split()
         if len(words) < 8 or words[1] not in ("POSIX", "OFDLCK") or words[5].rpartition(":")[2] != str(inode):

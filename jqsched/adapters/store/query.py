@@ -173,11 +173,11 @@ def _time(wanted: Time) -> Condition:
     )
 
 
-# ---- the way to them ----------------------------------------------------------------------------------------------
+# ---- queries ------------------------------------------------------------------------------------------------------
 
 
 def required_names(constraint: Constraint) -> frozenset[str] | None:
-    """The names of which a matching job must have one; None when it may have any."""
+    """Return the names of which a matching job must have one; None when it may have any."""
     match constraint:
         case Names(names):
             return names

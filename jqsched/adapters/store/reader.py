@@ -1,5 +1,6 @@
-"""Reading the store from any process of the owner, with the daemon running or down.
+"""Read the store, from any process of the owner, with the daemon running or down.
 
+In: a folder, and ids, constraints or seqs. Out: committed jobs and events as values; PortError or StoreRefused.
 Rule: never writes, never waits for the writer (WAL readers see a committed snapshot), never changes a file.
 """
 
@@ -34,7 +35,7 @@ from jqsched.ports import PLUGGED, RULES
 
 @frozen
 class Choice:
-    """Which events of the journal are wanted; None: of all jobs, of all names, all. `since_us`: only later ones."""
+    """A selection of the journal's events; None: of all jobs, of all names, all. `since_us`: only later ones."""
 
     ids: Sequence[int] | None = None
     names: Sequence[str] | None = None
@@ -43,11 +44,11 @@ class Choice:
     since_us: int = 0
 
     def of(self, ids: Sequence[int]) -> "Choice":
-        """The same of these jobs."""
+        """Return this selection restricted to these jobs."""
         return evolve(self, ids=ids)
 
     def sql(self) -> tuple[str, list[object]]:
-        """What is to be added to a WHERE clause."""
+        """Return the conditions for a WHERE clause."""
         clauses, values = "", list[object]()
         if self.ids is not None:
             clauses += f" AND jobid IN ({_numbers(self.ids)})"
@@ -65,7 +66,7 @@ class Choice:
 
 
 def _numbers(ids: Iterable[int]) -> str:
-    """Ids as they stand in SQL: there may be more of them than values that can be bound."""
+    """Write ids as SQL text: there may be more of them than values that can be bound."""
     return ",".join(str(int(id_)) for id_ in ids)
 
 
@@ -84,7 +85,7 @@ class StoreReader:
             self._connection = connect(self.path, read_only=True)
             try:
                 self.is_empty = self._version() == 0
-            except BaseException:  # nobody gets this reader, so nobody else would close it
+            except BaseException:  # the caller does not get this reader, so it could not close it
                 self._connection.close()
                 raise
         except UNREADABLE as error:
@@ -164,7 +165,7 @@ class StoreReader:
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """What is read inside is of one moment."""
+        """Make all reads inside see one moment."""
         if self.is_empty or self._connection.in_transaction:
             yield
             return
@@ -180,7 +181,7 @@ class StoreReader:
         return next((int(row[0]) for row in self._rows(sql, values)), 0)
 
     def jobs(self, ids: Iterable[int]) -> dict[int, Job]:
-        """Those of these jobs that are known."""
+        """Return the jobs with these ids that are in the store."""
         found: dict[int, Job] = {}
         for id_ in ids:
             for job in self._jobs(f"{SELECT_JOBS} WHERE id = ?", (id_,)):
@@ -188,7 +189,7 @@ class StoreReader:
         return found
 
     def known(self, ids: Iterable[int]) -> int:
-        """How many of these jobs are known."""
+        """Count the jobs with these ids that are in the store."""
         return next((row[0] for row in self._rows(f"SELECT count(*) FROM jobs WHERE id IN ({_numbers(ids)})")), 0)
 
     def first_ended(self, ids: Iterable[int]) -> Job | None:
@@ -209,7 +210,7 @@ class StoreReader:
         return [row[0] for row in self._rows("SELECT id FROM attempts ORDER BY id")]
 
     def counts(self) -> dict[int, int]:
-        """How many jobs there are in each state."""
+        """Count the jobs in each state."""
         # in two parts, each of which is counted by its index: a fourth of the time
         live = "SELECT state, count(*) FROM jobs WHERE state < 64 GROUP BY state"
         rows = self._rows(f"{live} UNION ALL SELECT 64, count(*) FROM jobs WHERE state = 64")
@@ -235,7 +236,7 @@ class StoreReader:
         return self._events(sql, (after_seq, since_us))
 
     def stretch(self, after_seq: int, last_seq: int, choice: Choice, most: int) -> list[codec.EventRow]:
-        """The chosen events after one seq and up to another, in order, at most so many (negative: all), as rows."""
+        """Return the selected events after one seq and up to another, in order, at most a number (negative: all)."""
         if self.is_empty:
             return []
         clauses, values = choice.sql()
@@ -244,7 +245,7 @@ class StoreReader:
             return self._connection.execute(sql, (after_seq, last_seq, *values, most)).fetchall()
 
     def active_at(self, seq: int) -> list[int]:
-        """The jobs that were active when this was the last event, whatever became of them since; by id."""
+        """Return the jobs that were active when this was the last event, in their present form; by id."""
         newest = "SELECT t_us FROM events WHERE seq <= ? ORDER BY seq DESC LIMIT 1"
         (now_us,) = next(self._rows(newest, (seq,)), (0,))
         sql = """SELECT id FROM jobs WHERE (state < 64 OR (state = 64 AND t_inactive_us > ?)) AND t_submit_us <= ?

@@ -1,7 +1,8 @@
-"""The tables, their version, and how a database is opened, refused or brought up to date.
+"""The store's schema: its tables and version; open, refuse or migrate a database.
 
+In: a folder. Out: an open connection; StoreRefused or PortError.
 Rule: everything that depends on the format's version is here. A store that is newer, damaged, foreign or missing where
-there must be one is refused with the way out named; never is an empty one started in its place.
+there must be one is refused with the way out named; an empty one is never started in its place.
 """
 
 import errno
@@ -63,7 +64,7 @@ def _add_checksums(connection: sqlite3.Connection) -> None:
 MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _add_checksums}
 
 
-# What SQLite raises of what nobody wrote; the second where its message quotes a text that is none any more.
+# What SQLite raises for damaged data; the second where its message quotes a text that is not valid UTF-8.
 UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
 
 
@@ -72,7 +73,7 @@ class StoreRefused(Exception):
 
 
 def store_path(folder: str | Path) -> str:
-    """Where the database is in a folder."""
+    """Return the path of the database in a folder."""
     return str(Path(folder) / FILE_NAME)
 
 
@@ -87,7 +88,7 @@ def port_errors(doing: str, path: str) -> Iterator[None]:
 
 @contextmanager
 def damage_refused(doing: str, path: str) -> Iterator[None]:
-    """As `port_errors`; but what a database holds that no scheduler wrote is refused, with the way out named."""
+    """Turn SQLite's errors into PortError, but those that mean damage into StoreRefused, with the way out named."""
     try:
         with port_errors(doing, path):
             yield
@@ -102,14 +103,14 @@ def damage_refused(doing: str, path: str) -> Iterator[None]:
 
 
 def said(error: Exception) -> str:
-    """What an error says, in one line: SQLite may quote a statement."""
+    """Return an error's text as one line: SQLite may quote a statement."""
     return " ".join(str(error).split())
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Whether SQLite met what nobody wrote, rather than a disk that fails, is full or in use.
+    """Whether SQLite's error means damaged data, rather than a disk that fails, is full or in use.
 
-    What it cannot decode has no name, and a table or column that is not there is called SQLITE_ERROR.
+    An error in decoding has no name, and a missing table or column is reported as SQLITE_ERROR.
     """
     named = getattr(error, "sqlite_errorname", "SQLITE_ERROR")
     return not isinstance(error, sqlite3.OperationalError) or named == "SQLITE_ERROR"
@@ -123,7 +124,7 @@ def is_busy(error: sqlite3.Error) -> bool:
 def connect(path: str, *, read_only: bool = False) -> sqlite3.Connection:
     """Open a database with the settings that the guarantees rest on. Transactions are begun and ended by hand.
 
-    Raises: StoreRefused when its files may be somebody else's.
+    Raises: StoreRefused when its files may be another user's.
     """
     _check_files(path, for_reading=read_only)
     connection = _open(path, "ro" if read_only else "rwc")
@@ -148,9 +149,9 @@ def _settle(connection: sqlite3.Connection) -> None:
 
 
 def _check_files(path: str, *, for_reading: bool = False) -> None:
-    """Refuse a store whose files somebody else may have put there, or may change: SQLite opens them by their names.
+    """Refuse a store whose files another user may have put there, or may change: SQLite opens them by their names.
 
-    Who only reads may be root and look at the store of another user: whoever owns the folder may own the files.
+    A reader may be root and look at another user's store: then the files may belong to the owner of the folder.
     """
     folder = str(Path(path).parent)
     try:
@@ -201,16 +202,16 @@ def open_store(path: str, *, used_before: bool) -> sqlite3.Connection:
         connection = _open(path, "rw")
     try:
         _prepare(connection, path, used_before=used_before)
-    except BaseException:  # whatever it was: nobody gets this connection, so nobody else would close it
+    except BaseException:  # whatever it was: the caller does not get this connection, so it could not close it
         connection.close()
         raise
     return connection
 
 
 def check_log(path: str) -> str:
-    """Before a database is opened: refuse it when commits in its log are lost; else what is to be said, or nothing.
+    """Check a database's log before SQLite opens it; returns a warning, or an empty text.
 
-    Raises: StoreRefused. Nobody else may be writing.
+    Raises: StoreRefused when commits are lost. No other process may be writing.
     """
     _check_files(path)
     found = wal.look(path)
@@ -220,7 +221,7 @@ def check_log(path: str) -> str:
 
 
 def log_text(path: str, found: wal.Look) -> str:
-    """What is said of a log that is not whole, with the way out."""
+    """Return the message about a log that is not whole, with the way out."""
     if not found.lost:
         return f"{path}-wal: {found.doubt}"
     go_on = f'sqlite3 {shlex.quote(path)} "PRAGMA wal_checkpoint(TRUNCATE)"'

@@ -1,7 +1,7 @@
-"""SQLite's write-ahead log, looked at before SQLite does: does it still say all that was committed?
+"""Check SQLite's write-ahead log before SQLite opens it: does it still hold all that was committed?
 
 Rule: reads only, and knows nothing of jobs. SQLite takes a log up to the first frame that is not as it was written, and
-drops all after it without a word; here that is a finding. A crash tears the last commit at most, because each is synced
+silently drops all after it; here that is a finding. A crash tears the last commit at most, because each is synced
 before the next is written; so two commits after the tear, or a log whose head is wrong, are damage.
 Source: https://www.sqlite.org/fileformat2.html, section 4.
 """
@@ -29,7 +29,7 @@ PAUSE_S = 0.1  # only where a log is not whole
 
 @frozen
 class Look:
-    """What was found: where the log breaks (a frame's number), and the texts, empty where there is nothing to say.
+    """The result: where the log breaks (a frame's number), and the texts, empty where there is nothing to say.
 
     `head` is the log's, which is another one whenever the log begins anew.
     """
@@ -44,7 +44,7 @@ _WHOLE = Look()
 
 
 def look(path: str) -> Look:
-    """Look at the log of a database; nobody may be writing to it. Cost: about 20 us for each page in it."""
+    """Check the log of a database; no process may be writing to it. Cost: about 20 us for each page in it."""
     try:
         with open(f"{path}-wal", "rb") as file:
             return _look(file)
@@ -53,12 +53,12 @@ def look(path: str) -> Look:
 
 
 def look_beside_a_writer(path: str) -> Look:
-    """The same where somebody may be writing: what was half written at one look is whole, or gone, a little later."""
+    """Check the log while another process may write: what is half written is whole, or gone, a little later."""
     found = look(path)
     for _ in range(_LOOKS):
         if not found.at:
             return found
-        time.sleep(PAUSE_S)  # nobody tells when a writer has gone on
+        time.sleep(PAUSE_S)  # a writer's progress causes no event to wait for
         before, found = found, look(path)
         if (found.at, found.head) == (before.at, before.head):
             return found
@@ -93,7 +93,7 @@ def _look(file: BinaryIO) -> Look:
 
 
 def _whole_frames(file: BinaryIO, magic: int, page_bytes: int, sums: Sums, salts: list[int]) -> int:
-    """How many frames are as they were written."""
+    """Count the frames that are as they were written."""
     number, frame_bytes = 0, _FRAME_HEAD.size + page_bytes
     while True:
         file.seek(_HEAD.size + number * frame_bytes)
@@ -144,7 +144,7 @@ def _lanes(values: Iterable[int]) -> int:
 
 
 def _frames_before_a_broken_one(portion: memoryview, frame_bytes: int, magic: int, sums: Sums, salts: list[int]) -> int:
-    """How many frames of a portion are whole before the first that is not."""
+    """Count the whole frames of a portion before the first that is not."""
     for number, at in enumerate(range(0, len(portion), frame_bytes)):
         *_, salt_1, salt_2, sum_1, sum_2 = _FRAME_HEAD.unpack_from(portion, at)
         page = portion[at + _FRAME_HEAD.size : at + frame_bytes]
@@ -173,7 +173,7 @@ def _frames_after(file: BinaryIO, whole: int, page_bytes: int, salts: list[int])
 
 
 def _add(magic: int, data: bytes | memoryview, sums: Sums) -> Sums:
-    """Go on with SQLite's checksum."""
+    """Continue SQLite's checksum over these words."""
     one, two = sums
     for word_1, word_2 in struct.iter_unpack(">II" if magic & 1 else "<II", data):
         one = (one + word_1 + two) & _U32

@@ -1,7 +1,7 @@
 """The writer: events and projection in one transaction, on a thread of its own.
 
 Rule: batches become durable in the order in which they were handed over; the first error ends everything, and nothing
-is tried again on the same file (after a failed fsync nobody knows what the disk holds).
+is tried again on the same file (after a failed fsync it is unknown what the disk holds).
 """
 
 import os
@@ -49,7 +49,7 @@ PURGED_EVENTS = "purged_events"  # the key in `meta` that counts the events that
 FREE_PAGES_KEPT = 1_000  # 4 MB that the store may use again before space is given back to the file system
 VACUUM_PAGES = 256  # given back in one transaction: a few milliseconds
 LOG_KEPT_BYTES = 16 << 20  # a log that had to grow longer is cut back to this when it begins anew
-LOG_LONG_BYTES = 32 << 20  # in the usual course it begins anew at 4 MB, unless somebody keeps on reading
+LOG_LONG_BYTES = 32 << 20  # usually it begins anew at 4 MB, unless a reader keeps a transaction open
 LOG_MAX_BYTES = 512 << 20  # read in about three seconds at the next start
 LOCKED_OUT_S = 2.0  # waiting for the write lock so long is worth a word
 
@@ -115,9 +115,9 @@ class SqliteStore:
             yield job
 
     def _look_for_lost(self, queue: Queue, ids: AbstractSet[int]) -> None:
-        """Live jobs are found by an index, which has no checksums: it may lack one of which there is more in the store.
+        """Look for live jobs that the index lacks: it has no checksums, so it may be damaged without notice.
 
-        A file of a job that has no row at all proves nothing: who was turned away may leave one.
+        A file of a job that has no row at all proves nothing: a refused job may leave one.
         """
         for id_ in sorted(id_ for id_ in ids if find(queue, id_) is None):
             job = self._job(id_)
@@ -145,7 +145,7 @@ class SqliteStore:
             return self._handed
 
     def close(self) -> None:
-        """Make durable what was handed over, then close; raises nothing more than was delivered."""
+        """Make durable what was handed over, then close. Raises no error that was not delivered before."""
         with self._wake:
             self._closing = True
             self._wake.notify()
@@ -192,7 +192,7 @@ class SqliteStore:
             _sync_folder(self.path)
 
     def _begin(self) -> None:
-        """Begin a transaction, whenever another process lets go of the write lock: nothing is written before."""
+        """Begin a transaction, waiting for another process to release the write lock."""
         self._locked_out_s = time.monotonic()
         while True:
             try:
@@ -229,7 +229,7 @@ class SqliteStore:
 
     @property
     def is_log_long(self) -> bool:
-        """Whether the log grows because somebody keeps on reading: fewer commits make it grow more slowly."""
+        """Whether the log grows because of a reader's long transaction: fewer commits make it grow more slowly."""
         return self._files.log_bytes > LOG_KEPT_BYTES
 
     @property
@@ -238,7 +238,7 @@ class SqliteStore:
         return self._files.log_bytes > LOG_MAX_BYTES
 
     def warnings(self) -> list[str]:
-        """What is wrong around the store, and who can mend it."""
+        """Return warnings about the store, each with the process that causes it."""
         found, since_s = list[str](), self._locked_out_s
         if since_s is not None and time.monotonic() - since_s > LOCKED_OUT_S:
             found.append(
@@ -256,7 +256,7 @@ class SqliteStore:
     # -- reading on the loop's thread
 
     def outcomes(self, ids: Iterable[int], names: Iterable[OwnName]) -> dict[int | OwnName, Outcome]:
-        """What is known of finished jobs: by id, and for each name the newest. Committed ones only."""
+        """Return the outcomes of finished jobs: by id, and for each name the newest. Committed ones only."""
         found: dict[int | OwnName, Outcome] = {}
         with damage_refused("read the store", self.path):
             for id_ in ids:
@@ -274,7 +274,7 @@ class SqliteStore:
             found[key] = outcome_of(job)
 
     def spec(self, id_: int) -> Draft | None:
-        """What a job is, with the urgency and pin that it had last; None when unknown."""
+        """Return a job's spec, with the urgency and pin that it had last; None when unknown."""
         with damage_refused("read the store", self.path):
             job = self._job(id_)
         return Draft(job.spec, job.urgency, job.pin, requeue_of=id_) if job is not None else None
@@ -289,7 +289,7 @@ class SqliteStore:
             return [event for _, event in map(codec.event_from_row, rows)]
 
     def userid(self, id_: int) -> int | None:
-        """Whose job it is; None when unknown or purged."""
+        """Return the user of a job; None when unknown or purged."""
         with damage_refused("read the store", self.path):
             job = self._job(id_)
         return None if job is None else job.userid
