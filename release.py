@@ -66,7 +66,8 @@ def with_release(text: str, version: str, day: str) -> str:
 
 
 def run(*command: str | Path) -> str:
-    """Run a command at the top of the clone and return its output; its failure stops the release."""
+    """Say and run a command at the top of the clone, and return its output; its failure stops the release."""
+    print("release:", *command, file=sys.stderr, flush=True)
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise NotReady(f"{' '.join(map(str, command))}: failed\n{done.stdout}{done.stderr}".rstrip())

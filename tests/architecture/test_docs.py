@@ -204,7 +204,13 @@ def invocations(text: str, real: Options) -> list[str]:
 def paths(text: str) -> list[str]:
     """Each path of the repository that stands in code exists."""
     named = re.findall(r"`((?:tests|jqsched|docs|spool)/[\w./-]*)`", text)
-    return [f"{path}: no such path" for path in named if not (ROOT / path).exists()]
+    complaints = [f"{path}: no such path" for path in named if not (ROOT / path).exists()]
+    modules = re.findall(r"`((?:core|scheduler|adapters|runtime|client|cli|jobtap)/[\w/]+)(?:\.\w+)?`", text)
+    return complaints + [
+        f"{module}: no such module"
+        for module in modules
+        if not any((ROOT / "jqsched" / name).exists() for name in (f"{module}.py", module))
+    ]
 
 
 def named_tests(text: str) -> list[str]:
@@ -362,6 +368,8 @@ def test_a_link_that_leads_somewhere_is_let_be(target: str):
 
 def test_a_path_that_does_not_exist_is_noticed():
     assert paths("`tests/no/such.py`")
+    assert paths("`core/no_such.name`")
+    assert not paths("`core/event`, `adapters/store/schema`, `core/filters/`, `core/policy.select`")
     assert not paths("`tests/README.md`, `jqsched/core/`")
 
 
