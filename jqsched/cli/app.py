@@ -140,7 +140,12 @@ def submit(
         str | None, typer.Option(metavar="DURATION", help="Seconds, or 10m, 1.5h, 2d.", parser=text)
     ] = None,
     cwd: Annotated[str | None, typer.Option(metavar="DIR", help="Where it runs; default: here.", parser=path)] = None,
-    env: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="A variable for it.", parser=path)] = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[=VALUE]", help="A variable for it; NAME alone: as it is here.", parser=path),
+    ] = None,
+    env_all: Annotated[bool, typer.Option("--env-all", help="All variables but the session's and secrets.")] = False,
+    env_none: Annotated[bool, typer.Option("--env-none", help="No variables but those of --env.")] = False,
     output: Annotated[
         str | None, typer.Option(metavar="PATH", help="Its output; may contain {id} and {name}.", parser=path)
     ] = None,
@@ -155,8 +160,11 @@ def submit(
 ) -> int:
     """Submit a job; prints its id and nothing else."""
     from jqsched.cli import control
+    from jqsched.cli.environment import Capture
     from jqsched.cli.target import place
 
+    if env_all and env_none:
+        raise Failure("submit: --env-all and --env-none exclude each other", USAGE)
     given = control.Submission(
         command,
         name=name,
@@ -167,6 +175,7 @@ def submit(
         time_limit=time_limit,
         cwd=cwd,
         env=env or (),
+        capture=Capture.ALL if env_all else Capture.NONE if env_none else Capture.DEFAULT,
         output=output,
         error=error,
         on_interrupt=on_interrupt,

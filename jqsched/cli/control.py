@@ -7,12 +7,13 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
 from attrs import frozen
 
+from jqsched.cli.environment import Capture, Environment, environment
 from jqsched.cli.failure import (
     IN_USE,
     INVALID,
@@ -106,13 +107,14 @@ class Submission:
     time_limit: str | None = None
     cwd: str | None = None
     env: Sequence[str] = ()
+    capture: Capture = Capture.DEFAULT
     output: str | None = None
     error: str | None = None
     on_interrupt: str | None = None
 
 
-def job_text(given: Submission) -> str:
-    """Write the job file of a submission. What is wrong in it is for whoever reads job files to say."""
+def job_text(given: Submission, variables: Mapping[str, str]) -> str:
+    """Write the job file of a submission. What is wrong in it is for whatever reads job files to say."""
     entries: dict[str, object] = {"command": list(given.command), "cwd": _cwd(given.cwd)}
     for key in ("name", "urgency", "priority", "cores", "output", "error", "on_interrupt"):
         value = getattr(given, key)
@@ -122,8 +124,8 @@ def job_text(given: Submission) -> str:
         entries["after"] = list(given.after)
     if given.time_limit is not None:
         entries["time_limit"] = given.time_limit
-    if given.env:
-        entries["env"] = dict(map(_variable, given.env))
+    if variables:
+        entries["env"] = dict(variables)
     text = json.dumps(entries, ensure_ascii=False)
     try:
         text.encode()
@@ -139,20 +141,25 @@ def _cwd(given: str | None) -> str:
         raise Failure("submit: the current directory was removed; name one with --cwd", USAGE) from None
 
 
-def _variable(word: str) -> tuple[str, str]:
-    name, equals, value = word.partition("=")
-    if not name or not equals:
-        raise Failure(f"--env {show(word)}: must be NAME=VALUE", USAGE)
-    return name, value
-
-
 def submit(where: Place, given: Submission, *, as_json: bool) -> int:
     """Submit a job and print its id."""
-    text = job_text(given)
+    captured = environment(os.environ, given.capture, given.env)
+    text = job_text(given, captured.variables)
     with control(where) as asked:
         id_ = ask(asked, "submit", {"text": text}, "submit")["id"]
+    _note_left_out(captured)
     sys.stdout.write(json.dumps({"schema": "jqsched.submit/1", "id": id_}) + "\n" if as_json else f"{id_}\n")
     return OK
+
+
+def _note_left_out(captured: Environment) -> None:
+    """Say which of the caller's variables the job was not given, and why."""
+    if captured.secrets:
+        names = ", ".join(map(show, captured.secrets))
+        tell(f"submit: not passed on, for their names look like secrets: {names} (--env NAME passes one on)")
+    if captured.not_text:
+        names = ", ".join(map(show, captured.not_text))
+        tell(f"submit: not passed on, for they are not valid UTF-8: {names}")
 
 
 # ---- changes of jobs ----------------------------------------------------------------------------------------------

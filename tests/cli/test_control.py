@@ -18,7 +18,7 @@ from tests.cli.conftest import CANCELED, COMPLETED, QUEUED, STARTED, TIMED_OUT, 
 def test_submit_prints_the_id_and_nothing_else(spool: SpoolMaker, scheduler: FakeScheduler, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     scheduler.answers["submit"] = {"id": 17}
-    assert spool.run("submit", "--", "echo", "--spool", "-x") == (0, "17\n", "")
+    assert spool.run("submit", "--env-none", "--", "echo", "--spool", "-x") == (0, "17\n", "")
     ((topic, payload),) = scheduler.asked
     assert topic == "submit"
     assert json.loads(payload["text"]) == {"command": ["echo", "--spool", "-x"], "cwd": str(tmp_path)}
@@ -27,7 +27,7 @@ def test_submit_prints_the_id_and_nothing_else(spool: SpoolMaker, scheduler: Fak
 def test_submit_hands_over_every_option(spool: SpoolMaker, scheduler: FakeScheduler):
     scheduler.answers["submit"] = {"id": 1}
     options = "--name n --urgency 20 --priority 7 --after 3 --after build --cores 2 --time-limit 10m --cwd /x"
-    options += " --env A=1 --env B=x=y --output o --error e --on-interrupt fail"
+    options += " --env-none --env A=1 --env B=x=y --output o --error e --on-interrupt fail"
     assert spool.run("submit", *options.split(), "true", "-v")[0] == 0
     assert json.loads(scheduler.asked[0][1]["text"]) == {
         "command": ["true", "-v"],
@@ -48,7 +48,7 @@ def test_submit_hands_over_every_option(spool: SpoolMaker, scheduler: FakeSchedu
 @pytest.mark.parametrize(("word", "wanted"), [("90", "90"), ("1_0", "1_0"), ("10m", "10m"), ("soon", "soon")])
 def test_a_time_limit_is_for_the_reader_of_job_files(word: str, wanted: object):
     given = control.Submission(("true",), time_limit=word)
-    assert json.loads(control.job_text(given))["time_limit"] == wanted
+    assert json.loads(control.job_text(given, {}))["time_limit"] == wanted
 
 
 def test_submit_as_json(spool: SpoolMaker, scheduler: FakeScheduler):

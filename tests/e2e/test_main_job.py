@@ -6,6 +6,8 @@ import re
 import signal
 from pathlib import Path
 
+import pytest
+
 from jqsched.adapters.store.reader import StoreReader
 from tests.e2e.conftest import NO_SCAN, Daemon, until
 
@@ -24,6 +26,20 @@ def test_a_dropped_file_runs_and_all_of_it_is_kept(daemon: Daemon) -> None:
     assert daemon.events(job.id) == TEN
     assert (daemon.spool / "output" / f"{job.id}.log").read_text() == "hello\n"
     assert list((daemon.spool / "jobs").iterdir()) == []
+
+
+def test_submit_runs_the_program_that_its_caller_would(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program of an active virtual environment: found by the PATH of the caller, not of the scheduler."""
+    programs = daemon.elsewhere / "venv" / "bin"
+    programs.mkdir(parents=True)
+    (programs / "python-of-mine").write_text('#!/bin/sh\necho "$VIRTUAL_ENV $1"\n')
+    (programs / "python-of-mine").chmod(0o755)
+    daemon.start()
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setenv("VIRTUAL_ENV", str(programs.parent))
+    daemon.command("submit", "--", "python-of-mine", "x.py")
+    daemon.wait(1)
+    assert (daemon.spool / "output" / "1.log").read_text() == f"{programs.parent} x.py\n"
 
 
 def test_files_dropped_while_it_was_down_run_when_it_starts(daemon: Daemon) -> None:
