@@ -117,11 +117,14 @@ class Server:
         self._bound = os.stat(FILE_NAME, dir_fd=self._folder, follow_symlinks=False)
         selector.register(self._socket, selectors.EVENT_READ, self._accept)
 
-    def close(self) -> None:
-        """End the streams, let go of all clients, and remove the socket."""
+    def close(self, why: str) -> None:
+        """End the streams, say why to whoever waits for an answer, let go of all clients, and remove the socket."""
         for client in list(self.clients):
             for request in list(client.requests.values()):
-                request.end()
+                if request.streaming:
+                    request.end()
+                else:
+                    request.respond_error(errno.ENOTCONN, why)
             client.drop()
         self.selector.unregister(self._socket)
         self._socket.close()

@@ -153,9 +153,15 @@ class Connection:
         return NoScheduler(errno.ENOTCONN, "the scheduler went away", self._root)
 
 
+def error_of(answer: Payload) -> OSError:
+    """The error that the scheduler answered; ENOTCONN is its last word: it goes away, and says why."""
+    number, text = cast(int, answer["errnum"]), cast(str, answer.get("errstr", ""))
+    return NoScheduler(number, text) if number == errno.ENOTCONN else OSError(number, text)
+
+
 def _payload(answer: Payload) -> Payload:
     if "errnum" in answer:
-        raise OSError(cast(int, answer["errnum"]), cast(str, answer.get("errstr", "")))
+        raise error_of(answer)
     return cast(Payload, answer["payload"])
 
 

@@ -9,7 +9,7 @@ from collections import deque
 from itertools import count
 from typing import cast
 
-from jqsched.client.connection import NoScheduler, Payload
+from jqsched.client.connection import NoScheduler, Payload, error_of
 from jqsched.client.reactor import Reactor
 from jqsched.client.stream_connection import Line
 from jqsched.future import Answer
@@ -63,7 +63,7 @@ class Wire:
         matchtag = cast(int, message["matchtag"])
         answer: Answer
         if "errnum" in message:
-            answer = OSError(cast(int, message["errnum"]), cast(str, message.get("errstr", "")))
+            answer = error_of(message)
         else:
             answer = cast(Payload, message["payload"])
         if matchtag == _EVERYBODY:  # the connection is about to end: nothing more is to be sent on it

@@ -45,10 +45,14 @@ def run_daemon(options: RunOptions, report: Report) -> int:
         built = Runtime(root, options.store or root, config, report, lock, executor=True, adopt=options.adopt)
         daemon = _Daemon(built, options)
         lock.mark_used()
+        last_word = "the scheduler ended before it answered"
         try:
             return daemon.run()
+        except Exception as error:
+            last_word += f": {error}"
+            raise
         finally:
-            daemon.close()
+            daemon.close(last_word)
 
 
 def _make_spool(root: str) -> None:
@@ -309,9 +313,9 @@ class _Daemon:
             return []
         return [f"the queue is full (queue_max = {self._built.config.queue_max}): dropped files wait in the drop zone"]
 
-    def close(self) -> None:
+    def close(self, last_word: str) -> None:
         self._watcher.stop()
-        self._server.close()
+        self._server.close(last_word)
         self._built.close()
         self._built.report.close()
         self._selector.close()

@@ -19,6 +19,8 @@ from jqsched.adapters import server as module
 from jqsched.adapters.server import Request, Server
 from jqsched.client.connection import Connection, NoScheduler
 
+LAST_WORD = "the scheduler ended: commit to the store: /spool/jqsched.db: SQLITE_FULL"
+
 
 class Loop:
     """A server and the selector loop that drives it, on a thread so that clients may block."""
@@ -75,7 +77,7 @@ class Loop:
     def close(self) -> None:
         self.do(lambda: setattr(self, "done", True))
         self.thread.join()
-        self.server.close()
+        self.server.close(LAST_WORD)
         self.selector.close()
         self.wake.close()
         self.waker.close()
@@ -190,6 +192,23 @@ def test_a_scheduler_that_goes_away_is_said_so(tmp_path: Path):
         assert list(stream) == [], "an open stream is ended properly"
         with pytest.raises(NoScheduler):
             connection.request("echo")
+
+
+def test_who_waits_for_an_answer_hears_why_there_will_be_none(tmp_path: Path):
+    """The reason is the scheduler's, not that of its socket; a wait and a submission alike know that it went away."""
+    running, heard = Loop(tmp_path), []
+
+    def ask() -> None:
+        with Connection(running.root) as connection, pytest.raises(NoScheduler) as caught:
+            connection.request("submit")
+        heard.append((caught.value.errno, caught.value.strerror))
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    running.next_request()
+    running.close()
+    asking.join(10)
+    assert heard == [(errno.ENOTCONN, LAST_WORD)]
 
 
 # --- requests that end early -------------------------------------------------------------------------------------

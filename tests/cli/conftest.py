@@ -143,7 +143,7 @@ class FakeScheduler:
     def close(self) -> None:
         self._far.send(b"x")
         self._thread.join()
-        self._server.close()
+        self._server.close("the scheduler ended")
         self._selector.close()
         self._near.close()
         self._far.close()

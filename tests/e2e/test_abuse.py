@@ -20,6 +20,17 @@ from jqsched.adapters.store.reader import StoreReader
 from jqsched.client.connection import Connection
 from tests.e2e.conftest import Daemon, until
 
+# A PATCH: the store grows to so many pages, and then its disk is full.
+SMALL_DISK = """
+from jqsched.adapters.store import writer as module
+real = module.open_store
+def small(*arguments, **options):
+    connection = real(*arguments, **options)
+    connection.execute("PRAGMA max_page_count = 60")
+    return connection
+module.open_store = small
+"""
+
 
 def waits(daemon: Daemon, name: str, **keys: object) -> Path:
     """Drop a job that runs until the file that is returned is there, and wait until it runs."""
@@ -35,6 +46,20 @@ def said(daemon: Daemon) -> str:
     text = daemon.said.read_text()
     assert "Traceback" not in text, text
     return text
+
+
+def test_a_commit_that_fails_is_said_to_whoever_waits_for_it_and_by_the_scheduler(daemon: Daemon) -> None:
+    """Both name the store. What was answered before is kept."""
+    daemon.start(patch=SMALL_DISK)
+    first = daemon.command("submit", "--name", "first", "--", "true")
+    refused = daemon.command("submit", "--", "true", "x" * 100_000, "x" * 100_000, "x" * 100_000)
+    why = f"commit to the store: {daemon.spool / 'jqsched.db'}: SQLITE_FULL: database or disk is full"
+    assert (first.returncode, refused.returncode) == (0, 6)
+    assert refused.stderr.startswith(f"jqsched: submit: the scheduler ended before it answered: {why}")
+    assert daemon.process is not None
+    assert daemon.process.wait() == 1
+    assert said(daemon).endswith(f"jqsched: {why}\n")
+    assert list(daemon.jobs()) == ["first"]
 
 
 # ---- races with the end -------------------------------------------------------------------------------------------
