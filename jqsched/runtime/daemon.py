@@ -48,7 +48,7 @@ def run_daemon(options: RunOptions, report: Report) -> int:
         last_word = "the scheduler ended before it answered"
         try:
             return daemon.run()
-        except Exception as error:
+        except Exception as error:  # whatever it is, it ends the scheduler, and is raised again
             last_word += f": {error}"
             raise
         finally:
