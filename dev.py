@@ -8,7 +8,7 @@ requirements.lock at the first command and brought up to date whenever the lock 
   test      the tests, on all cores (HYPOTHESIS_PROFILE=dev|ci|nightly)
   lint      ruff: format and rules
   types     mypy
-  layers    import-linter: who may import whom
+  layers    import-linter: which module may import which
   ci        test, lint, types and layers, all of them, whatever fails
   sweep     the long searches that `test` leaves out
   machine   100,000 histories of the queue beside its naive model: a part of `sweep`

@@ -1,7 +1,7 @@
 """Futures: an answer that will come, or one after the other of a stream; waited for, called back, or awaited.
 
-Rule: a future takes its answers from a channel, one at a time and only when somebody wants one, so nothing piles up
-behind a slow reader. Source: flux_future_create(3), and the class of the same name in Flux's Python.
+Rule: a future takes its answers from a channel, one at a time and only on demand, so nothing piles up behind a slow
+reader. Source: flux_future_create(3), and the class of the same name in Flux's Python.
 """
 
 import errno
@@ -24,10 +24,10 @@ class Channel(Protocol):
     """Where the answers to one request come from."""
 
     def poll(self) -> Answer | None:
-        """The next answer if there is one now. Does not wait."""
+        """Return the next answer if there is one now, without waiting."""
 
     def cancel(self) -> None:
-        """Ask for no more: what is on its way may still come, then the stream ends."""
+        """Cancel: answers that are on their way may still arrive, then the stream ends."""
 
 
 class Driver(Protocol):
@@ -35,7 +35,7 @@ class Driver(Protocol):
 
     @property
     def lock(self) -> AbstractContextManager[object]:
-        """What to hold while an answer is taken: threads share a handle. Raises OSError EBADF in a child process."""
+        """Return the lock to hold while taking an answer: threads share a handle. Raises OSError EBADF in a child."""
 
     @property
     def is_inherited(self) -> bool:
@@ -122,7 +122,7 @@ class Future:
             self._wind_up()
 
     def _look(self) -> bool:
-        """Take the next answer from the channel if there is one."""
+        """Take the next answer from the channel, if there is one."""
         if self._answer is None:
             with self._owner.reactor.lock:
                 if self._answer is None:
@@ -141,7 +141,7 @@ class Future:
         return True
 
     def error_string(self) -> str | None:
-        """What went wrong, where something did; None while it is not ready, too."""
+        """Return the text of the error; None when there was none, or the future is not ready."""
         return self._answer.strerror if self.is_ready() and isinstance(self._answer, OSError) else None
 
     # -- being called
@@ -164,7 +164,7 @@ class Future:
         return self
 
     def _wind_up(self) -> None:
-        """Begin to count the time that a callback gives it."""
+        """Start the timer of the callback's timeout."""
         self._until = _NEVER
         if self._timeout_s >= 0 and self._call is not None:
             self._until = monotonic() + self._timeout_s
@@ -194,11 +194,11 @@ class Future:
             self._owner.reactor.forget(self)
 
     def get_flux(self) -> Any:
-        """The handle that it belongs to."""
+        """Return the handle of this future."""
         return self._owner
 
     def get_reactor(self) -> Driver:
-        """The reactor that calls back."""
+        """Return the reactor that runs the callbacks."""
         return self._owner.reactor
 
     # -- asyncio
@@ -219,7 +219,7 @@ class Future:
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         """Each answer of a stream until its end; canceled when it is left before."""
-        from asyncio import sleep  # noqa: PLC0415 - who does not use asyncio need not load it
+        from asyncio import sleep  # noqa: PLC0415 - loaded only where asyncio is used
 
         given = 0
         try:

@@ -1,6 +1,6 @@
 """Remote procedure calls: a topic and a payload, answered by the scheduler or, where it is reading, from the store.
 
-Rule: who answers is the handle's business; a call, its answers and its errors look the same either way.
+Rule: the handle decides where a call is answered; the call, its answers and its errors look the same either way.
 """
 
 import errno
@@ -31,7 +31,7 @@ class RPC(Future):
     """A request and its answer, or with FLUX_RPC_STREAMING its answers.
 
     `payload` is a mapping, or JSON text. `nodeid` is taken as Flux takes it, and there is only one node.
-    Raises OSError EINVAL where handle, topic or payload are none.
+    Raises OSError EINVAL for an invalid handle, topic or payload.
     """
 
     def __init__(
@@ -62,18 +62,18 @@ class RPC(Future):
 
 
 class _Unanswered:
-    """The channel of a request whose answer nobody wants."""
+    """The channel of a request that needs no answer."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
 
     def poll(self) -> Answer:
-        """Answer at once; let go of what was answered."""
+        """Return an empty answer at once, and discard the real one."""
         self._channel.poll()
         return {}
 
     def cancel(self) -> None:
-        """Nothing is awaited."""
+        """Do nothing: no answer is pending."""
 
 
 def _object(payload: Given) -> Payload | None:

@@ -1,4 +1,4 @@
-"""`jqsched explain`: every reason why a job does not run, what would help, and whom it waits for.
+"""`jqsched explain`: every reason why a job does not run, what would help, and which jobs it waits for.
 
 Rule: the queue is made from the store, so that it is told with a scheduler and without; the reasons are the core's.
 """

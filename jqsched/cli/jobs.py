@@ -43,7 +43,7 @@ from jqsched.core.view import ACTIVE, job_info, runtime_us, standing
 SCHEMA = "jqsched.jobs/1"
 PORTION = 500  # jobs written at once
 _NO_LIMIT = 2**31
-_ALL_COMPARISONS = 2**63  # who searches a store of his own does his own work
+_ALL_COMPARISONS = 2**63  # no limit: a search of one's own store holds up no other user
 
 _ACTIVE = States(State.NEW | ACTIVE)
 

@@ -1,8 +1,8 @@
 """stderr as the scheduler writes to it: nothing that happens to it holds the scheduler up or ends it.
 
 Rule: no write waits. What cannot be written now (a pipe that nobody reads, a terminal that is stopped) is kept up to a
-bound; what is lost beyond it, or because stderr is closed or its disk is full, is counted, and said as soon as there is
-somebody to say it to. The flags of stderr itself stay as they are, for other programs share them.
+bound; what is lost beyond it, or because stderr is closed or its disk is full, is counted, and reported as soon as
+stderr can be written again. The flags of stderr itself stay as they are, for other programs share them.
 """
 
 import os
@@ -16,7 +16,7 @@ from functools import partial
 from typing import Protocol, TextIO
 
 KEPT_MAX_BYTES = 256 << 10
-FINISH_S = 1.0  # so long the end waits for somebody to read the rest
+FINISH_S = 1.0  # how long `finish` waits for the rest to be read
 _PIECE_BYTES = 4096  # PIPE_BUF: so much a pipe that can be written to takes without waiting
 
 Send = Callable[[bytes], int]
@@ -66,7 +66,7 @@ class LogStream:
             self._flush()
 
     def finish(self) -> None:
-        """The last words: wait a moment for somebody to read them. What is written later is for nobody."""
+        """Write what is left, waiting a moment for it to be read. Anything written later is discarded."""
         deadline = time.monotonic() + FINISH_S
         self.flush()
         while self._kept and self._fd is not None and (left_s := deadline - time.monotonic()) > 0:

@@ -34,7 +34,7 @@ def integer(low: int, high: int = INTEGER_MAX) -> Callable[[str | int], int]:
 
 
 def any_integer(value: str | int) -> int:
-    """Read an integer whose range somebody else knows."""
+    """Read an integer; its range is checked where the value is used."""
     return integer(-INTEGER_MAX - 1)(value)
 
 

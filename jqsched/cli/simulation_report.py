@@ -1,4 +1,4 @@
-"""How a simulation is shown: its figures, a chart of who ran when, and what is left; or one JSON document.
+"""Report a simulation: its metrics, a chart of when each job ran, and the jobs that are left; or one JSON document.
 
 Rule: the same figures give the same bytes, whatever terminal or machine; colours and the width of the window only
 where stdout is a terminal.

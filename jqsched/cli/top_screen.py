@@ -125,7 +125,7 @@ class Board:
         return self._view.jobs[self._at] if self._view.jobs else None
 
     def show(self, view: View) -> None:
-        """Go on to another moment. Who was selected stays so; where he is gone, whoever is in his place."""
+        """Show a newer snapshot. The selected job stays selected; if it is gone, the job now in its place is."""
         before, self._view = self.selected, view
         ids = [job.id for job in view.jobs]
         if before is not None and before.id in ids:

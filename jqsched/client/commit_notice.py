@@ -1,4 +1,4 @@
-"""The bell: when it is worth while to look into the store again.
+"""Commit notice: tells a reader when the store has changed and is worth reading again.
 
 Rule: only a hint. Whoever follows reads on from where it is, so nothing is missed or seen twice, whatever becomes of
 the scheduler meanwhile. Where none runs the bell rings once a second: commands change the store then, too.
@@ -12,7 +12,7 @@ POLL_S = 1.0
 
 
 class Bell:
-    """Counts its rings; listens to the scheduler from the first time that somebody waits for one."""
+    """Count commit notices; subscribe to the scheduler when the first reader waits for one."""
 
     def __init__(self, root: str, reactor: Reactor) -> None:
         self.rings = 0
@@ -21,13 +21,13 @@ class Bell:
         self._listening = False
 
     def listen(self) -> None:
-        """Begin to listen. The scheduler rings at once, for what happened since one looked."""
+        """Subscribe. The scheduler sends a notice at once, to cover commits made since the last read."""
         if not self._listening:
             self._listening = True
             self._connect()
 
     def close(self) -> None:
-        """Listen no more."""
+        """End the subscription."""
         if self._line is not None:
             self._line.close()
 
@@ -47,5 +47,5 @@ class Bell:
 
     def _gone(self) -> None:
         self._line = None
-        self.rings += 1  # a scheduler may die before it can ring, and commands do without one
+        self.rings += 1  # a scheduler may die before it sends a notice, and commands change the store without one
         self._reactor.call_later(POLL_S, self._connect)

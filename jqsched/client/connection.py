@@ -29,7 +29,7 @@ class NoScheduler(OSError):
 
 
 class Connection:
-    """A connection to the scheduler of the spool `root`. Raises NoScheduler when there is none.
+    """A connection to the scheduler of the spool `root`. Raises NoScheduler when none is running.
 
     A request sent while a stream is open is answered between the stream's messages, which are kept for it.
     `timeout_s` is how long a request waits for its answer.
@@ -43,7 +43,7 @@ class Connection:
         self._kept: dict[int, list[Payload]] = {}
 
     def close(self) -> None:
-        """Close it; open streams end at the scheduler's side. A child lets go of its parent's, and touches nothing."""
+        """Close the connection; the scheduler ends its open streams. In a child process, only drop the reference."""
         if os.getpid() == self._pid:
             self._socket.close()
         else:
@@ -61,17 +61,17 @@ class Connection:
 
     @property
     def is_received(self) -> bool:
-        """Whether something was read from the socket already and not given yet."""
+        """Return whether a message was read from the socket and not yet returned to the caller."""
         return bool(self._received) or any(self._kept.values())
 
     def request(self, topic: str, payload: JsonObject | None = None, *, timeout_s: float | None = None) -> Payload:
-        """Ask, and wait for the answer. Raises OSError with what the scheduler answered; TimeoutError."""
+        """Send a request and return its answer. Raises OSError with the scheduler's errno and text; TimeoutError."""
         return self._answer(self._send(topic, payload), self._timeout_s if timeout_s is None else timeout_s)
 
     def stream(
         self, topic: str, payload: JsonObject | None = None, *, timeout_s: float | None = None
     ) -> Iterator[Payload]:
-        """Ask at once, and give each answer as it comes, until the scheduler ends the stream.
+        """Send a request at once and yield each answer as it arrives, until the scheduler ends the stream.
 
         `timeout_s` is for each wait; after a TimeoutError the stream is over.
         """
@@ -88,11 +88,11 @@ class Connection:
             self._forget(matchtag)
 
     def _forget(self, matchtag: int) -> None:
-        """Nobody listens to a stream any more: what still comes of it is thrown away, and the scheduler is told."""
+        """Abandon a stream: cancel it at the scheduler, and discard the messages that still arrive for it."""
         del self._kept[matchtag]
         if os.getpid() != self._pid:
             return  # the stream is the parent's
-        with suppress(OSError):  # a connection that is closed tells it as well
+        with suppress(OSError):  # closing the connection cancels the stream as well
             self._socket.sendall(json.dumps({"topic": "disconnect", "matchtag": matchtag}).encode() + b"\n")
 
     # -- lines
@@ -114,7 +114,7 @@ class Connection:
         return matchtag
 
     def _said_at_the_end(self) -> None:
-        """A scheduler that refuses a connection says why before it closes it: raise that, if it can still be read."""
+        """Raise the reason that a scheduler sends before it closes a connection it refuses, if it can still be read."""
         try:
             self._answer(-1, 1.0)
         except NoScheduler:

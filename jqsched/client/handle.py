@@ -1,7 +1,7 @@
-"""`Handle`: one process's way into a spool, as `flux.Flux()` is into an instance.
+"""`Handle`: one process's access to a spool, as `flux.Flux()` gives access to an instance.
 
-Rule: a request is answered from the store where it only reads, by the scheduler where it does not, and whoever asks
-cannot tell (ADR 8). Nothing is opened before it is needed, and reading needs no scheduler.
+Rule: a request that only reads is answered from the store, any other by the scheduler; the caller sees no difference
+(ADR 8). Nothing is opened before it is needed, and reading needs no scheduler.
 """
 
 import errno
@@ -67,7 +67,7 @@ class Handle:
         self._closed = False
 
     def close(self) -> None:
-        """Let go of the scheduler and the store; futures that wait will never be ready.
+        """Close the connection and the store; pending futures never become ready.
 
         In a child of the process that made the handle, nothing that is the parent's is touched.
         """
@@ -105,11 +105,11 @@ class Handle:
     # -- requests
 
     def rpc(self, topic: str | bytes, payload: Given = None, nodeid: int = FLUX_NODEID_ANY, flags: int = 0) -> RPC:
-        """Send a request; the future is ready when it is answered. Raises OSError EINVAL for what is no request."""
+        """Send a request; the future is ready when it is answered. Raises OSError EINVAL for an invalid request."""
         return RPC(self, topic, payload, nodeid, flags)
 
     def ask(self, topic: str, payload: Payload | None, *, streaming: bool) -> Channel:
-        """Send a request; the answers come by the channel. Whoever wants a future calls `rpc`."""
+        """Send a request and return the channel of its answers. `rpc` returns a future instead."""
         with self.reactor.lock:
             return self._ask(topic, payload, streaming=streaming)
 
@@ -126,7 +126,7 @@ class Handle:
     def attr_get(self, name: str) -> str:
         """Get an attribute of the instance: `rank`, `size`, `instance-level`, `hostlist`, `local-uri`, `version`.
 
-        Raises FileNotFoundError for one that there is not.
+        Raises FileNotFoundError for an unknown attribute.
         """
         known = {
             "rank": "0",
@@ -141,7 +141,7 @@ class Handle:
         return known[name]
 
     def get_rank(self) -> int:
-        """The rank of the one node: 0."""
+        """Return the rank of the only node: 0."""
         return 0
 
     def log(self, level: int, fstring: str) -> None:
@@ -171,7 +171,7 @@ class Handle:
         return TimerWatcher(self, after, callback, repeat, args)
 
     def signal_watcher_create(self, signum: int, callback: Callable[..., object], args: object = None) -> SignalWatcher:
-        """Make a watcher that calls when the process gets a signal; `start` it."""
+        """Make a watcher that calls `callback` when the process receives a signal; `start` it."""
         return SignalWatcher(self, signum, callback, args)
 
     def fd_watcher_create(
@@ -183,14 +183,14 @@ class Handle:
     # -- the reactor
 
     def get_reactor(self) -> Reactor:
-        """What calls back."""
+        """Return the reactor, which runs the callbacks."""
         return self.reactor
 
     def reactor_run(self, reactor: Reactor | None = None, flags: int = 0) -> int:
-        """Call back until no future is waited for, or `reactor_stop`; returns how many still are.
+        """Run callbacks until no future is pending or `reactor_stop` is called; return how many are still pending.
 
-        `flags`: FLUX_REACTOR_ONCE until somebody was called back, FLUX_REACTOR_NOWAIT only those who are ready now.
-        What a callback raises ends it, and is raised here. Raises KeyboardInterrupt on Ctrl-C, and when interrupted.
+        `flags`: FLUX_REACTOR_ONCE returns after a callback ran; FLUX_REACTOR_NOWAIT runs only those that are ready now.
+        An exception of a callback ends the run and is raised here. Raises KeyboardInterrupt on Ctrl-C or `interrupt`.
         """
         once, nowait = bool(flags & FLUX_REACTOR_ONCE), bool(flags & FLUX_REACTOR_NOWAIT)
         return (reactor or self.reactor).run(once=once, nowait=nowait)

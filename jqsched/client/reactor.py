@@ -1,11 +1,11 @@
-"""The reactor of a handle: it waits on descriptors and times, asks who is ready, and calls back.
+"""The reactor of a handle: waits on descriptors and timers, and runs the callbacks of the watchers that are ready.
 
-Several threads may wait at once. One of them selects, for all; the others wait until it has seen to something, and
-look again. What is shared is changed under `lock`, which nobody holds who sleeps or runs a callback. Only one thread
-may `run`; `stop`, `interrupt` and `wake` may be called from a signal handler, too.
+Several threads may wait at once. One of them selects for all; the others wait until it has handled something, and
+check again. Shared state is changed under `lock`, which no thread holds while it sleeps or runs a callback. Only one
+thread may `run`; `stop`, `interrupt` and `wake` may be called from a signal handler, too.
 
-Rule: it knows nothing of requests. In asyncio the loop turns it: its epoll descriptor is itself one that the loop waits
-on, so no thread is needed. In a child of the process that made it, it is inert: the two share the epoll instance, so
+Rule: it knows nothing of requests. In asyncio the loop drives it and waits on its epoll descriptor, so no thread is
+needed. In a child of the process that made it, it is inert: the two share the epoll instance, so
 whatever the child changed there, the parent would lose.
 """
 
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     import asyncio
 
-_SELECT_MAX_S = 86_400.0  # epoll takes 24.8 days; who waits longer waits again
+_SELECT_MAX_S = 86_400.0  # epoll's limit is 24.8 days; a longer wait is repeated
 
 Ready = Callable[[], bool]
 Call = Callable[[], None]
@@ -35,14 +35,14 @@ class _Watcher(NamedTuple):
 
 
 class Reactor:
-    """Descriptors, times, and watchers: those keep `run` going."""
+    """Descriptors, timers and watchers; `run` returns when no watcher is left."""
 
     def __init__(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._seen = threading.Condition(self._lock)
         self._selecting = False
-        self._turns = 0  # how often something was seen to, by whichever thread
+        self._turns = 0  # how often any thread has handled something
         self._runner: int | None = None
         self._selector = selectors.EpollSelector()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -56,7 +56,7 @@ class Reactor:
         self._next_turn: asyncio.Handle | None = None
 
     def close(self) -> None:
-        """Forget everything. A thread that waits is told that there is nothing to wait for: OSError EBADF."""
+        """Close the reactor. A thread that waits gets OSError EBADF."""
         if self._closed or self.is_inherited:
             return
         with self._lock:
@@ -64,7 +64,7 @@ class Reactor:
             self._detach()
             self._watchers.clear()
             if self._selecting:
-                self.wake()  # whoever selects has the descriptors in hand
+                self.wake()  # the selecting thread still has the old descriptors
             else:
                 self._release()
 
@@ -79,7 +79,7 @@ class Reactor:
 
     @property
     def lock(self) -> AbstractContextManager[object]:
-        """What to hold while one reads or changes what threads share. Raises OSError EBADF in a child."""
+        """Return the lock to hold while reading or changing shared state. Raises OSError EBADF in a child."""
         if os.getpid() != self._pid:  # before the lock: another thread of the parent may have held it at the fork
             raise OSError(errno.EBADF, f"the handle belongs to process {self._pid}, which made it: open another one")
         return self._lock
@@ -96,37 +96,37 @@ class Reactor:
             self._selector.register(fileno, events, ready)
 
     def unregister(self, fileno: int) -> None:
-        """Wait on a descriptor no more."""
+        """Stop waiting on a descriptor."""
         if not self._closed and not self.is_inherited:
             self._selector.unregister(fileno)
 
     def is_registered(self, fileno: int) -> bool:
-        """Whether it waits on a descriptor."""
+        """Return whether the reactor waits on a descriptor."""
         return fileno in self._selector.get_map()
 
     def call_later(self, delay_s: float, call: Call) -> None:
-        """Call it once after a time. It does not keep `run` going."""
+        """Run `call` once after a delay. A pending call does not keep `run` from returning."""
         with self.lock:
             heapq.heappush(self._times, (time.monotonic() + delay_s, next(self._numbers), call))
             self._turn_soon()
 
     def watch(self, key: object, is_ready: Ready, fire: Call) -> None:
-        """Call `fire` whenever `is_ready` says so, until it is forgotten; a key is watched once."""
+        """Call `fire` whenever `is_ready` is true, until `forget`; a key is watched once."""
         with self.lock:
             self._watchers[key] = _Watcher(is_ready, fire)
             self._turn_soon()
 
     def forget(self, key: object) -> None:
-        """Watch it no more."""
+        """Stop watching a key."""
         self._watchers.pop(key, None)
 
     # -- turning
 
     def run(self, *, once: bool = False, nowait: bool = False) -> int:
-        """Call back until nobody is watched, or it is stopped; returns how many are left.
+        """Run callbacks until no watcher is left or `stop` is called; return how many watchers are left.
 
-        `once`: until somebody was called back; `nowait`: only those who are ready now.
-        What a callback raises ends it, and is raised here.
+        `once`: return after a callback ran; `nowait`: run only the callbacks that are ready now.
+        An exception of a callback ends the run and is raised here.
         Raises: KeyboardInterrupt when interrupted; RuntimeError while another thread runs it.
         """
         outer = self._begin()
@@ -155,7 +155,7 @@ class Reactor:
         return outer
 
     def _select_if(self, turns: int, timeout_s: float) -> None:
-        """Select, unless another thread has seen to something since `turns` was noted."""
+        """Select, unless another thread has handled something since `turns` was read."""
         with self.lock:
             if turns == self._turns:
                 self._select(timeout_s)
@@ -164,7 +164,7 @@ class Reactor:
         return self._stopped or not self._watchers
 
     def wait(self, is_ready: Ready, timeout_s: float) -> bool:
-        """Wait for one thing, calling nobody back; False when the time (negative: any) was over before.
+        """Wait for one condition without running callbacks; return False after the timeout (negative: none).
 
         Raises OSError EBADF when it is closed, and in a child.
         """
@@ -179,20 +179,20 @@ class Reactor:
                 return True
             finally:
                 if self._watchers:
-                    self._turn_soon()  # what was read here may be what others wait for
+                    self._turn_soon()  # other threads may wait for what was read here
 
     def stop(self) -> None:
-        """Let `run` return. From a callback, a signal handler or another thread."""
+        """Make `run` return. Callable from a callback, a signal handler or another thread."""
         self._stopped = True
         self.wake()
 
     def interrupt(self) -> None:
-        """Let `run` raise KeyboardInterrupt. From a callback, a signal handler or another thread."""
+        """Make `run` raise KeyboardInterrupt. Callable from a callback, a signal handler or another thread."""
         self._interrupted = True
         self.stop()
 
     def wake(self) -> None:
-        """Let it look around again."""
+        """Make the selecting thread check its watchers again."""
         with suppress(BlockingIOError):
             if not self.is_inherited and (self._selecting or not self._closed):
                 os.eventfd_write(self._wake, 1)
@@ -202,7 +202,7 @@ class Reactor:
             os.eventfd_read(self._wake)
 
     def _fire(self) -> bool:
-        """Call back those who are ready, each once."""
+        """Run the callback of each watcher that is ready, once."""
         fired = False
         for key in list(self._watchers):
             watcher = self._watchers.get(key)
@@ -214,9 +214,9 @@ class Reactor:
         return fired
 
     def _select(self, timeout_s: float) -> None:
-        """Wait for descriptors and times, at most so long (negative: for ever), and see to them. `lock` is held.
+        """Wait for descriptors and timers, up to a timeout (negative: none), and handle them. The caller holds `lock`.
 
-        Where another thread selects, wait until it has seen to something.
+        If another thread is selecting, wait until it has handled something.
         """
         self._refuse_closed()
         if self._selecting:
@@ -256,8 +256,8 @@ class Reactor:
     # -- asyncio
 
     def attach(self) -> None:
-        """Be turned by the asyncio loop that runs now."""
-        import asyncio  # noqa: PLC0415 - who does not use it need not load it
+        """Let the running asyncio loop drive this reactor."""
+        import asyncio  # noqa: PLC0415 - loaded only where asyncio is used
 
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
@@ -273,7 +273,7 @@ class Reactor:
         self._loop = self._next_turn = None
 
     def _turn_soon(self) -> None:
-        """Look again at who is ready: another thread that waits, and the loop."""
+        """Make waiting threads and the asyncio loop check again which watchers are ready."""
         if self._selecting:
             self.wake()
         if self._loop is not None and not self._loop.is_closed():
@@ -289,10 +289,10 @@ class Reactor:
         self._next_turn = self._loop.call_later(delay_s, self._turn) if delay_s else self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
-        """One turn in the loop; what a callback raises goes to the loop's exception handler."""
+        """Handle what is ready, called by the asyncio loop; its exception handler gets what a callback raises."""
         if self._closed or self.is_inherited:
             return
-        fired = True  # who raised has fired
+        fired = True  # a callback that raised has run
         try:
             with self.lock:
                 self._select(0.0)

@@ -1,4 +1,4 @@
-"""Requests that go to the scheduler, many at once on one connection.
+"""RPC channel: requests to the scheduler, many at once on one connection.
 
 Rule: every request is answered: by the scheduler, or with `NoScheduler` when there is none or it goes away. One that
 could not be sent at all is sent again on a new connection; one that was sent is never sent twice.
@@ -27,7 +27,7 @@ class Wire:
         self._open: dict[int, WireChannel] = {}
 
     def close(self) -> None:
-        """Close it; whoever waits is told that nobody answers."""
+        """Close the connection; pending requests are answered with NoScheduler."""
         if self._line is not None:
             self._line.close()
         self._gone()
@@ -56,7 +56,7 @@ class Wire:
             channel.answers.append(error)
             return channel
         if not self._line.send(message):
-            self._line.drain()  # who refuses a connection says why before it closes it
+            self._line.drain()  # a scheduler that refuses a connection says why before it closes it
         return channel
 
     def _heard(self, message: Payload) -> None:
@@ -83,10 +83,10 @@ class Wire:
         waiting, self._open = self._open, {}
         for channel in waiting.values():
             channel.answers.append(NoScheduler(errno.ENOTCONN, "the scheduler went away", self._root))
-        self._reactor.wake()  # whoever waits for these need not be whose request found it out
+        self._reactor.wake()  # other threads may wait for these answers
 
     def cancel(self, matchtag: int) -> None:
-        """Tell the scheduler that nothing more of this is wanted; it answers ENODATA."""
+        """Cancel a request at the scheduler, which answers ENODATA."""
         if matchtag in self._open and self._line is not None:
             self._line.send({"topic": "cancel", "matchtag": matchtag})
 
@@ -99,9 +99,9 @@ class WireChannel:
         self.answers: deque[Answer] = deque()
 
     def poll(self) -> Answer | None:
-        """The next answer if it has come."""
+        """Return the next answer, None if it has not arrived."""
         return self.answers.popleft() if self.answers else None
 
     def cancel(self) -> None:
-        """Ask for no more."""
+        """Cancel the request."""
         self._wire.cancel(self._matchtag)

@@ -1,6 +1,6 @@
 """Requests that are answered here, from the store: how a service is called, and how it waits for more.
 
-Rule: a service is a generator of answers that is asked for the next one when somebody wants it. It raises OSError for
+Rule: a service is a generator of answers, advanced only when its reader wants the next one. It raises OSError for
 what is wrong, and yields a `Pause` where there is nothing more for now; what goes wrong below becomes an OSError here.
 """
 
@@ -104,7 +104,7 @@ class LocalChannel:
         return OSError(errno.ENODATA, "No data available")
 
     def cancel(self) -> None:
-        """Ask for nothing that happens from now on."""
+        """Cancel the call: nothing committed from now on is answered."""
         if self._call.until_seq is None:
             self._call.until_seq = 0
             with suppress(PortError, StoreRefused, OSError):  # what cannot be read is said by the next answer

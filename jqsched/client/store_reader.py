@@ -1,4 +1,4 @@
-"""The store as the client reads it: opened when it is there, and again when another was put in its place.
+"""Store reader: opens the store when it exists, and reopens it when another file has replaced it.
 
 Rule: everything is read in portions that are read to their end, so no snapshot is held while a reader thinks, and the
 writer's log can be cleared.
@@ -18,7 +18,7 @@ class _NoStore(StoreReader):
         self.path, self.is_empty = "", True
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: there is nothing to close."""
 
 
 class Records:
@@ -30,7 +30,7 @@ class Records:
         self._opened: tuple[int, int] | None = None
 
     def reader(self) -> StoreReader:
-        """A reader of what is committed now. Raises StoreRefused, PortError."""
+        """Return a reader of what is committed now. Raises StoreRefused, PortError."""
         found = self._found()
         if found != self._opened or self._reader.is_empty:
             self.close()

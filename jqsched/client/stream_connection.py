@@ -1,6 +1,7 @@
 """A connection to the scheduler that never blocks: JSON Lines out and in, turned by a reactor.
 
-Rule: it carries messages and knows none; who opened it hears of each, and once that it is gone.
+Rule: it does not interpret messages. Its owner's callback gets each message, and one notice when the connection
+is gone.
 """
 
 import json
@@ -27,7 +28,7 @@ class Line:
         reactor.register(self._socket.fileno(), selectors.EVENT_READ, self._ready)
 
     def close(self) -> None:
-        """Close it; nobody is told. In a child the parent's connection is let go of, and not touched."""
+        """Close it without a notice. In a child process, only drop the reference to the parent's connection."""
         if self._socket is not None:
             if self._reactor.is_inherited:
                 self._socket.detach()
@@ -45,14 +46,14 @@ class Line:
         return waits or self._flush()
 
     def drain(self) -> None:
-        """Read what was said at the end, then end: for a line that cannot be sent on."""
+        """Read the last messages, then close: for a connection that can no longer send."""
         while self._socket is not None and self._receive():
             pass
         self._end()
 
     def _ready(self, mask: int) -> None:
         if self._socket is None:
-            return  # closed by another thread after this one had heard that there is something
+            return  # closed by another thread since epoll reported data
         if mask & selectors.EVENT_WRITE and not self._flush():
             self.drain()
         elif mask & selectors.EVENT_READ:
@@ -72,7 +73,7 @@ class Line:
         return True
 
     def _receive(self) -> bool:
-        """Read once, and tell what is whole; False when nothing was there, and at the end."""
+        """Read once and deliver the complete messages; return False when there was nothing to read, and at the end."""
         assert self._socket is not None
         try:
             data = self._socket.recv(_READ_BYTES)

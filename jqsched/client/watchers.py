@@ -37,7 +37,7 @@ class Watcher:
         return self
 
     def stop(self) -> Self:
-        """Watch no more."""
+        """Stop watching."""
         if self._is_active:
             self._is_active = False
             self._reactor.forget(self)
@@ -149,7 +149,7 @@ class FDWatcher(Watcher):
             self._reactor.unregister(self.fd)
 
     def _heard(self, mask: int) -> None:
-        """Note it, and listen no more until it was told: the descriptor stays ready, and would keep waits awake."""
+        """Note the event and pause watching until the callback ran: a descriptor stays ready, and would end waits."""
         self._mask = mask
         self._reactor.unregister(self.fd)
 

@@ -1,12 +1,12 @@
-"""What scripts for Flux find in `flux.job`: ids, jobspecs, what is known of jobs, their events, journal and lists.
+"""The names that scripts for Flux import from `flux.job`: ids, jobspecs, job information, events, journal and lists.
 
-Rule: names only, each imported when it is first asked for, so that who wants an id does not pay for a connection.
+Rule: names only, each imported on first use, so that a script that needs only ids does not load the client.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # as in the table below, for those who check types
+if TYPE_CHECKING:  # for type checkers: the same names as in the table below
     from jqsched.job.control import JobResultFuture as JobResultFuture
     from jqsched.job.control import JobWaitFuture as JobWaitFuture
     from jqsched.job.control import JobWaitResult as JobWaitResult

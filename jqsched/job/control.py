@@ -1,7 +1,7 @@
-"""Changing jobs and waiting for them: submit, cancel, kill, urgency, wait, result; each blocking, and as a future.
+"""Change jobs and wait for them: submit, cancel, kill, urgency, wait, result; each blocking, and as a future.
 
-Rule: what changes something needs a scheduler, and is durable when it is answered; waiting and results are read from
-the store. Errors are Flux's, errno and text, whatever ours are. Source: Flux's `flux.job`.
+Rule: a change needs a scheduler, and is durable when it is answered; waiting and results are read from the store.
+Errors have Flux's errno and text. Source: Flux's `flux.job`.
 """
 
 import errno
@@ -22,7 +22,7 @@ from jqsched.rpc import RPC, Asked
 
 Given: TypeAlias = Jobspec | Mapping[str, Json] | str | bytes
 
-# errno as our scheduler answers it -> errno and text as Flux does (None: as it was told).
+# errno as our scheduler answers it -> errno and text as Flux does (None: the scheduler's own text).
 Errors: TypeAlias = Mapping[int, tuple[int, str | None]]
 
 _CANCEL_ERRORS: Errors = {errno.EALREADY: (errno.ENOENT, "job is inactive")}
@@ -62,7 +62,7 @@ class SubmitFuture(RPC):
         self._waitable = waitable
 
     def get_id(self) -> JobID:
-        """Wait for the id. Raises OSError EINVAL with all that is wrong with the job; NoScheduler."""
+        """Wait for the id. Raises OSError EINVAL with every error of the job; NoScheduler."""
         id_ = JobID(self.get()["id"])
         if self._waitable:
             self._waitable = False
@@ -109,7 +109,7 @@ def submit(
 
 
 def submit_get_id(future: SubmitFuture) -> JobID:
-    """Wait for the id of a job that was submitted by `submit_async`. Raises OSError EINVAL for what is no future."""
+    """Wait for the id of a job that was submitted by `submit_async`. Raises OSError EINVAL for another object."""
     if not isinstance(future, SubmitFuture):
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     return future.get_id()
@@ -238,7 +238,7 @@ urgency = set_urgency
 
 
 class JobWaitResult(NamedTuple):
-    """How a job ended: whether all was well, else why not (bytes, as in Flux)."""
+    """How a job ended: success, or the reason of its failure (bytes, as in Flux)."""
 
     jobid: JobID
     success: bool
@@ -291,18 +291,18 @@ class _Waitables:
         self._request: Channel | None = None
 
     def add(self, id_: int) -> None:
-        """Wait for one more."""
+        """Add a job to wait for."""
         self._ids[id_] = None
         self._request = None
 
     def remove(self, id_: int) -> None:
-        """Wait for it no more."""
+        """Stop waiting for a job."""
         if id_ in self._ids:
             del self._ids[id_]
             self._request = None
 
     def next_ended(self, flux_handle: Asked) -> Answer | None:
-        """The next job that has ended, if there is one; whoever gets it has it alone."""
+        """Return the next job that has ended, if there is one; each is returned to one caller only."""
         if not self._ids:
             return OSError(errno.ECHILD, os.strerror(errno.ECHILD))
         if self._request is None:
@@ -327,11 +327,11 @@ class _AnyJob:
         self._flux_handle = flux_handle
 
     def poll(self) -> Answer | None:
-        """The next job that has ended, if there is one now."""
+        """Return the next job that has ended, if there is one now."""
         return _waitables(self._flux_handle).next_ended(self._flux_handle)
 
     def cancel(self) -> None:
-        """It is one answer, no stream."""
+        """Do nothing: there is one answer, and no stream to end."""
 
 
 def result_async(flux_handle: Asked, jobid: int | str, flags: int = 0) -> JobResultFuture:

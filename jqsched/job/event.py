@@ -1,6 +1,6 @@
 """The events of one job: wait for one, or watch them come, in a loop or by callback.
 
-Rule: entries are RFC 18's, whichever log they are from; a log that ends says so by None, and what is wrong is OSError.
+Rule: entries of every log have the form of RFC 18. The end of a log is None; a failure is OSError.
 Source: Flux's module of the same name; RFC 18.
 """
 
@@ -27,7 +27,7 @@ class EventLogEvent(dict[str, Any]):
     Raises: JSONDecodeError for text that is no JSON; KeyError where it has no name or no time, when that is asked for.
     """
 
-    __slots__ = ()  # there may be millions of them
+    __slots__ = ()  # saves memory: there may be millions of entries
 
     def __init__(self, event: str | Mapping[str, Json]) -> None:
         super().__init__(json.loads(event) if isinstance(event, str) else event)
@@ -39,19 +39,19 @@ class EventLogEvent(dict[str, Any]):
 
     @property
     def name(self) -> str:
-        """What happened. Source: RFC 21."""
+        """The event's name. Source: RFC 21."""
         name: str = self["name"]
         return name
 
     @property
     def timestamp(self) -> float:
-        """When, in seconds since the epoch."""
+        """The event's time, in seconds since the epoch."""
         timestamp: float = self["timestamp"]
         return timestamp
 
     @property
     def context(self) -> dict[str, Any]:
-        """What belongs to it."""
+        """The event's data."""
         context: dict[str, Any] = self["context"]
         return context
 
@@ -110,7 +110,7 @@ def event_watch_async(flux_handle: Asked, jobid: int | str, eventlog: str = "eve
     """Watch a log of a job: `eventlog`, `guest.exec.eventlog`, or `guest.output`. Nothing is raised before `get_event`.
 
     It ends with the job (`guest.exec.eventlog` with `done`), whatever becomes of the scheduler meanwhile.
-    Raises: OSError EINVAL where there is no handle; ValueError or TypeError for what is no job id.
+    Raises: OSError EINVAL where there is no handle; ValueError or TypeError for an invalid job id.
     """
     payload: dict[str, Json] = {"id": id_number(jobid), "path": eventlog, "flags": 0}
     return JobEventWatchFuture(RPC(flux_handle, "job-info.eventlog-watch", payload, flags=FLUX_RPC_STREAMING))

@@ -1,4 +1,4 @@
-"""Jobs as futures of `concurrent.futures`: `FluxExecutor.submit(jobspec)`, and `attach(jobid)` to jobs that are there.
+"""Jobs as futures of `concurrent.futures`: `FluxExecutor.submit(jobspec)`, and `attach(jobid)` for existing jobs.
 
 In: jobspecs, from any thread. Out: futures that tell the job's id, its events, and how it ended. Each worker thread has
 a handle of its own, on which it submits and follows the jobs; callbacks are called by it.
@@ -75,7 +75,7 @@ class FluxExecutorFuture(concurrent.futures.Future[int]):
         return self
 
     def _set_jobid(self, jobid: object, exc: BaseException | None = None) -> None:
-        """Tell the id, or why there is none. Raises RuntimeError when that was done before."""
+        """Set the id, or the reason why there is none. Raises RuntimeError when either was set before."""
         with self._told:
             if self._is_told:
                 raise RuntimeError("invalid state: jobid already set")
@@ -104,7 +104,7 @@ class FluxExecutorFuture(concurrent.futures.Future[int]):
         return self
 
     def _set_event(self, log_entry: EventLogEvent) -> None:
-        """Tell an event. Raises ValueError for a name that is not in `EVENTS`."""
+        """Report an event to its callbacks. Raises ValueError for a name that is not in `EVENTS`."""
         if log_entry.name not in self.EVENTS:
             raise ValueError(log_entry.name)
         with self._events_lock:
@@ -145,7 +145,7 @@ class FluxExecutorFuture(concurrent.futures.Future[int]):
         super().set_exception(exception)
 
     def cancel(self) -> bool:
-        """Take it back, if no worker has taken it yet. A job that was submitted is canceled by `job.cancel`."""
+        """Withdraw the job if no worker has taken it yet. A submitted job is canceled by `job.cancel`."""
         if self.cancelled():
             return True
         canceled = super().cancel()
@@ -198,15 +198,15 @@ class _FluxExecutorThread(threading.Thread):
         self.__running_user_futures: set[FluxExecutorFuture] = set()
 
     def wake(self) -> None:
-        """Look into the queue, and whether all is over. From any thread."""
+        """Make the worker check its queue, and whether it is to end. Callable from any thread."""
         self.__flux_handle.reactor.wake()
 
     def close(self) -> None:
-        """Let go of the handle; for when it has ended."""
+        """Close the handle, after the thread has ended."""
         self.__flux_handle.close()
 
     def run(self) -> None:
-        """Work until the executor is shut down and all is done; what is raised fails all futures."""
+        """Serve jobs until the executor is shut down and all are done; an exception here fails all futures."""
         try:
             self.__run()
         except Exception as error:  # whatever it is, all futures are told
@@ -351,7 +351,7 @@ class FluxExecutor(concurrent.futures.Executor):
         return self._put(lambda future: _SubmitPackage(args, kwargs, future))
 
     def attach(self, jobid: int | str) -> FluxExecutorFuture:
-        """Follow a job that is there, whoever submitted it. Raises as `submit`; by the future ValueError for none."""
+        """Follow an existing job, whoever submitted it. Raises as `submit`; the future ValueError for a bad id."""
         return self._put(lambda future: _AttachPackage(jobid, future))
 
     def map(self, fn: Callable[..., Any], *iterables: Iterable[Any], **_: Any) -> NoReturn:
@@ -404,13 +404,13 @@ def _cancel_all(queue: deque[_Package]) -> None:
         try:
             future = queue.popleft().future
         except IndexError:
-            return  # a worker was faster
+            return  # a worker has taken it meanwhile
         future.cancel()
         future.set_running_or_notify_cancel()
 
 
 def _end(pid: int, shutdown: threading.Event, threads: Sequence[_FluxExecutorThread]) -> None:
-    """Let the workers of an executor that nobody has any more, or of a program that ends, do what is left."""
+    """Let the workers finish when their executor is garbage-collected or the program ends."""
     if os.getpid() != pid:
         return
     shutdown.set()

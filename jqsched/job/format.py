@@ -18,7 +18,7 @@ __all__ = ["JobInfoFormat", "job_fields_to_attrs"]
 _NOTHING = ("", "0s", "0.0", "0:00:00", "1970-01-01T00:00:00")
 _PATTERN = "%FT%T"
 
-# What is computed, and of what.
+# Computed attributes, and the raw attributes that each needs.
 _COMPUTED: dict[str, tuple[str, ...]] = {
     "runtime": ("state", "t_run", "t_cleanup"),
     "t_remaining": ("state", "expiration", "result"),
@@ -49,7 +49,7 @@ def job_fields_to_attrs(fields: Iterable[str]) -> list[str]:
 
 
 class JobInfoFormat:
-    """A format. Raises ValueError for one that cannot be read."""
+    """A format. Raises ValueError for a malformed one."""
 
     def __init__(self, fmt: str, headings: Mapping[str, str] | None = None, prepend: str = "0.") -> None:
         self.fmt, self._headings, self._prepend = fmt, dict(headings or {}), prepend
@@ -66,7 +66,7 @@ class JobInfoFormat:
 
     @property
     def fields(self) -> list[str]:
-        """The fields that stand in it."""
+        """The fields that the format uses."""
         return [field for _, field, _, _ in self._pieces if field is not None]
 
     def get_format(self) -> str:
@@ -82,11 +82,11 @@ class JobInfoFormat:
         )
 
     def header(self) -> str:
-        """The headings of the fields, as wide as these."""
+        """Return the headings of the fields, in the fields' widths."""
         return self._written(lambda field, spec, how: _fitted(self._headings.get(field, field.upper()), spec, how))
 
     def format(self, obj: JobInfo) -> str:
-        """Write a job. Raises: AttributeError for a field that it has not; ValueError where a format does not fit."""
+        """Format a job. Raises: AttributeError for an unknown field; ValueError where a format does not fit."""
         return self._written(lambda field, spec, how: _value(_attribute(obj, field), spec, how))
 
     def _written(self, write: Callable[[str, str, str | None], str]) -> str:

@@ -1,7 +1,8 @@
 """What is known of a job, as an object with attributes: `info.status`, `"{0.id.f58} {0.runtime:.1f}".format(info)`.
 
-Rule: made of the raw document that `job-list` answers; computes what follows from it, and asks nobody but the clock and
-the user database. What is not known is `""`, a time 0.0, as in Flux. Source: docs/reference/python-api.md.
+Rule: made from the raw document that `job-list` returns; the other attributes are computed from it, with the clock and
+the user database as the only other sources. An unknown value is `""`, an unknown time 0.0, as in Flux.
+Source: docs/reference/python-api.md.
 """
 
 import json
@@ -22,7 +23,7 @@ from jqsched.job.states import resulttostr, statetostr, statustostr
 
 Document: TypeAlias = Mapping[str, Json]
 
-# What a document need not have, in the order of `to_dict`, and what stands for it.
+# Optional keys of a document, in the order of `to_dict`, with their defaults.
 _DEFAULTS: dict[str, Json] = {
     **dict.fromkeys(("t_depend", "t_priority", "t_sched", "t_run", "t_cleanup", "t_inactive"), 0.0),
     **dict.fromkeys(("duration", "expiration"), 0.0),
@@ -96,7 +97,7 @@ class JobInfo:
 
     @cached_property
     def username(self) -> str:
-        """The user's name, or the number of one who has none."""
+        """The user's name; the user id where there is no name."""
         return _username(cast(int, self._known("userid")))
 
     # -- times
@@ -270,7 +271,7 @@ class AnnotationsInfo:
         return AnnotationsInfo(value) if isinstance(value, Mapping) else cast(EmptyObject, value)
 
     def document(self) -> dict[str, Json]:
-        """Give it back as a dict of its own."""
+        """Return the document as a new dict."""
         return dict(self._document)
 
     def __str__(self) -> str:
@@ -296,7 +297,7 @@ class DependencyList(list[Json]):
 
 
 def _described(description: str) -> str:
-    """Say a begin time in the user's time zone; all else as it is."""
+    """Write a begin time in the user's time zone; return any other description unchanged."""
     _, begin, seconds = description.partition("begin-time=")
     if not begin or _:
         return description
@@ -317,7 +318,7 @@ _EXIT_CODES = {126: "Command invoked cannot execute", 127: "command not found", 
 
 
 def _failure(code: int) -> str:
-    """Say what an exit code means to a shell."""
+    """Describe an exit code as a shell means it."""
     if code <= 128:
         return _EXIT_CODES.get(code, f"Exit {code}")
     try:

@@ -24,7 +24,7 @@ _BLANKS = " \t\n\v\f\r"
 class JobID(int):
     """A job's id: an int that is made of any of its encodings and can be written in all of them.
 
-    Raises: ValueError for what is none, OverflowError when a number that is no id (-1) is written as one.
+    Raises: ValueError for an invalid id, OverflowError when a number that is no id (-1) is written as one.
     """
 
     _orig: str
@@ -86,7 +86,7 @@ class JobID(int):
 
     @property
     def orig(self) -> str:
-        """The text that the id was made of."""
+        """The text that the id was parsed from."""
         return self._orig
 
     def __str__(self) -> str:
@@ -109,7 +109,7 @@ def id_number(jobid: object) -> int:
 
 
 def id_parse(jobid: str) -> int:
-    """Read a job's id in any of its encodings. Raises ValueError for what is none."""
+    """Read a job's id in any of its encodings. Raises ValueError for invalid text."""
     return int(JobID(jobid))
 
 
@@ -151,7 +151,7 @@ def _three(half: int) -> list[str]:
 
 @cache
 def _word_digits() -> tuple[tuple[str, ...], dict[str, int]]:
-    from jqsched.job.alphabets import WORDS  # noqa: PLC0415  # the tables are large, and hardly anybody asks
+    from jqsched.job.alphabets import WORDS  # noqa: PLC0415  # the tables are large, and rarely used
 
     return WORDS, {word: digit for digit, word in enumerate(WORDS)}
 

@@ -1,4 +1,4 @@
-"""Jobspecs in the making: `JobspecV1.from_command(["true"], duration="10m")`, and `dumps()` for the scheduler.
+"""Build and check jobspecs: `JobspecV1.from_command(["true"], duration="10m")`, and `dumps()` for the scheduler.
 
 Rule: what it makes is an RFC 25 jobspec that our own long form accepts; what cannot be had on one machine (GPUs, whole
 nodes, batch instances) is refused here, not later. Source: RFC 14, RFC 25; Flux's parameters and their errors.
@@ -207,7 +207,7 @@ class Jobspec:
     # -- as text
 
     def dumps(self, **kwargs: bool | int | str | None) -> str:
-        """Write it as JSON, with the options of `json.dumps`."""
+        """Return the jobspec as JSON text, with the options of `json.dumps`."""
         return json.dumps(self.jobspec, **{"ensure_ascii": False, "default": as_object, **kwargs})  # type: ignore[arg-type]  # json's own options
 
     def __str__(self) -> str:
@@ -337,7 +337,7 @@ class JobspecV1(Jobspec):
 
 
 def validate_jobspec(jobspec: str | bytes | Mapping[str, Json] | Jobspec, require_version: int | None = None) -> bool:
-    """Check a jobspec, as text or as an object: True. Raises ValueError with all that is wrong."""
+    """Check a jobspec, given as text or as an object; return True. Raises ValueError with every error."""
     document = jobspec.jobspec if isinstance(jobspec, Jobspec) else jobspec
     if isinstance(document, str | bytes):
         document = json.loads(document)
@@ -367,7 +367,7 @@ def _read_yaml(text: str) -> object:
 
 
 def _full(key: str) -> str:
-    """Complete a key: `duration` is `attributes.system.duration`."""
+    """Expand a short key: `duration` is `attributes.system.duration`."""
     if key.startswith("attributes."):
         return key
     return f"attributes.{key}" if key.startswith(("user.", "system.")) else f"attributes.system.{key}"

@@ -1,7 +1,7 @@
-"""The journal: the events of all jobs, those that were and those that come, by `poll`, by callback, or by `async for`.
+"""The journal: the events of all jobs, past and future, by `poll`, by callback, or by `async for`.
 
 Rule: in the order of time, each event once, with or without a scheduler; one that is restarted in between makes no
-difference. What Flux's class does this does; what is ours is keyword-only. Source: Flux's module.
+difference. It behaves as Flux's class does; parameters that Flux has not are keyword-only. Source: Flux's module.
 """
 
 import errno
@@ -21,7 +21,7 @@ from jqsched.rpc import RPC, Asked
 
 __all__ = ["SENTINEL_EVENT", "JournalConsumer", "JournalConsumerBase", "JournalEvent", "JournalEventBase"]
 
-_AT_ONCE = 500  # events given to a callback, or a few more, before others have their turn
+_AT_ONCE = 500  # events (or a few more) given to one callback before the reactor serves other watchers
 _BREATHER = 32  # events of one answer given to an `async for` before the loop's other tasks have their turn
 
 
@@ -149,7 +149,7 @@ class JournalConsumerBase(Generic[_EventT]):
         return self
 
     def stop(self) -> None:
-        """Ask for no more. What has happened so far still comes, then None from `poll`."""
+        """Stop the stream. Events that have happened still arrive, then `poll` returns None."""
         if self.rpc is not None:
             self.rpc.cancel()
 
@@ -177,7 +177,7 @@ class JournalConsumerBase(Generic[_EventT]):
     ) -> Self:
         """Have `event_cb(event, *args, **kwargs)` called by the reactor; in place of another one, where there is one.
 
-        The end is told only to who asked for it (`deliver_end`): the callback then gets None.
+        With `deliver_end` the callback gets None at the end.
         """
         self._call = lambda event: event_cb(event, *args, **kwargs)
         if self.rpc is not None:
@@ -224,7 +224,7 @@ class JournalConsumerBase(Generic[_EventT]):
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         """Each event in asyncio, from `start` on; stopped when it is left before its end."""
-        from asyncio import sleep  # noqa: PLC0415 - who does not use asyncio need not load it
+        from asyncio import sleep  # noqa: PLC0415 - loaded only where asyncio is used
 
         if self.rpc is None:
             self.start()
@@ -243,8 +243,8 @@ class JournalConsumer(JournalConsumerBase[JournalEvent]):
     `full`: the history of all jobs, in the order of time; else of the active ones, job by job. `since`: only what
     happened after that time. `include_sentinel`: SENTINEL_EVENT between history and what comes (with `full`).
     Ours: `since_seq` goes on after the event of that `seq`, with all that happened meanwhile; `ids`, `names` and
-    `events` choose jobs by id and by name, and events by name, before they are sent; `deliver_end` tells the callback
-    the end by None. `last_seq` is the `since_seq` for whoever goes on after the event that came last.
+    `events` choose jobs by id and by name, and events by name, before they are sent; with `deliver_end`
+    the callback gets None at the end. `last_seq` is the `since_seq` that resumes after the last event received.
     """
 
     SENTINEL_EVENT = SENTINEL_EVENT
@@ -282,7 +282,7 @@ class JournalConsumer(JournalConsumerBase[JournalEvent]):
 
     @property
     def last_seq(self) -> int:
-        """How far the journal was read; what comes job by job says nothing of it."""
+        """The `seq` up to which the journal was read; history that comes job by job does not change it."""
         return max(self._since_seq, self._given.seq) if self._in_order and self._given is not None else self._since_seq
 
     @property

@@ -1,6 +1,6 @@
 """What Hypothesis is told of our types when it is imported (entry point `hypothesis` of this package).
 
-Rule: it costs next to nothing: types are named, and their strategies are made when somebody asks for one. Nothing here
+Rule: it costs next to nothing: types are named, and their strategies are made when one is first used. Nothing here
 is imported by anything of ours.
 """
 

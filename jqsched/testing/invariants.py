@@ -187,7 +187,7 @@ class Laws:
         if self.rig.scheduler.dispatch.executor_lost is not None:
             return
         waiting = policy.admit(head, sorted(startable(head), key=_rank))
-        # Whoever lost a permit in this very pass is let through in the next one, and so is who waited for its place.
+        # A job that lost its permit in this pass is admitted in the next one, and so is one that waited for its place.
         taken_back = {id_ for id_ in before.permits if id_ in head.enqueued and id_ not in head.permits}
         freed = {gate for id_ in taken_back for gate in gates_of(head.rules, head.enqueued[id_])}
         in_time = (job for job in waiting if job.id not in taken_back and not freed & {*gates_of(head.rules, job)})
@@ -206,7 +206,7 @@ class Laws:
     # ---- the end --------------------------------------------------------------------------------------------------
 
     def at_rest(self) -> None:
-        """Nothing goes wrong any more, and all has come to rest: who is left waits for what will not come by itself."""
+        """Check a world at rest, without further faults: a job that is left waits for what cannot happen by itself."""
         self.check()
         rig, head = self.rig, self.rig.head
         disk = rig.store.disk
@@ -266,7 +266,7 @@ def _taken(queue: Queue) -> list[Job]:
 
 
 def _fits(before: Queue, after: Queue, limits: Limits) -> None:
-    """Law 7: where a pass let somebody through, there are no more than may run or wait at the executor."""
+    """Return whether law 7 holds: after a pass that admitted a job, no more are admitted than the limits allow."""
     let_through = [id_ for id_ in _kept(after) if id_ not in before.permits]
     if let_through:
         most = limits.max_running + limits.ahead

@@ -155,7 +155,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.check(self.queue)
 
     def _check_choice(self, before: Queue, chosen: tuple[int, ...]) -> None:
-        """What every policy must keep: it chooses who may start (laws 5 and 8), and no more than may (law 7)."""
+        """Check what every policy must keep: it chooses only jobs that may start (laws 5, 8), within limits (law 7)."""
         limits = self.limits
         may = list(policy.candidates(before))
         assert len(set(chosen)) == len(chosen), f"select chose a job twice: {chosen}"

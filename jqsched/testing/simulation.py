@@ -1,6 +1,6 @@
 """Simulation: the scheduler itself, its loop and its core, on a virtual clock, with jobs whose run times are given.
 
-Rule: no second implementation: who starts when is decided by `jqsched.scheduler` and nobody else. Here are only its
+Rule: no second implementation: only `jqsched.scheduler` decides which job starts when. Here are only its
 surroundings and the passing of time, which goes from one happening to the next.
 """
 

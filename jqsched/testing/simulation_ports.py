@@ -188,7 +188,7 @@ class TableStore:
         """Nothing: specs are not kept."""
         return None
 
-    def events(self, id_: int) -> list[Event]:  # noqa: ARG002  # no plugins are loaded here, who would ask
+    def events(self, id_: int) -> list[Event]:  # noqa: ARG002  # only plugins ask, and none are loaded here
         """Nothing: events are not kept."""
         return []
 

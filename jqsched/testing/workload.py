@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 BROKEN = "this is no job file"
 COMMANDS = ("cancel", "cancel", "urgency", "hold", "release", "priority", "requeue", "requeue", "wait", "submit")
-RULES_MOST = 3  # more rules than these, and somebody takes one away
+RULES_MOST = 3  # with more rules than these, one is removed
 PINS = (None, 0, 5, 16, 1000, PRIORITY_MAX)
 ACTIONS: tuple[Json, ...] = ("PAUSE", "REJECT", "ACCEPT", "CONTINUE", ["RATE_LIMIT", 1], ["RATE_LIMIT", 2])
 PREDICATES: tuple[Json, ...] = (
@@ -51,7 +51,7 @@ class Users:
     def __init__(self, rig: Rig, laws: Laws, choose: Callable[[int], int], say: Callable[[str], None]) -> None:
         self._rig, self._laws, self._choose, self._say = rig, laws, choose, say
         self._dropped = 0
-        self.changed: set[int] = set()  # the files that nobody rang for yet
+        self.changed: set[int] = set()  # files changed and not yet reported to the scheduler
         self._asked: list[_Asked] = []
 
     def _of(self, options: Sequence[T]) -> T:
@@ -116,7 +116,7 @@ class Users:
                 return other
 
     def delete(self) -> None:
-        """A job's file is deleted."""
+        """Delete a job's file."""
         ids = self._files()
         if ids:
             id_ = self._of(ids)
@@ -127,7 +127,7 @@ class Users:
     # -- commands
 
     def command(self) -> Callable[[], None]:
-        """A user asks for something. Returns what asks the scheduler."""
+        """Draw a user's command. Return the function that sends it to the scheduler."""
         topic = self._of(COMMANDS)
         rig, id_ = self._rig, self._some_id()
         payloads: dict[str, Payload] = {
@@ -169,7 +169,7 @@ class Users:
         return [self.ask("filter-remove", {"uuid": rule.uuid}) for rule in self._rig.head.rules]
 
     def ask(self, topic: str, payload: Payload, id_: int = 0) -> Callable[[], None]:
-        """Somebody asks for this. Returns what asks the scheduler."""
+        """Record a command as sent. Return the function that sends it to the scheduler."""
         asked = _Asked(topic, id_)
         self._asked.append(asked)
         self._say(f"{topic} {'' if topic in ('submit', 'purge') else payload}")
@@ -178,7 +178,7 @@ class Users:
     # -- answers
 
     def hear_answers(self) -> int:
-        """What was answered is durable; returns how many answers came."""
+        """Check that whatever was answered is durable; return how many answers arrived."""
         answered = [asked for asked in self._asked if asked.answers]
         for asked in answered:
             self._asked.remove(asked)

@@ -1,7 +1,7 @@
-"""Seeded stories of a whole scheduler: users, processes, disks and crashes, all from one random number.
+"""World: seeded random histories of a whole scheduler, with users, processes, disks and crashes.
 
-Rule: the same seed tells the same story to the byte, on any machine. What a port's contract leaves open is drawn: when
-commits come, in which order attempts are told of, when the scheduler, its executor or the power fails. After every step
+Rule: the same seed gives the same history to the byte, on any machine. What a port's contract leaves open is drawn:
+when commits complete, in which order attempts are reported, when scheduler, executor or power fail. After every step
 the laws are checked; a breach says seed, step and story. `python -m jqsched.testing.world --help` tells many.
 """
 
@@ -36,7 +36,7 @@ JUMPS_US = (-3_600_000_000, -50, 50, 3_600_000_000)
 
 @frozen
 class Tally:
-    """What happened in a story, or in many."""
+    """Counts of what happened in one history, or in many."""
 
     seeds: int = 0
     steps: int = 0
@@ -161,32 +161,32 @@ class World:
         move(self)
 
     def drop(self) -> None:
-        """Files are dropped."""
+        """Drop files."""
         self.users.drop()
         if self.is_up:
             self.rig.scheduler.intake.more = True
 
     def edit(self) -> None:
-        """A job's file is changed."""
+        """Change a job's file."""
         self.users.edit()
 
     def delete(self) -> None:
-        """A job's file is deleted."""
+        """Delete a job's file."""
         self.users.delete()
 
     def look(self) -> None:
-        """The watcher rings for the files that were changed."""
+        """Report the changed files to the scheduler, as the folder watcher does."""
         if self.users.changed:
             changed, self.users.changed = sorted(self.users.changed), set()
             self._say(f"look at the files of {changed}")
             self._drive(lambda: self.rig.scheduler.intake.look_at(changed))
 
     def command(self) -> None:
-        """A user asks for something."""
+        """Send a user's command."""
         self._drive(self.users.command())
 
     def govern(self) -> None:
-        """The owner drains, resumes, purges, or sets other limits or rules."""
+        """Send an owner's command: drain, resume, purge, or set limits or rules."""
         match self._of(("stop-starts", "resume", "resume", "purge", "limits", "limits", "rules", "rules", "rules")):
             case "limits":
                 limits = evolve(self._limits, max_running=self._choose(4), cores=CORES_MOST - self._choose(3))
@@ -201,7 +201,7 @@ class World:
                 self._drive(self.users.ask(topic, {}))
 
     def turn(self) -> None:
-        """The scheduler takes a turn."""
+        """Let the scheduler take a turn."""
         rig, before = self.rig, self.rig.head
         self._pass(self._of((0, 1_000, TURN_US, TURN_US)))
 
@@ -213,7 +213,7 @@ class World:
         self._drive(turn)
 
     def commit(self) -> None:
-        """What was handed over becomes durable; the scheduler hears of it in its next turn."""
+        """Commit the submitted batches; the scheduler learns of it in its next turn."""
         if self.rig.store.pending:
             self._write()
             self._say(f"commit, up to event {self.laws.replayed.seq}")
@@ -226,7 +226,7 @@ class World:
             self.laws.durable(store.written[before:])
 
     def tell(self) -> None:
-        """The scheduler hears some of the executor's news: of each attempt in order."""
+        """Deliver some of the executor's reports to the scheduler, in order for each attempt."""
         for _ in range(1 + self._choose(3)):
             if self.is_up:
                 self._drive(self._tell_one)
@@ -242,13 +242,13 @@ class World:
         self.rig.advance(us)
 
     def wait(self) -> None:
-        """Time passes."""
+        """Advance the time."""
         us = self._of(PAUSES_US)
         self._say(f"{us} us pass")
         self._pass(us)
 
     def end(self) -> None:
-        """A process ends by itself, or is killed by somebody."""
+        """End a process: it exits, or a user kills it."""
         running = self.rig.executor.running()
         if running:
             id_, _ = self._of(running)
@@ -260,21 +260,21 @@ class World:
     # -- faults
 
     def light(self) -> None:
-        """The scheduler will die soon, between two writes."""
+        """Arrange for the scheduler to die soon, between two writes."""
         if not self.rig.fuse.is_lit:
             self.rig.fuse.light(self._choose(6))
 
     def crash(self) -> None:
-        """The scheduler dies; what was handed over may become durable all the same."""
+        """Kill the scheduler; batches that it submitted may become durable all the same."""
         self._fall("the scheduler is killed")
 
     def cut_power(self) -> None:
-        """All dies, and the disk is as it was last synced, or a little better."""
+        """Cut the power: every process dies, and the disk keeps what was synced, and perhaps more."""
         self._count("power_cuts")
         self._fall("the power fails", power=True)
 
     def fail_write(self) -> None:
-        """The disk fails in the next commit."""
+        """Make the next commit fail."""
         if not self.rig.store.has_failed and self.rig.store.pending:
             self._count("failed_writes")
             kept = not self._choose(2)
@@ -283,14 +283,14 @@ class World:
             self._write()
 
     def kill_executor(self) -> None:
-        """The executor dies; its processes go on."""
+        """Kill the executor; the processes of its jobs continue."""
         self._count("executor_losses")
         self._say("the executor is killed")
         self.rig.executor.kill()
         self.rig.advance()
 
     def jump(self) -> None:
-        """The wall clock is set."""
+        """Set the wall clock forwards or backwards."""
         jump_us = self._of(JUMPS_US)
         self._say(f"the clock jumps by {jump_us} us")
         self.rig.clock.wall_us += jump_us
@@ -301,7 +301,7 @@ class World:
         self._drive(self.rig.scheduler.stop)
 
     def boot(self) -> None:
-        """Another scheduler starts."""
+        """Start another scheduler."""
         self._say("a scheduler starts")
         self.is_up = True
         self.users.forget()
@@ -310,7 +310,7 @@ class World:
         self._drive(self.rig.boot)
 
     def _drive(self, act: Callable[[], None]) -> None:
-        """Let the scheduler do something, which it may not survive."""
+        """Call into the scheduler, which may crash on the way."""
         try:
             act()
         except Crashed:
@@ -325,7 +325,7 @@ class World:
                     self._fall("the scheduler has ended as it was asked to")
 
     def _fall(self, how: str, *, power: bool = False) -> None:
-        """The scheduler is gone: what it had handed over may be durable, what it had not told nobody knows."""
+        """Discard the dead scheduler: batches that it submitted may be durable; answers not yet sent are lost."""
         store = self.rig.store
         if store.pending and not store.has_failed and not self._choose(2):
             self._write()
@@ -357,7 +357,7 @@ class World:
         raise AssertionError("it never comes to rest")
 
     def _rest_once(self) -> bool:
-        """A round without faults, in which all that runs ends. Returns whether nothing happened."""
+        """Run one round without faults, in which every running job ends. Return whether nothing happened."""
         rig = self.rig
         if not self.is_up:
             self.boot()

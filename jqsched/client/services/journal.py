@@ -1,4 +1,4 @@
-"""`job-manager.events-journal`: the events of all jobs, those that were and those that come.
+"""`job-manager.events-journal`: the events of all jobs, past and future.
 
 Rule: in the order of their seq, each once. History comes in portions as it is wanted, so a journal of any length costs
 no memory. Events of one job that follow each other directly share an answer, as Flux's history does it; `seq` is that
@@ -44,8 +44,8 @@ class _Wanted:
 def events_journal(call: Call) -> Iterator[Payload | Pause]:
     """History, the sentinel, and then each event as it is committed.
 
-    History is that of all jobs in the order of time with `full`, and from `since_seq` on: who goes on there wants all
-    that he missed. Else it is that of the active jobs, job by job.
+    With `full` or `since_seq`, history is that of all jobs in the order of time: a reader that resumes wants each
+    event that it missed. Otherwise it is that of the active jobs, job by job.
     Raises: EPROTO.
     """
     if not call.streaming:
@@ -136,7 +136,7 @@ class _Answers:
         self._specs: dict[int, Spec] = {}
 
     def of(self, portions: Iterable[Portion]) -> Iterator[Payload]:
-        """The answers that tell of these events; none tells of two portions."""
+        """Yield the answers for these events; no answer spans two portions."""
         with damage_refused("read the store", self._reader().path):
             for portion in filter(None, portions):
                 yield from self._written(portion)
@@ -176,7 +176,7 @@ class _Answers:
         }
 
     def _told(self, id_: int, t_us: int, name: str, text: str | None) -> Payload:
-        """What is told beside an event: the jobspec, or R."""
+        """Return the data that goes with an event: the jobspec, or R."""
         if text:
             spec = spec_from_json(text)
             if len(self._specs) >= SPECS_MAX:  # the ends of jobs may not be among what was chosen

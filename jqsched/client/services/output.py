@@ -18,7 +18,7 @@ from jqsched.core.json import Json
 Entry = dict[str, Json]
 
 CHUNK_BYTES = 1 << 16
-POLL_S = 0.2  # nobody rings when a job writes
+POLL_S = 0.2  # no notice is sent when a job writes
 
 
 def output_log(events: Iterator[Event | Pause], job: Job, folder: str) -> Iterator[Entry | Pause]:

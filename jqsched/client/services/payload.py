@@ -1,4 +1,4 @@
-"""Reading the payload of a request: what a service asks for, and what it says when it gets something else.
+"""Read the payload of a request: typed access to its entries, with an error for what is missing or malformed.
 
 Rule: EPROTO for what has not the right form, as Flux answers. Source: RFC 6.
 """
@@ -21,12 +21,12 @@ _TIME_MAX_S = 2.0**42  # nothing happens after that
 
 
 def protocol_error(text: str | None = None) -> OSError:
-    """A request that is not what the topic asks for."""
+    """Return the error for a malformed request."""
     return OSError(errno.EPROTO, text or os.strerror(errno.EPROTO))
 
 
 def given(call: Call) -> Payload:
-    """The payload; none at all is an error."""
+    """Return the payload; raise when there is none."""
     if call.payload is None:
         raise protocol_error()
     return call.payload
