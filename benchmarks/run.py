@@ -95,7 +95,7 @@ class Bench:
                 words = Path(f"/proc/{entry}/cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if os.fsencode(self.spool) in words and any(b"executor.process" in word for word in words):
+            if os.fsencode(self.spool) in words and any(b"executors.local.process" in word for word in words):
                 found.append(int(entry))
         return found
 

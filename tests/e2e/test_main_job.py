@@ -223,7 +223,7 @@ def _executor_of(spool: Path) -> int:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if os.fsencode(spool) in words and any(b"executor.process" in word for word in words):
+        if os.fsencode(spool) in words and any(b"executors.local.process" in word for word in words):
             return int(pid)
     raise AssertionError("no executor")
 
