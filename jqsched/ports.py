@@ -77,6 +77,7 @@ class Finished:
     `status` is a wait status as Flux logs it: exit code << 8, or (128 + signal) << 8. None: over, but it is unknown how
     (its executor died): interrupted. `error` is set when it could not be started (`exec` exception): status is then 127
     << 8 (not found) or 126 << 8 (anything else). `pid` as in `Started`, so a `Finished` may come without one.
+    `start_us`, `end_us`: when it started and ended, on the wall clock as it was at the end; 0 = not known.
     """
 
     id: int
@@ -85,6 +86,8 @@ class Finished:
     error: str | None = None
     pid: int = 0
     start_ticks: int = 0
+    start_us: int = field(default=0, eq=False)
+    end_us: int = field(default=0, eq=False)
 
 
 @frozen

@@ -36,7 +36,7 @@ from jqsched.core.fold import (
     waits_on,
 )
 from jqsched.core.job import URGENCY_HOLD, Job, OnInterrupt, Outcome, OwnName, Scheme, State, read_wait
-from jqsched.core.json import JsonObject
+from jqsched.core.json import Json, JsonObject
 from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue, find, waiters
 
@@ -143,8 +143,8 @@ def requeue(queue: Queue, id_: int, limits: Limits, now_us: int, *, userid: int)
 def started(queue: Queue, id_: int, attempt: int, limits: Limits, now_us: int, *, start_us: int = 0) -> Step:
     """Record that an attempt's process runs: `alloc` (unless it was posted before) and `start`. Repeatable.
 
-    `start_us`: when it started by the executor's clock, 0 = not known. With backfill it is kept for a job with a time
-    limit, which counts from it: events are stamped when the news comes, and each a microsecond after the one before.
+    `start_us`: when it started by the executor's clock, 0 = not known. The events have this time, where it is later
+    than that of the last event. With backfill it is kept besides for a job with a time limit, which counts from it.
     """
     fold = Fold(queue, limits, now_us)
     _note_start(fold, id_, attempt, start_us)
@@ -158,10 +158,14 @@ def _note_start(fold: Fold, id_: int, attempt: int, start_us: int = 0) -> Job | 
         return None
     if job.started:
         return job
+    start_us = min(start_us, fold.now_us)  # its clock was set back since
     is_planned = fold.limits.backfill is not None and job.spec.time_limit_us is not None
     start: Fact = ("start", {"start_us": start_us}) if start_us and is_planned else "start"
     facts: list[Fact] = [start] if job.state >= State.RUN else [("alloc", allocation(job)), start]
+    heard_us = fold.now_us
+    fold.now_us = start_us - len(facts) + 1 if start_us else heard_us
     running = fold.post(id_, *facts)
+    fold.now_us = heard_us
     assert running is not None
     for waiting in waiters(fold.queue, id_):
         other = find(fold.queue, waiting)
@@ -183,13 +187,27 @@ def allocation(job: Job) -> JsonObject:
 
 
 def finished(
-    queue: Queue, id_: int, attempt: int, status: int, limits: Limits, now_us: int, *, error: str | None = None
+    queue: Queue,
+    id_: int,
+    attempt: int,
+    status: int,
+    limits: Limits,
+    now_us: int,
+    *,
+    error: str | None = None,
+    start_us: int = 0,
+    end_us: int = 0,
 ) -> Step:
-    """Record that an attempt ended with a known status: the job ends, or is queued again if that was asked for."""
+    """Record that an attempt ended with a known status: the job ends, or is queued again if that was asked for.
+
+    `start_us` and `end_us`: when it started and ended by the executor's clock, 0 = not known. The events have these
+    times, where they are later than that of the last event.
+    """
     fold = Fold(queue, limits, now_us)
-    job = _note_start(fold, id_, attempt)
+    job = _note_start(fold, id_, attempt, start_us)
     if job is None:
         return fold.step()
+    fold.now_us = min(end_us, now_us) or now_us
     fold.effects.clear()  # nothing to stop any more
     if error is not None and not job.fatal:
         job = fold.post(id_, exception(job, "exec", 0, error))
@@ -197,8 +215,20 @@ def finished(
     if job.requeuing and job.state is State.RUN:
         _back_to_queue(fold, job)
     else:
-        ended(fold, job, (("finish", {"status": status}), ("release", RELEASE), "free", "clean"))
+        ended(
+            fold,
+            job,
+            (_finish(fold, job, status, end_us - start_us if start_us else 0), ("release", RELEASE), "free", "clean"),
+        )
     return fold.step()
+
+
+def _finish(fold: Fold, job: Job, status: int, ran_us: int) -> Fact:
+    """Write `finish`, with how long the attempt ran where the events' times say less: the start was heard of late."""
+    context: dict[str, Json] = {"status": status}
+    if not job.t_cleanup_us and max(fold.now_us, fold.queue.last_us + 1) - job.t_run_us < ran_us:
+        context["ran_us"] = ran_us
+    return ("finish", context)
 
 
 def interrupted(

@@ -3,8 +3,8 @@
 Rule: `advance(job, event)` is total for every event that was accepted, and refuses one that does not fit with
 `IllegalEvent`, which means a bug in jqsched. It knows one job at a time, no queue, no policy. Source: RFC 21 (states
 and events), RFC 18 (format). Ours beyond RFC 21: `requeue` (RUN -> PRIORITY), the key `pin` of `priority`, `pin` and
-`requeue_of` of `submit`, `start_us` of `start`, and `dependency-add` for a job that waits already (an edit), which
-leads back to DEPEND.
+`requeue_of` of `submit`, `start_us` of `start`, `ran_us` of `finish`, and `dependency-add` for a job that waits already
+(an edit), which leads back to DEPEND.
 """
 
 from collections.abc import Callable, Mapping
@@ -146,9 +146,11 @@ def _start(job: Job, event: Event) -> Job:
 
 
 def _finish(job: Job, event: Event) -> Job:
-    return evolve(
-        job, state=State.CLEANUP, status=integer(event.context, "status"), t_cleanup_us=job.t_cleanup_us or event.t_us
-    )
+    end_us, status = job.t_cleanup_us or event.t_us, integer(event.context, "status")
+    if "ran_us" not in event.context:
+        return evolve(job, state=State.CLEANUP, status=status, t_cleanup_us=end_us)
+    run_us = min(job.t_run_us, end_us - integer(event.context, "ran_us"))
+    return evolve(job, state=State.CLEANUP, status=status, t_cleanup_us=end_us, t_run_us=run_us)
 
 
 def _exception(job: Job, event: Event) -> Job:

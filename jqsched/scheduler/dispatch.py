@@ -40,7 +40,6 @@ Unsent = tuple[int, int]  # a job's id, and the number of the permit whose order
 # So many orders may wait unstarted at the executor before a permit is no longer urgent.
 _LOW_WATER = 2
 
-
 GONE = "the executor went away under it, and its exit status with it"
 NEVER_SEEN = "it was allowed to start, and nothing is known of it since"
 
@@ -261,7 +260,8 @@ class Dispatch:
                 job = find(queue, item.id)
                 note = GONE if job is not None and job.started else NEVER_SEEN
                 return decide.interrupted(queue, item.id, item.attempt, limits, now_us, note=note, counts=counts)
-            return decide.finished(queue, item.id, item.attempt, item.status, limits, now_us, error=item.error)
+            times = {"start_us": item.start_us, "end_us": item.end_us}
+            return decide.finished(queue, item.id, item.attempt, item.status, limits, now_us, error=item.error, **times)
 
         known = self._attempts.get(item.id)
         # An attempt that took the machine down, not the executor alone, counts: such a job must not run for ever.
@@ -270,7 +270,7 @@ class Dispatch:
             self._ending[item.id, item.attempt] = known
         self._forget(item.id, item.attempt)
         if self.limits.plugged and item.status is not None:  # each stage by itself
-            self.take(lambda *at: decide.started(at[0], item.id, item.attempt, *at[1:]))
+            self.take(lambda *at: decide.started(at[0], item.id, item.attempt, *at[1:], start_us=item.start_us))
         self.take(ended)
         self.on_over(item.id)
         self._ledger.after(lambda: self._acknowledge(item.id, item.attempt))

@@ -8,11 +8,13 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from jqsched.adapters.executors.local.client import LocalExecutor
+from jqsched.adapters.executors.local.exit_status_journal import Record
 from jqsched.adapters.executors.local.wire import LOCK, LOG, SOCKET, STATE, boot_id
 from jqsched.ports import Attempt, ExecutorLost, Finished, PortError, Started, Withdrawn
 from jqsched.testing.contracts.executor import GRACE_US, finished, of, started
@@ -72,7 +74,9 @@ def test_what_nobody_took_is_in_a_file_and_the_executor_ends(rig: LocalRig):
     assert stat.S_IMODE((rig.spool / STATE).stat().st_mode) == 0o600
     for _ in range(2):  # also when the one that took it dies before it is acknowledged
         found = rig.connect([attempt(begin)])
-        assert found.finished == (Finished(1, 1, 4 << 8, None, begin.pid, begin.start_ticks),)
+        (end,) = found.finished
+        assert end == Finished(1, 1, 4 << 8, None, begin.pid, begin.start_ticks)
+        assert 0 < end.start_us < end.end_us <= time.time_ns() // 1000
         assert (rig.spool / STATE).exists()
         rig.crash_scheduler()
     rig.connect([attempt(begin)])
@@ -253,6 +257,16 @@ def test_an_unacknowledged_status_that_nobody_asks_about_is_forgotten(rig: Local
     rig.executor.close()
     until(lambda: not alive(executor))
     assert not (rig.spool / STATE).exists()
+
+
+def test_a_file_of_statuses_of_before_has_no_times(tmp_path: Path):
+    """As the version before this wrote it: it is taken, and nothing is known of when."""
+    (tmp_path / STATE).write_text('{"finished": [[1, 1, 1024, null, 77, 900, false]]}')
+    spool_fd = os.open(tmp_path, os.O_RDONLY)
+    try:
+        assert Record(spool_fd).load() == [(1, 1, 1024, None, 77, 900, False, 0, 0)]
+    finally:
+        os.close(spool_fd)
 
 
 def test_the_file_of_statuses_says_what_it_holds(rig: LocalRig):

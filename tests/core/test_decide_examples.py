@@ -2,13 +2,15 @@
 
 import pytest
 from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jqsched.core import decide
 from jqsched.core import queue as queues
 from jqsched.core.fold import AlreadyStarted, Changed, Dequeued, Refused, Stop, UnknownJob
 from jqsched.core.job import OnInterrupt, Result, State
-from jqsched.core.view import returncode
-from tests.core.scheduler_driver import USERID, a_file, after
+from jqsched.core.view import returncode, runtime_us
+from tests.core.scheduler_driver import USERID, SchedulerDriver, a_file, after
 
 SUBMIT = ("submit", {"userid": USERID, "urgency": 16, "flags": 0, "version": 1})
 ALLOC = ("alloc", {"annotations": {"sched": {"resource_summary": "1 core"}}})
@@ -462,3 +464,55 @@ def test_a_remark_changes_nothing(driver):
     assert driver.log(1)[-1] == raised("edit", 5, "bad edit")
     assert evolve(driver.job(1), exception=None) == before
     assert 1 in driver.queue.permits
+
+
+# ---- times --------------------------------------------------------------------------------------------------------
+
+
+def times(driver, id_: int) -> dict[str, int]:
+    return {event.name: event.t_us for event in driver.events if event.jobid == id_}
+
+
+def test_events_have_the_times_of_the_executor(driver):
+    """Not those at which the news come; of a start that is told with its end, too."""
+    driver.drop(a_file())
+    driver.schedule()
+    now_us = driver.now_us + 1_000
+    driver.take(
+        decide.finished(driver.queue, 1, 1, 0, driver.limits, now_us, start_us=now_us - 900, end_us=now_us - 100)
+    )
+    at = times(driver, 1)
+    assert (at["alloc"], at["start"], at["finish"]) == (now_us - 901, now_us - 900, now_us - 100)
+    finish = next(event for event in driver.events if event.name == "finish")
+    assert finish.context == {"status": 0}
+
+
+@pytest.mark.parametrize("ahead_us", [1, 10**12], ids=["clock set back", "far ahead"])
+def test_a_clock_that_was_set_back_makes_no_event_of_the_future(driver, ahead_us):
+    driver.drop(a_file())
+    driver.schedule()
+    now_us = driver.now_us + 1_000
+    at = now_us + ahead_us
+    driver.take(decide.finished(driver.queue, 1, 1, 0, driver.limits, now_us, start_us=at, end_us=at))
+    assert times(driver, 1)["start"] == now_us
+    assert times(driver, 1)["finish"] == now_us + 1
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 5_000), st.integers(0, 5_000)), min_size=1, max_size=6),
+    st.sampled_from((0, 10**15)),
+)
+def test_no_job_is_shown_to_have_run_for_less_than_it_did(runs: list[tuple[int, int]], ahead_us: int):
+    """Jobs overlap, and times increase strictly over all of them; the clock may have been years ahead once."""
+    driver = SchedulerDriver(max_running=9, cores=9)
+    driver.drop(*[a_file()] * len(runs))
+    driver.schedule()
+    first_us, now_us = driver.now_us, driver.now_us + 10_000
+    driver.queue = evolve(driver.queue, last_us=driver.queue.last_us + ahead_us)
+    for id_, (start_us, ran_us) in enumerate(runs, 1):
+        at = {"start_us": first_us + start_us, "end_us": first_us + start_us + ran_us}
+        step = decide.finished(driver.queue, id_, 1, 0, driver.limits, now_us, **at)
+        driver.queue = step.queue
+        (job,) = step.finished
+        assert runtime_us(job, now_us) >= ran_us
+        assert job.t_cleanup_us - job.t_run_us >= ran_us, "clients look at these"

@@ -251,8 +251,8 @@ _LISTS = (
 _EMOJI = ("😃".encode(), "🍥".encode(), b"academy-rider--a-b-c-d", b"-", b".", b"zz", b" ", b"\t", b"LaT")
 _NEWS = (
     *(
-        b'["started",1,1,7,9]',
-        b'["finished",1,1,0,null,7,9,false]',
+        b'["started",1,1,7,9,5]',
+        b'["finished",1,1,0,null,7,9,false,5,6]',
         b'["withdrawn",1,1]',
         b'["expired",1,1]',
         b"[",

@@ -197,8 +197,8 @@ def _no_number(name: str) -> None:
 # ---- the executor ---------------------------------------------------------------------------------------------------
 
 _FIELDS: dict[type, tuple[tuple[type, ...], ...]] = {
-    Started: ((int,),) * 4,
-    Finished: ((int,), (int,), (int, type(None)), (str, type(None)), (int,), (int,)),
+    Started: ((int,),) * 5,
+    Finished: ((int,), (int,), (int, type(None)), (str, type(None)), (int,), (int,), (int,), (int,)),
     Withdrawn: ((int,),) * 2,
     Expired: ((int,),) * 2,
 }

@@ -36,7 +36,6 @@ _PATIENCE_S = 10.0
 _SILENT_MOST_S = 10.0  # so long it may stay silent once it was continued
 _AGAIN_S = 1.0
 _ACKNOWLEDGED_MOST = 64
-_TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _PACKAGES = Path(__file__).resolve().parents[4]
 # The packages' own __init__ would import what an executor has no use for, at each start: bare packages stand in.
 _BOOT = """
@@ -224,8 +223,8 @@ class LocalExecutor:
         """Sort what the executor knows by what was asked. At first, what nobody asks about was durable: forget it."""
         _, told_running, told_finished, told_never = answer
         asked = {(a.id, a.attempt) for a in attempts}
-        running = {(i, n): (_started(i, n, pid, ticks), expired) for i, n, pid, ticks, expired in told_running}
-        finished = {(f[0], f[1]): (Finished(*f[:6]), f[6]) for f in told_finished}
+        running = {(id_, attempt): (Started(id_, attempt, *more), late) for id_, attempt, *more, late in told_running}
+        finished = {(fields[0], fields[1]): (_finished(*fields), fields[6]) for fields in told_finished}
         if not self._met:  # later, an end may be known and not durable yet
             self.acknowledge(sorted(finished.keys() - asked))
         self._met = True
@@ -349,11 +348,11 @@ class LocalExecutor:
         return os.path.join(self._spool, name)
 
 
-def _started(id_: int, attempt: int, pid: int, start_ticks: int) -> Started:
-    """Make the news of a start; the time of the start is known to a clock tick (10 ms), and rounded down."""
-    now_ns, since_boot_ns = time.time_ns(), time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-    start_us = (now_ns - since_boot_ns + start_ticks * _TICK_NS) // 1000 if start_ticks else 0
-    return Started(id_, attempt, pid, start_ticks, start_us)
+def _finished(
+    id_: int, attempt: int, status: int | None, error: str | None, pid: int, ticks: int, _: bool, *times_us: int
+) -> Finished:
+    """Make the news of an end; whether it had expired was told before."""
+    return Finished(id_, attempt, status, error, pid, ticks, *times_us)
 
 
 def _start(order: Start) -> Message:
@@ -378,8 +377,8 @@ def _start(order: Start) -> Message:
 
 
 _NEWS: Mapping[str, Callable[..., News]] = {
-    "started": _started,
-    "finished": lambda *fields: Finished(*fields[:6]),  # whether it had expired, which is the last, was told before
+    "started": Started,
+    "finished": _finished,
     "withdrawn": Withdrawn,
     "expired": Expired,
 }

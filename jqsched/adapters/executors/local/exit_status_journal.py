@@ -13,8 +13,9 @@ from jqsched.adapters.executors.local.wire import LOCK, STATE, Key, has_fields
 from jqsched.adapters.secure_open import secure_open
 
 # A finished attempt as it goes over the wire and into the file: id, attempt, status (None: unknowable), error, pid,
-# start_ticks, expired.
-Ended = tuple[int, int, int | None, str | None, int, int, bool]
+# start_ticks, expired, start_us, end_us.
+Ended = tuple[int, int, int | None, str | None, int, int, bool, int, int]
+_WITHOUT_TIMES = 7  # fields, as an executor of before wrote them
 _ENDED = b"ended\n"
 
 
@@ -38,7 +39,7 @@ class Record:
             data = file.read()
         try:
             ended: list[Ended] = [_ended(fields) for fields in json.loads(data.decode("ascii"))["finished"]]
-            self._stored = {(id_, attempt) for id_, attempt, _, _, _, _, _ in ended}
+            self._stored = {(id_, attempt) for id_, attempt, *_ in ended}
         except (ValueError, KeyError, TypeError, RecursionError) as failure:
             raise ValueError(
                 f"{STATE} is damaged ({failure}); move it away: jobs that it tells of then count as interrupted"
@@ -86,6 +87,8 @@ class Record:
 
 def _ended(fields: list[object]) -> Ended:
     """Take a status from the file. Raises ValueError for what is none."""
+    if len(fields) == _WITHOUT_TIMES:
+        fields = [*fields, 0, 0]
     if not has_fields("finished", fields):
         raise ValueError("what should be a status is none")
     return (*fields,)  # type: ignore[return-value]  # the types were just looked at

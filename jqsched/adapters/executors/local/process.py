@@ -19,7 +19,7 @@ from jqsched.adapters.executors.local.exit_status_journal import Ended, Record
 from jqsched.adapters.executors.local.mark import Marker
 from jqsched.adapters.executors.local.members import Members
 from jqsched.adapters.executors.local.mounts import Mounts
-from jqsched.adapters.executors.local.run import Run, as_flux_logs_it, now_us
+from jqsched.adapters.executors.local.run import Run, as_flux_logs_it, now_us, told_us
 from jqsched.adapters.executors.local.spawn import Launcher, NotNow, Order, StartFailed
 from jqsched.adapters.executors.local.syscalls import accept, child_signal_fd, complain, listen
 from jqsched.adapters.executors.local.wire import READY, SOCKET, VERSION, Key, Link, Message, boot_id, open_spool
@@ -199,7 +199,7 @@ class Executor:
 
     def _started(self, run: Run) -> Message:
         run.look_up_start()
-        return ["started", *run.key, run.pid, run.start_ticks]
+        return ["started", *run.key, run.pid, run.start_ticks, told_us(run.start_us)]
 
     # ---- orders ---------------------------------------------------------------------------------------------------
 
@@ -218,7 +218,7 @@ class Executor:
                 never.append(key)
             elif self._begun or not self._adopt(key, pid, start_ticks, boot, cores, userid):
                 status = None if self._begun else self._status_of_zombie(key, pid, start_ticks, boot)
-                self._finished[key] = (id_, attempt, status, None, pid, start_ticks, False)
+                self._finished[key] = (id_, attempt, status, None, pid, start_ticks, False, 0, 0)
         if not self._begun:
             self._record.begin(self._boot_id)
             self._begun = True
@@ -307,6 +307,7 @@ class Executor:
         """Start an order; False when the machine has no room for it, which is tried again after a while."""
         pids: list[int] = []
         failed: StartFailed | None = None
+        begun_us = now_us()  # afterwards it may have run for a while
         try:
             self._launcher.launch(order, pids)
         except NotNow:
@@ -318,9 +319,10 @@ class Executor:
         self._retry_us = self._retry_delay_us = 0
         del self._waiting[order.key]
         if failed and not pids:
-            self._keep((*order.key, failed.status, str(failed), 0, 0, False))
+            now = told_us(now_us())
+            self._keep((*order.key, failed.status, str(failed), 0, 0, False, now, now))
             return True
-        run = Run.of_order(order, pids)
+        run = Run.of_order(order, pids, begun_us)
         self._children.update((pid, run) for pid in pids)
         self._begin(run)
         self._news.append(run)
@@ -367,7 +369,7 @@ class Executor:
     def _finish(self, run: Run) -> None:
         del self._running[run.key]
         self._cores_used -= run.cores
-        self._keep((*run.key, run.status, run.error, run.pid, run.start_ticks, run.expired), run)
+        self._keep((*run.key, run.status, run.error, run.pid, run.start_ticks, run.expired, *run.times_us()), run)
 
     def _keep(self, ended: Ended, run: Run | None = None) -> None:
         """Keep a status until it is acknowledged; an end whose start was not told yet is told in the start's place."""

@@ -21,6 +21,11 @@ def now_us() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
 
 
+def told_us(us: int) -> int:
+    """A time of `now_us` as it is told: on the wall clock as it is now."""
+    return time.time_ns() // 1000 - now_us() + us
+
+
 class Run:
     """An attempt that runs: its main processes (one for each task), its time limit, and how far stopping it has got."""
 
@@ -45,9 +50,9 @@ class Run:
         self.known: set[tuple[int, int]] = set()  # identities of processes that were seen to belong to it
 
     @classmethod
-    def of_order(cls, order: Order, pids: list[int]) -> "Run":
+    def of_order(cls, order: Order, pids: list[int], start_us: int) -> "Run":
         """Make the run of an order whose processes were just started."""
-        run = cls(order.key, order.cores, now_us(), order.userid)
+        run = cls(order.key, order.cores, start_us, order.userid)
         run.mains, run.pids = set(pids), tuple(pids)
         run.pid = pids[0]
         run.limit(order.limit_us)
@@ -74,6 +79,11 @@ class Run:
             self.status, self.error = failed.status, str(failed)
         elif self.error is None:
             self.status = max(self.status or 0, as_flux_logs_it(status))
+
+    def times_us(self) -> tuple[int, int]:
+        """Return when it started and, as it does now, ended: as they are told, and as far apart as it ran."""
+        ran_us, end_us = now_us() - self.start_us, time.time_ns() // 1000
+        return end_us - ran_us, end_us
 
     def look_up_start(self) -> None:
         """Learn the start time while the pid is still held: of a child that was not reaped."""

@@ -14,9 +14,13 @@ A line is a JSON list of messages, so one write carries many; a message is a lis
 | ack, [[id, attempt]]                                             | nothing: these are forgotten           |
 | ping                                                             | pong                                   |
 
-News: state, [[id, attempt, pid, start_ticks, expired]] (running), [finished], [[id, attempt]] (never started);
-started, id, attempt, pid, start_ticks; finished, id, attempt, status, error, pid, start_ticks, expired;
+News: state, [[id, attempt, pid, start_ticks, start_us, expired]] (running), [finished], [[id, attempt]] (never
+started); started, id, attempt, pid, start_ticks, start_us;
+finished, id, attempt, status, error, pid, start_ticks, expired, start_us, end_us;
 withdrawn, id, attempt; expired, id, attempt; pong; refused, why.
+
+`start_us` and `end_us` are of the wall clock, as it is when they are said, and as far apart as the attempt ran; 0: not
+known.
 """
 
 import contextlib
@@ -25,7 +29,7 @@ import json
 import os
 import socket
 
-VERSION = 3
+VERSION = 4
 LOCK = "jqsched-executor.lock"
 SOCKET = "jqsched-executor.sock"
 STATE = "jqsched-executor.state"  # JSON, but not by its name: the folder is a drop zone
@@ -45,8 +49,8 @@ Key = tuple[int, int]  # id and attempt
 _INT, _NONE = (int,), type(None)
 # The types of the fields of news. What is said of a finished attempt is what the state file keeps of it, too.
 FIELDS = {
-    "started": (_INT,) * 4,
-    "finished": (_INT, _INT, (int, _NONE), (str, _NONE), _INT, _INT, (bool,)),
+    "started": (_INT,) * 5,
+    "finished": (_INT, _INT, (int, _NONE), (str, _NONE), _INT, _INT, (bool,), _INT, _INT),
     "withdrawn": (_INT,) * 2,
     "expired": (_INT,) * 2,
     "pong": (),
