@@ -232,7 +232,7 @@ def test_the_audit_of_a_store_of_version_1_finds_what_it_can(tmp_path: Path):
 
 
 def test_the_handbook_tells_the_format():
-    """Seen to fail: it said 1 when it was 2."""
+    """The page names the version of the format that is written."""
     page = Path(__file__).parents[2] / "docs/reference/spool.md"
     assert f"It is format {FORMAT_VERSION} (`PRAGMA user_version`)" in page.read_text()
     assert set(schema.MIGRATIONS) == set(range(1, FORMAT_VERSION))

@@ -40,10 +40,7 @@ def store(tmp_path: Path, heard: Heard) -> Iterator[SqliteStore]:
 def test_a_file_that_is_taken_away_is_noticed_before_anything_is_told_durable(
     store: SqliteStore, heard: Heard, tmp_path: Path, suffix: str, how: str
 ):
-    """With the next commit, and with the next look.
-
-    Seen to fail: jobs were accepted that were kept nowhere.
-    """
+    """With the next commit, and with the next look."""
     author, path = Author(), Path(store_path(tmp_path) + suffix)
     heard.wait_for_batch(store.submit(author.job(1)))
     store.check()
@@ -64,10 +61,7 @@ def test_a_file_that_is_taken_away_is_noticed_before_anything_is_told_durable(
 def test_a_write_lock_is_waited_for_and_said(
     store: SqliteStore, heard: Heard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """However long another process holds it; nothing is lost, and it goes on by itself.
-
-    Seen to fail: after ten seconds the scheduler ended.
-    """
+    """However long another process holds it; nothing is lost, and it goes on by itself."""
     author, waited = Author(), Heard()
     monkeypatch.setattr(writer, "LOCKED_OUT_S", 0.0)
     store._connection.execute("PRAGMA busy_timeout=1")
@@ -145,10 +139,7 @@ def big(author: Author, id_: int) -> object:
 
 
 def test_space_of_purged_jobs_is_given_back(tmp_path: Path, heard: Heard, monkeypatch: pytest.MonkeyPatch):
-    """Little by little, when there is nothing else to write; what is left is whole.
-
-    Seen to fail: the file stayed as large as it had ever been.
-    """
+    """Little by little, when there is nothing else to write; what is left is whole."""
     author = Author()
     monkeypatch.setattr(writer, "FREE_PAGES_KEPT", 10)
     monkeypatch.setattr(writer, "VACUUM_PAGES", 60)

@@ -301,10 +301,7 @@ def test_the_fast_writer_writes_what_job_info_says(job: Job, reasons: list[str],
 
 
 def test_a_table_of_many_is_written_as_it_is_read(spool: SpoolMaker, monkeypatch: pytest.MonkeyPatch):
-    """Portion by portion; columns get wider where a later one needs it.
-
-    Seen to fail: all lines were held, 395 MB for a million jobs.
-    """
+    """Portion by portion; columns get wider where a later one needs it."""
     for _ in range(5):
         spool.add(*COMPLETED)
     whole = spool.run("jobs", "-a")[1]

@@ -26,8 +26,6 @@ def test_many_are_forgotten_in_steps_between_which_others_are_served(
 ) -> None:
     """By ids, by time, or because only so many are kept: no commit holds more than a step, and a job that is dropped
     meanwhile starts before the last step.
-
-    Seen to fail: all were forgotten in one commit.
     """
     monkeypatch.setattr(housekeeping, "STEP_MAX", 2)
     world.scheduler.housekeeping._step = 2
@@ -88,8 +86,6 @@ def test_a_scheduler_that_ends_says_that_not_all_is_purged(world: World) -> None
 def test_a_clock_that_was_years_ahead_keeps_no_job_for_years(world: World) -> None:
     """Events go on from the times that it gave, and what is old by the clock is forgotten all the same; what is not is
     kept, also after a restart.
-
-    Seen to fail: nothing was ever older than anything, and nothing beyond `keep_finished` was found.
     """
     world.clock.wall_us += 5 * YEAR_US
     finished(world, "early")
