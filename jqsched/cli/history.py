@@ -138,7 +138,7 @@ def log(where: Place, id_: int, *, follow: bool, error: bool) -> int:
 
 def log_path(where: Place, job: Job, *, error: bool = False) -> str:
     """The file that a job writes to."""
-    output, error_path = output_paths(job.spec, job.id, f"{where.root}/output")
+    output, error_path = output_paths(job.spec, job.id, f"{where.root}/output", job.attempt)
     return error_path or output if error else output
 
 

@@ -214,7 +214,7 @@ def reasons_from(where: Place, reader: StoreReader, active: Callable[[], Iterabl
 def snapshot_of(queue: Queue, scheduler: Status | None) -> Snapshot:
     """What is needed to say why jobs do not run: for each command that says so, that all say the same."""
     if scheduler is None:
-        return take_snapshot(queue, Limits(_NO_LIMIT, _NO_LIMIT), general=(UNSERVED,))
+        return take_snapshot(queue, Limits(_NO_LIMIT, _NO_LIMIT), time.time_ns() // 1000, (UNSERVED,))
     general = (stalled(scheduler.stalled),) if scheduler.stalled else ()
     return take_snapshot(queue, scheduler.limits, time.time_ns() // 1000, general)
 

@@ -17,6 +17,7 @@ from jqsched.core.event import Event
 from jqsched.core.job import Job, State, output_paths
 from jqsched.core.jobspec import shown_jobspec, to_jobspec
 from jqsched.core.json import Json
+from jqsched.core.retries import phase
 from jqsched.core.view import event_entry, job_info, notes_of, returncode, runtime_us
 
 JOB_SCHEMA, STATUS_SCHEMA = "jqsched.job/1", "jqsched.status/1"
@@ -53,7 +54,7 @@ def document(
 ) -> dict[str, Json]:
     """All about one job as one document; `redacted` leaves the environment out."""
     here, spec = hostname(), job.spec
-    output, error = output_paths(spec, job.id, f"{where.root}/output")
+    output, error = output_paths(spec, job.id, f"{where.root}/output", job.attempt)
     now_us = time.time_ns() // 1000
     notes = notes_of(event for _, event in log)
     entries = [event_entry(seq, event, spec, here) for seq, event in log]
@@ -67,6 +68,12 @@ def document(
     }
 
 
+def _attempt(job: Job) -> str:
+    whys = [f"{job.interruptions} interrupted"] if job.interruptions else []
+    whys += [phase(job)] if job.retried else []
+    return f"{job.attempt}" + (f" ({', '.join(whys)})" if whys else "")
+
+
 def _facts(where: Place, job: Job, why: Sequence[str]) -> Iterator[tuple[str, str]]:
     spec = job.spec
     ending = formats.ending(job)
@@ -75,7 +82,7 @@ def _facts(where: Place, job: Job, why: Sequence[str]) -> Iterator[tuple[str, st
     yield from (("reason", reason) for reason in why)
     yield "command", shlex.join(spec.command)
     yield "directory", spec.cwd
-    output, error = output_paths(spec, job.id, f"{where.root}/output")
+    output, error = output_paths(spec, job.id, f"{where.root}/output", job.attempt)
     yield "output", output
     if error is not None:
         yield "error", error
@@ -83,7 +90,7 @@ def _facts(where: Place, job: Job, why: Sequence[str]) -> Iterator[tuple[str, st
     yield "cores", str(spec.cores)
     if spec.time_limit_us is not None:
         yield "time limit", formats.duration(spec.time_limit_us)
-    yield "attempt", f"{job.attempt}" + (f" ({job.interruptions} interrupted)" if job.interruptions else "")
+    yield "attempt", _attempt(job)
     yield "submitted", f"{formats.clock(job.t_submit_us)} by {username(job.userid)}"
     if job.t_run_us:
         yield "started", formats.clock(job.t_start_us or job.t_run_us)

@@ -45,10 +45,11 @@ from jqsched.core.job import (
     read_wait,
     unsupported,
 )
-from jqsched.core.jobspec import reason_list, to_jobspec
+from jqsched.core.jobspec import reason_list, retries_value, to_jobspec
 from jqsched.core.json import Json
 from jqsched.core.policy import Limits, Verdict, antecedents, judge_live, judge_outcome, rejecting, rule_name, why_not
 from jqsched.core.queue import Queue, find, namesakes, singleton_key, waiters
+from jqsched.core.retries import is_backoff
 
 Known: TypeAlias = Mapping[int | OwnName, Outcome]
 
@@ -394,7 +395,7 @@ def _update_dependencies(fold: Fold, job: Job, kept: Iterable[Dependency], bound
     wanted = [bound.description for bound in bounds if not bound.met]
     facts: list[Fact] = [("dependency-add", {"description": new}) for new in wanted if new not in job.waits]
     asked = {_asked(dependency) for dependency in kept}
-    ours = [wait for wait in job.waits if read_wait(wait) is not None]
+    ours = [wait for wait in job.waits if read_wait(wait) is not None and not is_backoff(job, wait)]
     gone = [wait for wait in ours if wait.partition(ARROW)[0] not in asked and wait not in wanted]
     facts += [("dependency-remove", {"description": old}) for old in gone]
     if facts:
@@ -437,6 +438,8 @@ def spec_changes(was: Spec, now: Spec) -> dict[str, Json]:
             changes[f"attributes.user.jqsched.{key}"] = getattr(now, key)
     if was.on_interrupt != now.on_interrupt:
         changes["attributes.user.jqsched.on_interrupt"] = now.on_interrupt.value
+    if was.retries != now.retries:
+        changes["attributes.user.jqsched.retries"] = retries_value(now.retries) if now.retries is not None else None
     if was.reasons != now.reasons:
         changes["attributes.user.jqsched.reasons"] = [reason_list(reason) for reason in now.reasons]
     if was.dependencies != now.dependencies:

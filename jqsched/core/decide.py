@@ -10,10 +10,10 @@ from typing import TypeAlias
 
 from attrs import frozen
 
-from jqsched.core import backfill, policy
+from jqsched.core import backfill, policy, retries
 from jqsched.core import queue as queues
 from jqsched.core.backfill import Settled
-from jqsched.core.event import Event
+from jqsched.core.event import RETRY, Event
 from jqsched.core.fold import (
     RELEASE,
     AlreadyStarted,
@@ -35,7 +35,17 @@ from jqsched.core.fold import (
     settle,
     waits_on,
 )
-from jqsched.core.job import URGENCY_HOLD, Job, OnInterrupt, Outcome, OwnName, Scheme, State, read_wait
+from jqsched.core.job import (
+    URGENCY_HOLD,
+    Job,
+    OnInterrupt,
+    Outcome,
+    OwnName,
+    Scheme,
+    State,
+    describe_begin_time,
+    read_wait,
+)
 from jqsched.core.json import Json, JsonObject
 from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue, find, waiters
@@ -198,10 +208,11 @@ def finished(
     start_us: int = 0,
     end_us: int = 0,
 ) -> Step:
-    """Record that an attempt ended with a known status: the job ends, or is queued again if that was asked for.
+    """Record that an attempt ended with a known status: the job ends, or is queued again if that was asked for, or if
+    the attempt failed and is retried. That is decided before its end is posted: a job has one `finish`.
 
     `start_us` and `end_us`: when it started and ended by the executor's clock, 0 = not known. The events have these
-    times, where they are later than that of the last event.
+    times, where they are later than that of the last event; a delay counts from the end.
     """
     fold = Fold(queue, limits, now_us)
     job = _note_start(fold, id_, attempt, start_us)
@@ -212,8 +223,10 @@ def finished(
     if error is not None and not job.fatal:
         job = fold.post(id_, exception(job, "exec", 0, error))
         assert job is not None
+    if job.state is State.RUN and not job.requeuing:
+        job = _retry(fold, job, retries.note_of_failure(job, status))
     if job.requeuing and job.state is State.RUN:
-        _back_to_queue(fold, job)
+        _back_to_queue(fold, job, status)
     else:
         ended(
             fold,
@@ -264,8 +277,25 @@ def interrupted(
     return fold.step()
 
 
-def _back_to_queue(fold: Fold, job: Job) -> None:
-    again = fold.post(job.id, ("release", RELEASE), "free", ("requeue", {"attempt": job.attempt + 1}))
+def _retry(fold: Fold, job: Job, note: str | None) -> Job:
+    """Announce that the present attempt is followed by another; without a note it is not, and nothing is posted."""
+    if note is None:
+        return job
+    told = fold.post(job.id, exception(job, RETRY, 2, note, **{RETRY: job.retried + 1}))
+    assert told is not None
+    return told
+
+
+def _back_to_queue(fold: Fold, job: Job, status: int | None = None) -> None:
+    """End an attempt without ending its job. After a failure the log says its status, and there may be a delay."""
+    context: dict[str, Json] = {"attempt": job.attempt + 1}
+    if job.retrying and status is not None:
+        context["status"] = status
+    facts: list[Fact] = [("release", RELEASE), "free", ("requeue", context)]
+    delay_us = retries.delay_us(job) if job.retrying else 0
+    if delay_us:
+        facts.append(("dependency-add", {"description": describe_begin_time(fold.now_us + delay_us)}))
+    again = fold.post(job.id, *facts)
     assert again is not None
     advance_to_sched(fold, again)
 
@@ -280,11 +310,14 @@ def _hold_after_too_many(fold: Fold, id_: int) -> None:
 
 
 def expired(queue: Queue, id_: int, attempt: int, limits: Limits, now_us: int) -> Step:
-    """Record that a running attempt has used up its time limit: post a `timeout` exception, then stop the attempt."""
+    """End a running attempt that has used up its time limit: a `timeout` exception, fatal unless it is retried."""
     fold = Fold(queue, limits, now_us)
     job = find(queue, id_)
     if job is not None and job.attempt == attempt and job.state is State.RUN and job.spec.time_limit_us is not None:
-        fold.post(id_, exception(job, "timeout", 0, TIMEOUT_NOTE))
+        note = retries.note_of_timeout(job)
+        if not job.retrying:  # else it expired before, and is told again
+            fold.post(id_, exception(job, "timeout", 2 if note else 0, TIMEOUT_NOTE))
+            _retry(fold, job, note)
         fold.effects.append(Stop(id_, attempt))
     return fold.step()
 

@@ -1,10 +1,11 @@
 """Events, and what each does to its job: the only place where a job changes.
 
 Rule: `advance(job, event)` is total for every event that was accepted, and refuses one that does not fit with
-`IllegalEvent`, which means a bug in jqsched. It knows one job at a time, no queue, no policy. Source: RFC 21 (states
-and events), RFC 18 (format). Ours beyond RFC 21: `requeue` (RUN -> PRIORITY), the key `pin` of `priority`, `pin` and
-`requeue_of` of `submit`, `start_us` of `start`, `ran_us` of `finish`, and `dependency-add` for a job that waits already
-(an edit), which leads back to DEPEND.
+`IllegalEvent`, which means a bug in jqsched. It knows one job at a time, no queue, no policy.
+Source: RFC 21 (states and events), RFC 18 (format). Ours beyond RFC 21: `requeue` (RUN -> PRIORITY) and its `status`,
+the key `pin` of `priority`, `pin` and `requeue_of` of `submit`, `start_us` of `start`, `ran_us` of `finish`, `retry` of
+an exception of the type `retry`, and `dependency-add` for a job that was queued already (an edit, a backoff), which
+leads back to DEPEND.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,6 +26,7 @@ from jqsched.core.job import (
 from jqsched.core.json import Json, JsonObject
 
 NO_CONTEXT: JsonObject = {}
+RETRY = "retry"  # the type of an exception that announces another attempt, and the key of that retry's number
 LAST_EVENTS = ("clean", "invalidate")  # of a job's log: one of them ends it
 
 
@@ -164,11 +166,15 @@ def _exception(job: Job, event: Event) -> Job:
         return evolve(job, exception=told, fatal=True, state=State.CLEANUP, t_cleanup_us=event.t_us, waits=())
     interrupted = kind == "interrupted" and not job.t_cleanup_us
     asked = kind == "requeue" and job.state is State.RUN
+    # An exception that a user or a plugin raises may have this type, but not the key.
+    retry = kind == RETRY and RETRY in event.context and job.state is State.RUN
     return evolve(
         job,
         exception=told,
         interruptions=job.interruptions + (interrupted and job.started and _counts(event)),
-        requeuing=job.requeuing or asked or interrupted,
+        requeuing=job.requeuing or asked or interrupted or retry,
+        retrying=job.retrying or retry,
+        retried=integer(event.context, RETRY) if retry else job.retried,
     )
 
 
@@ -183,6 +189,7 @@ def _requeue(job: Job, event: Event) -> Job:
         state=State.PRIORITY,
         attempt=integer(event.context, "attempt"),
         requeuing=False,
+        retrying=False,
         status=None,
         t_run_us=0,
         t_start_us=0,

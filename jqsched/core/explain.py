@@ -23,6 +23,7 @@ from jqsched.core.job import Job, Scheme, State, Wait, read_wait
 from jqsched.core.order import Key
 from jqsched.core.policy import UUID_SHOWN, Limits, antecedents, candidates, is_admitted, rule_name, rule_of
 from jqsched.core.queue import Queue, find, gates_known, rank_key
+from jqsched.core.retries import is_backoff, phase
 
 CHAIN_MAX = 100  # so many jobs are told of those that a job waits for in turn
 SHOWN_MAX = 10  # so many ids are named in one reason
@@ -32,6 +33,7 @@ class Why(Enum):
     """What kinds of reasons there are."""
 
     DEPENDENCY = "dependency"
+    RETRY = "retry"
     HELD = "held"
     CHANGING = "changing"
     PRIORITY = "priority"
@@ -131,7 +133,7 @@ class Snapshot:
 
 
 def take_snapshot(queue: Queue, limits: Limits, now_us: int = 0, general: tuple[Obstacle, ...] = ()) -> Snapshot:
-    """Prepare to say why jobs of a queue do not run. `now_us` matters only with backfill; `general` as in `Snapshot`.
+    """Prepare to say why jobs of a queue do not run. `now_us`: for backfill and retries; `general`: as in `Snapshot`.
 
     Cost: O(g log n) for g jobs that have gates and could pass them, and O(cores); then each `obstacles` costs O(log n).
     """
@@ -190,7 +192,7 @@ def obstacles(snapshot: Snapshot, job: Job) -> list[Obstacle]:
         free = take_snapshot(released, snapshot.limits, snapshot.now_us, snapshot.general)
         return [CHANGING, *obstacles(free, job)]
     return [
-        *_waits(snapshot.queue, job),
+        *_waits(snapshot.queue, job, snapshot.now_us),
         *_held(job),
         *_unprioritized(job),
         *_drained(snapshot),
@@ -209,11 +211,21 @@ def reasons(snapshot: Snapshot, job: Job) -> list[str]:
     return [obstacle.text for obstacle in obstacles(snapshot, job)]
 
 
-def _waits(queue: Queue, job: Job) -> Iterator[Obstacle]:
+def _waits(queue: Queue, job: Job, now_us: int) -> Iterator[Obstacle]:
     for description in job.waits:
         wait = read_wait(description)
+        if wait is not None and isinstance(wait.target, int) and is_backoff(job, description):
+            yield _backoff(job, wait.target, description, now_us)
+            continue
         text, remedy, on = _open_wait(queue, job, wait) if wait is not None else _PLUGIN_S
         yield Obstacle(Why.DEPENDENCY, f"dependency {description}{text}", remedy, on, wait=description)
+
+
+def _backoff(job: Job, until_us: int, description: str, now_us: int) -> Obstacle:
+    """A failed attempt is followed by another in a while; `now_us` 0: nobody knows what time it is."""
+    when = f" in {max(0, -((now_us - until_us) // 1_000_000))} s" if now_us else f", {description}"
+    text = f"{phase(job)}{when}"
+    return Obstacle(Why.RETRY, text, "its time comes", wait=description)
 
 
 _WHEN = {

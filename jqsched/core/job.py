@@ -15,6 +15,7 @@ URGENCY_HOLD, URGENCY_DEFAULT, URGENCY_EXPEDITE = 0, 16, 31
 PRIORITY_MAX = 2**32 - 1
 UNSET_PRIORITY = -1
 ARROW = "→"
+RETRY_DELAY_MAX_US = 86_400_000_000  # a day: the longest backoff where the job file names none
 OwnName: TypeAlias = tuple[int, str]  # a user and a name: names in dependencies are those of the same user's jobs
 
 
@@ -137,6 +138,23 @@ def read_wait(description: str) -> Wait | None:
     return Wait(scheme, int(bound) if bound.isdecimal() else wanted, description)
 
 
+@frozen
+class Retries:
+    """How often and when a failed attempt is followed by another.
+
+    `max` attempts after the first. Before retry number n pass `delay_us * factor ** (n - 1)`, at most `max_delay_us`,
+    and up to a tenth more (`core.retries`). `on`: exit codes, `"signal"`, `"timeout"`; empty: every failure.
+    `separator`: a line between the attempts in the output.
+    """
+
+    max: int
+    delay_us: int = 0
+    factor: float = 1.0
+    max_delay_us: int = RETRY_DELAY_MAX_US
+    on: tuple[int | str, ...] = ()
+    separator: bool = True
+
+
 class Reason(NamedTuple):
     """Why a job was made, in the words of `source`; `t_ns` is when, in nanoseconds, None for the job's submission."""
 
@@ -164,6 +182,7 @@ class Spec:
     output: str | None = None
     error: str | None = None
     on_interrupt: OnInterrupt = OnInterrupt.REQUEUE
+    retries: Retries | None = None
     reasons: tuple[Reason, ...] = ()
     dependencies: tuple[Dependency, ...] = ()
     jobspec: JsonObject | None = None
@@ -195,7 +214,8 @@ class Job:
     `priority` is what orders the queue (-1 before the first); `pin` is a priority that was asked for and wins over
     plugins; `urgency_before` is what `release` restores. `waits` are the descriptions of unmet dependencies, in the
     order in which they were added. `exception` is the one that is shown: of the lowest severity, first seen. `fatal`
-    says that an exception of severity 0 ended the job. `requeuing` says that the attempt's end leads to the queue.
+    says that an exception of severity 0 ended the job. `requeuing` says that the attempt's end leads to the queue,
+    `retrying` that it does because the attempt failed. `retried` counts the retries that were decided so far.
     """
 
     id: int
@@ -221,6 +241,8 @@ class Job:
     t_start_us: int = 0
     t_cleanup_us: int = 0
     t_inactive_us: int = 0
+    retried: int = 0
+    retrying: bool = False
 
     @property
     def started(self) -> bool:
@@ -286,14 +308,15 @@ def _as_file_name(name: str) -> str:
     return name.replace("/", "_").encode()[:_FILE_NAME_BYTES_MAX].decode(errors="ignore")
 
 
-def output_paths(spec: Spec, id_: int, folder: str) -> tuple[str, str | None]:
+def output_paths(spec: Spec, id_: int, folder: str, attempt: int = 1) -> tuple[str, str | None]:
     """Where a job's output and (None: together with it) error go; `folder` holds the default `ID.log`.
 
-    `{id}` and `{name}` are filled in, the name made safe; a relative path is relative to the job's cwd.
+    `{id}`, `{name}` and `{attempt}` are filled in, the name made safe; a relative path is relative to the job's cwd.
     """
 
     def path(pattern: str) -> str:
-        name = pattern.replace("{id}", str(id_)).replace("{name}", _as_file_name(spec.name))
+        name = pattern.replace("{id}", str(id_)).replace("{attempt}", str(attempt))
+        name = name.replace("{name}", _as_file_name(spec.name))
         return name if name.startswith("/") else f"{spec.cwd.rstrip('/')}/{name}"
 
     output = path(spec.output) if spec.output is not None else f"{folder}/{id_}.log"

@@ -202,7 +202,7 @@ class Dispatch:
             self._executor.start(orders)
 
     def _start_order(self, job: Job) -> Start:
-        output, error = output_paths(job.spec, job.id, self._output_folder)
+        output, error = output_paths(job.spec, job.id, self._output_folder, job.attempt)
         return Start(job.id, job.attempt, job.spec, output, error, self._other(job))
 
     def _other(self, job: Job) -> int | None:

@@ -15,7 +15,7 @@ from jqsched.core import queue as queues
 from jqsched.core.accept import Arrival, accept, update
 from jqsched.core.event import Event
 from jqsched.core.fold import Step
-from jqsched.core.job import Dependency, Draft, Job, OnInterrupt, Outcome, OwnName, Reason, Spec, State
+from jqsched.core.job import Dependency, Draft, Job, OnInterrupt, Outcome, OwnName, Reason, Retries, Spec, State
 from jqsched.core.policy import Limits
 from jqsched.core.queue import EMPTY, Queue
 
@@ -24,6 +24,12 @@ T = TypeVar("T")
 
 START_US = 1_700_000_000_000_000
 USERID = 1000
+RETRIES = (
+    *(None, None, None, None),
+    Retries(1),
+    Retries(2, delay_us=20, factor=2.0, max_delay_us=30),
+    Retries(2, on=(75, "timeout")),
+)
 LIMITS = Limits(max_running=2, cores=4, interruptions_max=2)
 NAMES = ("a", "b", "c")
 URGENCIES = (16, 16, 16, 0, 31, 1, 20)
@@ -181,6 +187,7 @@ def draft(choose: Choose, id_: int, now_us: int, name: str | None = None) -> Dra
         cores=_of(choose, CORES),
         time_limit_us=_of(choose, (None, 1_000_000, 5_000_000)),
         on_interrupt=_of(choose, tuple(OnInterrupt)),
+        retries=_of(choose, RETRIES),
         reasons=tuple(Reason("", text) for text in (_of(choose, RATE_LIMITS),) if text is not None),
         dependencies=dependencies,
     )

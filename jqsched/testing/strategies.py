@@ -21,7 +21,7 @@ from jqsched.core.job import PRIORITY_MAX, Dependency, Draft, Job, OnInterrupt, 
 from jqsched.core.json import Json
 from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue
-from jqsched.testing.scenario import NAMES, START_US, History, Story
+from jqsched.testing.scenario import NAMES, RETRIES, START_US, History, Story
 
 names: SearchStrategy[str] = st.sampled_from(NAMES)
 urgencies: SearchStrategy[int] = st.sampled_from((16, 16, 16, 16, 15, 17, 0, 31)) | st.integers(0, 31)
@@ -67,6 +67,7 @@ def specs(
         cores=draw(cores),
         time_limit_us=draw(st.sampled_from((None, 1_000_000, 5_000_000))),
         on_interrupt=draw(st.sampled_from(OnInterrupt)),
+        retries=draw(st.sampled_from(RETRIES)),
         reasons=draw(reasons) if reasons is not None else (),
         dependencies=tuple(draw(st.lists(on, max_size=dependencies_max))),
     )
@@ -199,6 +200,7 @@ _KEYS: dict[str, SearchStrategy[Json]] = {
     "output": st.sampled_from(("{id}.log", "/out/{name}.log")),
     "error": st.just("err"),
     "on_interrupt": st.sampled_from(("requeue", "fail")),
+    "retries": st.sampled_from((0, 3, {"max": 2, "delay": "1s"}, {"max": 1, "factor": 1.5, "on": [75, "signal"]})),
     "reason": st.lists(st.sampled_from(("nightly", "rate-limit:2:x", ["cron", "again"])), min_size=1, max_size=2),
 }
 _WRONG: tuple[dict[str, Json], ...] = (
@@ -217,6 +219,7 @@ _WRONG: tuple[dict[str, Json], ...] = (
     {"env": {"A": 1}},
     {"time_limit": "soon"},
     {"on_interrupt": "ignore"},
+    {"retries": {"delay": "1s"}},
     {"dependencies": [{"scheme": "no such scheme", "value": "1"}]},
     {"comand": ["true"]},
 )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from jqsched.adapters.store import codec
 from jqsched.core.event import Event
-from jqsched.core.job import Dependency, Job, JobException, OnInterrupt, Reason, Spec, State
+from jqsched.core.job import Dependency, Job, JobException, OnInterrupt, Reason, Retries, Spec, State
 
 texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=8)
 numbers = st.integers(0, 2**63 - 1)
@@ -35,6 +35,16 @@ specs = st.builds(
     output=st.none() | texts,
     error=st.none() | texts,
     on_interrupt=st.sampled_from(OnInterrupt),
+    retries=st.none()
+    | st.builds(
+        Retries,
+        numbers,
+        numbers,
+        st.floats(1, 1000),
+        numbers,
+        st.lists(numbers | texts, max_size=2).map(tuple),
+        st.booleans(),
+    ),
     reasons=st.lists(st.builds(Reason, texts, texts, st.none() | numbers), max_size=2).map(tuple),
     dependencies=st.lists(
         st.builds(Dependency, texts, st.none() | numbers | texts, st.booleans()),
@@ -57,6 +67,8 @@ jobs = st.builds(
     attempt=numbers,
     interruptions=numbers,
     requeuing=st.booleans(),
+    retried=st.integers(0, 10**6),
+    retrying=st.booleans(),
     fatal=st.booleans(),
     exception=st.none() | st.builds(JobException, texts, numbers, texts),
     status=st.none() | numbers,

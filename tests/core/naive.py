@@ -5,6 +5,7 @@ and rules as documents). What the model knows after each step is compared with t
 """
 
 import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -33,6 +34,7 @@ class NaiveWait:
     scheme: str
     wanted: int | str | None
     bound: int | None = None
+    backoff: bool = False
 
     @property
     def text(self) -> str:
@@ -60,6 +62,8 @@ class NaiveJob:
     entered_run: bool = False
     started: bool = False
     requeuing: bool = False
+    retrying: bool = False
+    retried: int = 0
     ended_by: str | None = None
     status: int | None = None
     interruptions: int = 0
@@ -465,7 +469,7 @@ class NaiveScheduler:
             job.waits, job.state = waits, state
             assert refused, "an edit that cannot be was not refused"
             return "refused"
-        job.waits = [wait for wait in waits if (wait.scheme, wait.wanted) in asked]
+        job.waits = [wait for wait in waits if wait.backoff or (wait.scheme, wait.wanted) in asked]
         job.waits += [wait for wait in new if wait not in job.waits]
         job.spec = now.spec
         if job.waits:
@@ -494,38 +498,64 @@ class NaiveScheduler:
             self._settle()
         return job
 
-    def finish(self, id_: int, attempt: int, status: int, error: str | None) -> None:
+    def finish(self, id_: int, attempt: int, status: int, error: str | None, now_us: int) -> None:
         job = self.start(id_, attempt)
         if not job:
             return
         if error:
             self._doom(job, "exec")
+        elif status and job.state == "RUN" and not job.requeuing:
+            code = status // 256
+            self._retry(job, "signal" if 128 < code <= 192 else None, code)
         if job.requeuing and job.state == "RUN":
-            self._again(job)
+            self._again(job, now_us)
         else:
             job.status = status
             self._end(job)
         self._settle()
 
-    def _again(self, job: NaiveJob) -> None:
+    @staticmethod
+    def _retry(job: NaiveJob, *kinds: str | int | None) -> bool:
+        """Whether a failed attempt is followed by another; it is announced at once."""
+        retries = job.spec.retries
+        if retries is None or job.retried == retries.max or (retries.on and not any(k in retries.on for k in kinds)):
+            return False
+        job.requeuing = job.retrying = True
+        job.retried += 1
+        return True
+
+    def _again(self, job: NaiveJob, now_us: int) -> None:
+        delay_us = self._delay_us(job) if job.retrying else 0
         job.state, job.attempt, job.started, job.requeuing, job.permit = "SCHED", job.attempt + 1, False, False, None
-        job.entered_run = False
+        job.entered_run, job.retrying = False, False
+        if delay_us:
+            job.state = "DEPEND"
+            job.waits.append(NaiveWait("begin-time", now_us + delay_us, backoff=True))
         self._end_if_hopeless(job)
 
-    def interrupt(self, id_: int, attempt: int) -> None:
+    @staticmethod
+    def _delay_us(job: NaiveJob) -> int:
+        retries = job.spec.retries
+        delay_us = float(retries.delay_us)
+        for _ in range(job.retried - 1):
+            delay_us = delay_us * retries.factor
+        whole = int(min(delay_us, retries.max_delay_us))
+        return whole + whole * zlib.crc32(f"{job.id} {job.attempt}".encode()) // (10 * 2**32)
+
+    def interrupt(self, id_: int, attempt: int, now_us: int) -> None:
         job = self._attempt(id_, attempt)
         if not job:
             return
         if job.state == "CLEANUP":
             self._end(job)
         elif job.requeuing:
-            self._again(job)
+            self._again(job, now_us)
         elif job.spec.on_interrupt is OnInterrupt.FAIL:
             self._end(job, "interrupted")
         else:
             counts = job.started
             job.interruptions += counts
-            self._again(job)
+            self._again(job, now_us)
             if counts and job.interruptions >= self.interruptions_max and not job.is_over:
                 self.set_urgency(id_, 0)
         self._settle()
@@ -533,6 +563,8 @@ class NaiveScheduler:
     def expire(self, id_: int, attempt: int) -> None:
         job = self._attempt(id_, attempt)
         if job and job.state == "RUN" and job.spec.time_limit_us is not None:
+            if job.retrying or self._retry(job, "timeout"):
+                return
             self._doom(job, "timeout")
 
     def tick(self, now_us: int) -> None:

@@ -35,7 +35,7 @@ from tests.core.naive import NaiveScheduler
 USERID = 1000
 PICK = st.integers(0, 11)
 COMMANDS = ("cancel", "hold", "urgency", "urgency", "pin", "release", "requeue", "requeue")
-EDITABLE = ("dependencies", "urgency", "pin", "cores", "time_limit_us", "on_interrupt", "reasons", "name")
+EDITABLE = ("dependencies", "urgency", "pin", "cores", "time_limit_us", "on_interrupt", "retries", "reasons", "name")
 LIMITED = ((), (), (), ("rate-limit:1:x",), ("rate-limit:1:x", "rate-limit:2:y"), ("rate-limit:2:y", "rate-limit:2:y"))
 UNLIMITED = (("nightly", "rate-limit:0:x"), ("rate-limit:two:x", "rate-limit"))
 REASONS = tuple(tuple(Reason("", text) for text in texts) for texts in (*LIMITED, *UNLIMITED))
@@ -127,6 +127,8 @@ class QueueMachine(RuleBasedStateMachine):
             assert event.t_us > self.replayed.last_us, "time positions still"
             if event.name in ("alloc", "start"):
                 assert not before.started, "a new attempt before the last is over"  # law 3
+            if event.name == "finish":
+                assert not before.retrying, "an attempt that is retried has no finish"
             if event.name == "requeue":
                 assert event.context["attempt"] == before.attempt + 1  # law 3
             self.replayed = queues.evolve(self.replayed, event)
@@ -174,6 +176,7 @@ class QueueMachine(RuleBasedStateMachine):
                 model.spec,
             )
             assert (job.started, job.requeuing, job.fatal) == (model.started, model.requeuing, bool(model.ended_by))
+            assert (job.retrying, job.retried) == (model.retrying, model.retried)
             if job.state >= State.SCHED:
                 assert job.priority == model.priority
             permit = self.queue.permits.get(job.id)
@@ -452,7 +455,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(
         pick=PICK,
-        status=st.sampled_from((0, 0, 256, (128 + 9) << 8)),
+        status=st.sampled_from((0, 0, 256, 75 << 8, (128 + 9) << 8)),
         error=st.sampled_from((None, None, None, "no such file")),
     )
     def finish(self, pick, status, error):
@@ -466,7 +469,7 @@ class QueueMachine(RuleBasedStateMachine):
         else:
             return
         step = decide.finished(self.queue, id_, attempt, status, self.limits, self.now_us, error=error)
-        self.naive.finish(id_, attempt, status, error)
+        self.naive.finish(id_, attempt, status, error, self.now_us)
         self.take(step)
         self.come_back(id_)
 
@@ -483,7 +486,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     def lose(self, id_: int, attempt: int) -> None:
         step = decide.interrupted(self.queue, id_, attempt, self.limits, self.now_us)
-        self.naive.interrupt(id_, attempt)
+        self.naive.interrupt(id_, attempt, self.now_us)
         self.take(step)
 
     @rule(pick=PICK)
@@ -592,7 +595,7 @@ def stride(machine: QueueMachine, random: Random, *, limited: bool) -> None:
     elif move == "schedule":
         machine.schedule(random.randint(0, 3), of((None, None, "cancel", *COMMANDS)))
     elif move == "finish":
-        machine.finish(pick, of((0, 0, 256)), of((None, None, None, "no such file")))
+        machine.finish(pick, of((0, 0, 256, 75 << 8)), of((None, None, None, "no such file")))
     elif move == "stale_news":
         machine.stale_news(pick, of(("started", "finished", "interrupted", "expired")))
     elif move == "time_passes":

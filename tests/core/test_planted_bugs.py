@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from attrs import evolve as changed
 
-from jqsched.core import accept, admission, decide, event, order, policy
+from jqsched.core import accept, admission, decide, event, order, policy, retries
 from jqsched.core import fold as step
 from jqsched.core import queue as queues
 from jqsched.core.admission import ABSENT, OPEN, GateKind
@@ -435,6 +435,80 @@ def held_one_interruption_late(patch):
 def changed_limits(fold, **limits):
     fold.limits = changed(fold.limits, **limits)
     return fold
+
+
+@planted("retries")
+def a_retry_posts_finish(patch):
+    """As if it were decided after the end was posted."""
+
+    def back(original, fold, job, status=None):
+        if job.retrying and status is not None:
+            job = fold.post(job.id, ("finish", {"status": status}))
+        original(fold, job, status)
+
+    wrap(patch, decide, "_back_to_queue", back)
+
+
+@planted("retries")
+def a_retry_is_announced_twice(patch):
+    wrap(patch, decide, "_retry", lambda original, fold, job, note: original(fold, original(fold, job, note), note))
+
+
+@planted("retries")
+def a_cancel_is_retried(patch):
+    states, apply = event.TRANSITIONS["exception"]
+
+    def exception(job, e):
+        after = apply(job, e)
+        if e.context["type"] == "cancel" and after.spec.retries and job.state is State.RUN:
+            return changed(after, requeuing=True, fatal=False, state=job.state, t_cleanup_us=0)
+        return after
+
+    patch.setitem(event.TRANSITIONS, "exception", (states, exception))
+
+
+@planted("retries")
+def the_last_attempt_is_retried(patch):
+    def note(original, job, kinds, failure):
+        more = job.spec.retries and changed(job.spec.retries, max=job.spec.retries.max + 1)
+        return original(changed(job, spec=changed(job.spec, retries=more)), kinds, failure)
+
+    wrap(patch, retries, "_note", note)
+
+
+@planted("retries")
+def every_failure_is_retried(patch):
+    def note(original, job, kinds, failure):
+        every = job.spec.retries and changed(job.spec.retries, on=())
+        return original(changed(job, spec=changed(job.spec, retries=every)), kinds, failure)
+
+    wrap(patch, retries, "_note", note)
+
+
+@planted("retries")
+def a_timeout_that_is_retried_ends_the_job(patch):
+    patch.setattr(retries, "note_of_timeout", lambda _: None)
+
+
+@planted("retries")
+def an_edit_ends_the_backoff(patch):
+    patch.setattr(accept, "is_backoff", lambda *_: False)
+
+
+@planted("retries")
+def nobody_waits_between_attempts(patch):
+    patch.setattr(retries, "delay_us", lambda _: 0)
+
+
+@planted("retries")
+def an_interruption_is_counted_as_a_retry(patch):
+    states, apply = event.TRANSITIONS["exception"]
+
+    def exception(job, e):
+        after = apply(job, e)
+        return changed(after, retried=after.retried + (after.interruptions > job.interruptions))
+
+    patch.setitem(event.TRANSITIONS, "exception", (states, exception))
 
 
 @planted("life")

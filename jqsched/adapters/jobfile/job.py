@@ -11,8 +11,8 @@ from attrs import evolve, frozen
 
 from jqsched.adapters.jobfile.document import BadFile, Object, bad, read_document
 from jqsched.adapters.jobfile.structure import Strict
-from jqsched.core.job import URGENCY_DEFAULT, Dependency, Draft, OnInterrupt, Reason, Spec
-from jqsched.core.jobspec import JobspecError, from_jobspec, values
+from jqsched.core.job import URGENCY_DEFAULT, Dependency, Draft, OnInterrupt, Reason, Retries, Spec
+from jqsched.core.jobspec import JobspecError, from_jobspec, retry_values, values
 from jqsched.core.jobspec.script import interpreter_of
 
 NO_CWD = "cwd: missing, and the folder that the spool is in has a name that is not UTF-8: state an absolute path"
@@ -36,6 +36,7 @@ class _Short:
     output: str | None = None
     error: str | None = None
     on_interrupt: OnInterrupt = OnInterrupt.REQUEUE
+    retries: Retries | None = None
     reason: tuple[Reason, ...] = ()
 
 
@@ -54,6 +55,7 @@ _READERS = {
     "output": values.path,
     "error": values.path,
     "on_interrupt": values.on_interrupt,
+    "retries": retry_values.retries,
     "reason": values.reasons,
 }
 _SHORT = Strict(_Short, _READERS)
@@ -106,6 +108,7 @@ def _draft(short: _Short, default_cwd: str, name: str, stem: str) -> Draft | Bad
         output=short.output,
         error=short.error,
         on_interrupt=short.on_interrupt,
+        retries=short.retries,
         reasons=short.reason,
         dependencies=short.after + short.dependencies,
     )

@@ -6,7 +6,7 @@ Rule: `read_job(write_job(draft)) == draft`, but for `requeue_of`, which no file
 import json
 
 from jqsched.core.job import URGENCY_DEFAULT, Draft, OnInterrupt, Spec
-from jqsched.core.jobspec import dependency_object, reason_list, to_jobspec
+from jqsched.core.jobspec import dependency_object, reason_list, retries_value, to_jobspec
 from jqsched.core.json import Json
 
 
@@ -31,6 +31,7 @@ def _short(spec: Spec) -> dict[str, Json]:
         "output": spec.output,
         "error": spec.error,
         "on_interrupt": spec.on_interrupt.value if spec.on_interrupt is not OnInterrupt.REQUEUE else None,
+        "retries": retries_value(spec.retries) if spec.retries is not None else None,
         "reason": [reason_list(reason) for reason in spec.reasons] or None,
         "dependencies": [dependency_object(dependency) for dependency in spec.dependencies] or None,
     }

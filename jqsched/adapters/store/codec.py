@@ -12,10 +12,10 @@ from functools import lru_cache, partial
 from typing import Any, cast
 from zlib import crc32
 
-from attrs import fields
+from attrs import astuple, fields
 
 from jqsched.core.event import NO_CONTEXT, Event
-from jqsched.core.job import Dependency, Job, JobException, OnInterrupt, Reason, Spec, State
+from jqsched.core.job import Dependency, Job, JobException, OnInterrupt, Reason, Retries, Spec, State
 from jqsched.core.jobspec import reason_list
 from jqsched.core.json import Json
 
@@ -42,6 +42,7 @@ Row = tuple[Any, ...]  # a row of SQLite: what it holds is known by the column, 
 
 _SPEC_DEFAULTS = {field.name: field.default for field in fields(Spec)}
 _SHORT = 200  # characters of a context that may be remembered
+_REQUEUING, _RETRYING, _RETRIED = 1, 2, 4  # what the bits of the column `requeuing` mean
 _STATES = {state.value: state for state in State}
 _JOINED = tuple("\0".join(["%s"] * width) for width in range(len(JOB_COLUMNS) + 1))
 
@@ -87,6 +88,8 @@ def spec_to_json(spec: Spec) -> str:
         document["env"] = dict(spec.env)
     if spec.on_interrupt is not OnInterrupt.REQUEUE:
         document["on_interrupt"] = spec.on_interrupt.value
+    if spec.retries is not None:
+        document["retries"] = astuple(spec.retries, recurse=False)
     if spec.dependencies:
         document["dependencies"] = [[d.scheme, d.value, d.next_only] for d in spec.dependencies]
     if spec.reasons:
@@ -108,6 +111,9 @@ def spec_from_json(text: str) -> Spec:
         document["env"] = tuple(document["env"].items())
     if "on_interrupt" in document:
         document["on_interrupt"] = OnInterrupt(document["on_interrupt"])
+    if "retries" in document:
+        most, delay_us, factor, max_delay_us, on, *more = document["retries"]
+        document["retries"] = Retries(most, delay_us, factor, max_delay_us, tuple(on), *more)
     if "dependencies" in document:
         document["dependencies"] = tuple(Dependency(*parts) for parts in document["dependencies"])
     if "reasons" in document:
@@ -158,7 +164,7 @@ def job_to_row(job: Job, spec: str | None = None) -> Row:
         encode_json(job.waits) if job.waits else None,
         job.attempt,
         job.interruptions,
-        int(job.requeuing),
+        _packed(job),
         int(job.fatal),
         encode_json([told.type, told.severity, told.note]) if told is not None else None,
         job.status,
@@ -177,6 +183,7 @@ def job_from_row(row: Row) -> Job:
     """Read a job back; the columns are JOB_COLUMNS."""
     id_, _name, spec, userid, state, urgency, before, pin, priority, waits, attempt, *rest = row
     interruptions, requeuing, fatal, told, *later = rest
+    later += (requeuing // _RETRIED, bool(requeuing & _RETRYING))
     return Job(
         id_,
         spec_from_json(spec),
@@ -189,8 +196,13 @@ def job_from_row(row: Row) -> Job:
         tuple(decode_json(waits)) if waits else (),
         attempt,
         interruptions,
-        bool(requeuing),
+        bool(requeuing & _REQUEUING),
         bool(fatal),
         JobException(*decode_json(told)) if told else None,
         *later,
     )
+
+
+def _packed(job: Job) -> int:
+    """Write the column `requeuing`: two flags and a count, since format 3. A column more would be every row anew."""
+    return job.requeuing * _REQUEUING + job.retrying * _RETRYING + job.retried * _RETRIED

@@ -20,7 +20,7 @@ from jqsched.adapters.store.codec import COLUMNS, Damaged, checksum
 from jqsched.ports import PortError
 
 FILE_NAME = "jqsched.db"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 SUMS_SINCE = 2  # the version in which rows got their checksums
 INCREMENTAL = 2  # auto_vacuum: free pages are given back when it is asked for, a few at a time
 PATH_MAX_BYTES = 504  # SQLite: 512, with room for the names of what it puts beside the database
@@ -60,8 +60,14 @@ def _add_checksums(connection: sqlite3.Connection) -> None:
         connection.execute(f"UPDATE {table} SET crc = checksum({','.join(columns)})")
 
 
+def _count_retries(_: sqlite3.Connection) -> None:
+    """From version 2: nothing to rewrite. Only now may specs have retries, and the column `requeuing` more than a flag
+    (`codec`), which an earlier program would misread.
+    """
+
+
 # From each old version, what brings it to the next; run in one transaction with the new version's number.
-MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _add_checksums}
+MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _add_checksums, 2: _count_retries}
 
 
 # What SQLite raises for damaged data; the second where its message quotes a text that is not valid UTF-8.

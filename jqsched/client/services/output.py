@@ -27,7 +27,7 @@ def output_log(events: Iterator[Event | Pause], job: Job, folder: str) -> Iterat
     `folder` has the default output files. A job that never ran has none. The time of a piece is when the file was
     written last.
     """
-    output, error = output_paths(job.spec, job.id, folder)
+    output, error = output_paths(job.spec, job.id, folder, job.attempt)
     files = [_File("stdout", output, job.userid)]
     if error is not None:
         files.append(_File("stderr", error, job.userid))

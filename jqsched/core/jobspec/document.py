@@ -10,8 +10,8 @@ from typing import TypeVar
 
 from attrs import define, evolve, field
 
-from jqsched.core.job import Dependency, OnInterrupt, Reason, Scheme, Spec
-from jqsched.core.jobspec import values
+from jqsched.core.job import Dependency, OnInterrupt, Reason, Retries, Scheme, Spec
+from jqsched.core.jobspec import retry_values, values
 from jqsched.core.jobspec.values import Wrong, show
 from jqsched.core.json import Json, JsonObject
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 _KEYS = ("version", "resources", "tasks", "attributes")
 _PATH_MAX = 32  # names in a dotted key of an update: what is nested deeper could not be written to the store
-_OURS = ("output", "error", "on_interrupt", "reasons")
+_OURS = ("output", "error", "on_interrupt", "retries", "reasons")
 
 
 class JobspecError(ValueError):
@@ -110,9 +110,26 @@ def _ours(spec: Spec) -> dict[str, Json]:
         ours["error"] = spec.error
     if spec.on_interrupt is not OnInterrupt.REQUEUE:
         ours["on_interrupt"] = spec.on_interrupt.value
+    if spec.retries is not None:
+        ours["retries"] = retries_value(spec.retries)
     if spec.reasons:
         ours["reasons"] = [reason_list(reason) for reason in spec.reasons]
     return ours
+
+
+def retries_value(retries: Retries) -> Json:
+    """Write retries as a job file has them: a number where that says all, else an object; times in seconds."""
+    plain = Retries(retries.max)
+    wishes: dict[str, Json] = {
+        "delay": retries.delay_us / 1_000_000 if retries.delay_us else None,
+        "factor": retries.factor if retries.factor != plain.factor else None,
+        "max_delay": retries.max_delay_us / 1_000_000 if retries.max_delay_us != plain.max_delay_us else None,
+        "on": [*retries.on] or None,
+        "separator": None if retries.separator else False,
+    }
+    entries: dict[str, Json] = {"max": retries.max}
+    entries |= {key: value for key, value in wishes.items() if value is not None}
+    return retries.max if len(entries) == 1 else entries
 
 
 def reason_list(reason: Reason) -> Json:
@@ -249,6 +266,7 @@ def _read(reading: _Reading, jobspec: Mapping[str, object], default_cwd: str) ->
         output=reading.take(user, ours, "output", values.path, stdout),
         error=reading.take(user, ours, "error", values.path, stderr),
         on_interrupt=reading.take(user, ours, "on_interrupt", values.on_interrupt, OnInterrupt.REQUEUE),
+        retries=reading.take(user, ours, "retries", retry_values.retries, None),
         reasons=reading.take(user, ours, "reasons", values.reasons, ()),
         dependencies=reading.take(place, system, "dependencies", values.dependencies, ()),
     )

@@ -32,7 +32,7 @@ _NUMBER = r"(?:\d++\.?\d*+|\.\d++)(?:[eE][+-]?\d++)?"
 _DURATION = re.compile(rf"({_NUMBER})(ms|s|m|h|d)?", re.ASCII)
 _UNIT_S = {None: 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SECONDS = re.compile(_NUMBER, re.ASCII)
-_PLACEHOLDERS = re.compile(r"\{(?:id|name)\}")
+_PLACEHOLDERS = re.compile(r"\{(?:id|name|attempt)\}")
 _BASE58 = {c: i for i, c in enumerate("123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz")}
 _SCHEMES = {scheme.value: scheme for scheme in Scheme}
 _FOREIGN_SCHEME = re.compile(r"[A-Za-z][\w.-]{0,99}", re.ASCII)
@@ -64,7 +64,8 @@ def show(value: object, most: int = SHOWN_MAX) -> str:
     return "a list" if isinstance(value, list | tuple) else f"a {type(value).__name__}"
 
 
-def _must(be: str, value: object) -> Wrong:
+def must(be: str, value: object) -> Wrong:
+    """Say what a value must be and is not."""
     return Wrong(("", f"must be {be}, not {show(value)}"))
 
 
@@ -77,7 +78,7 @@ def integer(low: int, high: int, what: str = "") -> Callable[[object], int]:
 
     def read(value: object) -> int:
         if type(value) is not int or not low <= value <= high:
-            raise _must(range_, value)
+            raise must(range_, value)
         return value
 
     return read
@@ -101,7 +102,7 @@ def number(value: object) -> float:
             raise Wrong(("", f"number not allowed: {show(value)}"))
         return float(value)
     if type(value) is not float:
-        raise _must("a number", value)
+        raise must("a number", value)
     if not math.isfinite(value):
         raise Wrong(("", f"number not allowed: {value}"))
     return value
@@ -110,14 +111,14 @@ def number(value: object) -> float:
 def boolean(value: object) -> bool:
     """Read true or false."""
     if type(value) is not bool:
-        raise _must("true or false", value)
+        raise must("true or false", value)
     return value
 
 
 def string(value: object) -> str:
     """Read a string that can be handed to the system: valid Unicode without NUL."""
     if type(value) is not str:
-        raise _must("a string", value)
+        raise must("a string", value)
     if "\0" in value:
         raise Wrong(("", "must not contain NUL (\\u0000)"))
     if not value.isascii() and not is_unicode(value):
@@ -137,7 +138,7 @@ def is_unicode(text: str) -> bool:
 def many(value: object, read: Callable[[object], T], of: str) -> tuple[T, ...]:
     """Read a list, each item by `read`; all errors, each with its index."""
     if type(value) is not list:
-        raise _must(f"a list of {of}", value)
+        raise must(f"a list of {of}", value)
     try:
         return tuple([read(item) for item in value])
     except Wrong:
@@ -157,7 +158,7 @@ def _wrong_items(items: list[object], read: Callable[[object], T]) -> list[tuple
 def mapping(value: object) -> Mapping[str, object]:
     """Read an object."""
     if not isinstance(value, Mapping):
-        raise _must("an object", value)
+        raise must("an object", value)
     return value
 
 
@@ -282,22 +283,22 @@ def duration_s(value: object) -> float:
         try:
             return number(value)
         except Wrong:
-            raise _must("seconds, or a duration like 90s, 10m, 1.5h, 2d, 100ms", value) from None
+            raise must("seconds, or a duration like 90s, 10m, 1.5h, 2d, 100ms", value) from None
     match = _DURATION.fullmatch(value)
     if match is None:
-        raise _must("seconds, or a duration like 90s, 10m, 1.5h, 2d, 100ms", value)
+        raise must("seconds, or a duration like 90s, 10m, 1.5h, 2d, 100ms", value)
     return float(match[1]) * _UNIT_S[match[2]]
 
 
 def duration_us(value: object) -> int:
     """Read a time limit, in seconds or as RFC 23 writes it (`10m`, `1.5h`); more than 0."""
     seconds = duration_s(value)
-    if seconds > SECONDS_MAX or _microseconds(seconds) < 1:
-        raise _must(f"more than 0 and at most {SECONDS_MAX} seconds", value)
-    return _microseconds(seconds)
+    if seconds > SECONDS_MAX or microseconds(seconds) < 1:
+        raise must(f"more than 0 and at most {SECONDS_MAX} seconds", value)
+    return microseconds(seconds)
 
 
-def _microseconds(seconds: float) -> int:
+def microseconds(seconds: float) -> int:
     """Convert so that n / 1_000_000 comes back as n: the product alone would be rounded once too often."""
     whole = int(seconds)
     return whole * 1_000_000 + round((seconds - whole) * 1_000_000)
@@ -310,27 +311,27 @@ def begin_us(value: object) -> int:
     else:
         seconds = number(value)
     if not 0 <= seconds <= SECONDS_MAX:
-        raise _must(f"0…{SECONDS_MAX} seconds since 1970", value)
-    return _microseconds(seconds)
+        raise must(f"0…{SECONDS_MAX} seconds since 1970", value)
+    return microseconds(seconds)
 
 
 def _rfc3339(text: str) -> float:
     try:
         time = datetime.fromisoformat(text.upper() if text[10:11] == "t" or text.endswith("z") else text)
     except ValueError:
-        raise _must("seconds since 1970, or a time like 2026-03-01T06:00:00+01:00", text) from None
+        raise must("seconds since 1970, or a time like 2026-03-01T06:00:00+01:00", text) from None
     if time.tzinfo is None:
         raise Wrong(("", f"needs an offset from UTC (like Z or +01:00): {show(text)}"))
     return time.timestamp()
 
 
 def path(value: object) -> str:
-    """Read the path of an output file, with `{id}` and `{name}` in it."""
+    """Read the path of an output file, with `{id}`, `{name}` and `{attempt}` in it."""
     text = string(value)
     if not text or text.endswith("/"):
-        raise _must("the path of a file", value)
+        raise must("the path of a file", value)
     if re.search(r"[{}]", _PLACEHOLDERS.sub("", text)):
-        raise Wrong(("", f"may contain {{id}} and {{name}} and no other braces: {show(text)}"))
+        raise Wrong(("", f"may contain {{id}}, {{name}} and {{attempt}} and no other braces: {show(text)}"))
     if len(text.encode()) > PATH_BYTES_MAX:
         raise Wrong(("", f"must be at most {PATH_BYTES_MAX} bytes long"))
     return text
@@ -342,7 +343,7 @@ def on_interrupt(value: object) -> OnInterrupt:
         return OnInterrupt.REQUEUE
     if value == "fail":
         return OnInterrupt.FAIL
-    raise _must("requeue or fail", value)
+    raise must("requeue or fail", value)
 
 
 def reasons(value: object) -> tuple[Reason, ...]:
@@ -354,7 +355,7 @@ def _reason(value: object) -> Reason:
     if type(value) is str:
         return Reason("", string(value))
     if type(value) is not list or len(value) not in (2, 3):
-        raise _must("a string, [source, text] or [source, text, nanoseconds]", value)
+        raise must("a string, [source, text] or [source, text, nanoseconds]", value)
     errors: list[tuple[str, str]] = []
     try:
         many(value[:2], string, "strings")
@@ -380,7 +381,7 @@ def target(value: object) -> int | str:
     if type(value) is int:
         return job_id(value)
     if type(value) is not str:
-        raise _must("a job's id or name", value)
+        raise must("a job's id or name", value)
     if value.isascii() and value.isdigit() and len(value) <= 20:
         return job_id(int(value))
     if value.startswith("ƒ"):

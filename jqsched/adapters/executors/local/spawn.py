@@ -33,11 +33,12 @@ class Order:
     """The order to run one attempt, as it came over the wire; `error` None means together with `output`.
 
     `userid` None: as this process's own user. `in_spool`: the output file is the default one, which its user cannot
-    reach: it is made for him.
+    reach: it is made for them. `separate`: a line is to tell its output from that of the attempts before.
     """
 
     __slots__ = (
-        "command", "cores", "cwd", "env", "error", "in_spool", "key", "limit_us", "name", "output", "tasks", "userid",
+        "command", "cores", "cwd", "env", "error", "in_spool", "key", "limit_us", "name", "output", "separate", "tasks",
+        "userid",
     )  # fmt: skip
 
     def __init__(
@@ -55,12 +56,13 @@ class Order:
         error: str | None,
         userid: int | None,
         in_spool: bool,
+        separate: bool,
     ) -> None:
         self.key: Key = (id_, attempt)
         self.command, self.name, self.cwd, self.env = command, name, cwd, env
         self.cores, self.tasks, self.limit_us = cores, tasks, limit_us
         self.output, self.error = output, error
-        self.userid, self.in_spool = userid, in_spool
+        self.userid, self.in_spool, self.separate = userid, in_spool, separate
 
 
 class NotNow(Exception):
@@ -131,6 +133,8 @@ class Launcher:
             fds.append(_open_output(order.output))
             if order.error is not None:
                 fds.append(_open_output(order.error))
+            if order.separate:
+                _separate(fds, order.key[1])
             env = self._environment(order, self._base)
             path = _find(order.command[0], env["PATH"])
             if "/" in order.command[0]:
@@ -182,6 +186,8 @@ class Launcher:
         os.chdir(order.cwd)
         out = _open_patiently(order.output) if out is None else out
         err = out if order.error is None else _open_patiently(order.error)
+        if order.separate and not rank:
+            _separate([out] if order.error is None else [out, err], order.key[1])
         path = _find(order.command[0], env["PATH"])
         os.dup2(out, 1)
         os.dup2(err, 2)
@@ -350,6 +356,17 @@ def _open_output(path: str, folder: int | None = None) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def _separate(fds: list[int], attempt: int) -> None:
+    """Write a line where the output of an attempt begins behind that of others."""
+    for fd in fds:
+        found = os.fstat(fd)
+        if stat.S_ISREG(found.st_mode) and found.st_size:
+            try:
+                os.write(fd, b"--- jqsched: attempt %d ---\n" % attempt)
+            except OSError:  # a full disk: the attempt is worth more than the line
+                continue
 
 
 def _is_link(path: str, folder: int | None) -> bool:
