@@ -348,7 +348,7 @@ def a_limit_lets_one_more_through(patch):
 
 @planted("rates")
 def a_job_on_its_way_back_gives_up_its_place(patch):
-    patch.setattr(Claim, "through", property(lambda claim: claim.from_running))
+    patch.setattr(Claim, "admitted", property(lambda claim: claim.from_running))
 
 
 @planted("rates")
