@@ -1,7 +1,8 @@
-"""The configuration file `jqsched.toml`, and the options of the command line that win over it.
+"""The configuration file `jqsched.toml`, and the command line's options, which override it.
 
-Rule: a `Config` is whole and valid, or there is a `BadFile` that says all that is wrong; None = the built-in default
-that depends on the machine. Whoever reloads keeps the last good one.
+In: the file's content, and options. Out: a `Config` that is whole and valid, or a `BadFile` with all errors.
+Rule: None stands for the built-in default that depends on the machine. A scheduler that reloads keeps the last good
+configuration.
 """
 
 import os
@@ -98,7 +99,7 @@ _CONFIG = Strict(
 
 
 def as_document(config: Config) -> JsonObject:
-    """The settings as plugins see them (`conf.update`)."""
+    """Write the settings as plugins see them (`conf.update`)."""
     return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(config).items()}
 
 

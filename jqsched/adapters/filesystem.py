@@ -1,6 +1,6 @@
-"""What kind of file system a folder is on, where that matters: on some, others change files behind this kernel's back.
+"""The kind of file system that a folder is on: on some, other machines change files without this kernel's knowing.
 
-Rule: one question to the kernel; what follows from the answer is decided by who asks.
+Rule: one question to the kernel; what follows from the answer is decided by the caller.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ _REMOTE = {
 
 
 def remote_kind(path: str) -> str | None:
-    """The name of the remote or user-space file system that a path is on; None for a local one, or when unknown."""
+    """Return the name of a path's file system if it is remote or in user space; None if local, or unknown."""
     return _REMOTE.get(_kind(path))
 
 

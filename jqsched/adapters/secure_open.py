@@ -1,9 +1,9 @@
-"""`secure_open`: the one door to files that are trusted because of where they are: store, lock, configuration, state.
+"""`secure_open`: open files that are trusted because of where they are: store, lock, configuration, state.
 
-Rule: a name in a folder proves nothing. What is opened or made here is a regular file of the user who runs this (or of
-root) that nobody else may write to, and that is asked of the descriptor; what is made is made here, exclusively.
+Rule: a name in a folder proves nothing. What is opened or made here is a regular file of this process's user (or of
+root) that no other user may write to, checked by its descriptor; a new file is made exclusively.
 A file that another program opens by its name (SQLite: the store, its log and index) is looked at by `check_file`, which
-is as good only in a folder that nobody else may write to: `check_folder`.
+is as safe only in a folder that no other user may write to: `check_folder`.
 Fails with PermissionError (EPERM), whose text says whose the file is, or what it is, and what to do.
 """
 
@@ -23,7 +23,7 @@ _ALWAYS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def secure_open(name: str, flags: int, mode: int = 0o600, *, dir_fd: int | None = None) -> int:
-    """Open a file that may be trusted, or make it (O_CREAT). Follows no link and waits for nobody.
+    """Open a file that may be trusted, or make it (O_CREAT). Follows no link and does not block.
 
     Raises: PermissionError when it may not be trusted; else what open(2) says.
     """
@@ -43,7 +43,7 @@ def secure_open(name: str, flags: int, mode: int = 0o600, *, dir_fd: int | None 
         try:
             return os.open(name, flags | _ALWAYS | os.O_EXCL, mode, dir_fd=dir_fd)
         except FileExistsError:
-            continue  # somebody was quicker: what is there now is looked at
+            continue  # another process was quicker: what is there now is checked
 
 
 def _checked(fd: int, name: str, *, truncate: bool) -> int:
@@ -52,7 +52,7 @@ def _checked(fd: int, name: str, *, truncate: bool) -> int:
             raise _refusal(name, f"{why}: move it away")
         if truncate:
             os.ftruncate(fd, 0)
-    except BaseException:  # nobody gets this descriptor, so nobody else would close it
+    except BaseException:  # the caller does not get this descriptor, so it could not close it
         os.close(fd)
         raise
     return fd
@@ -73,9 +73,9 @@ def check_file(path: str, *, dir_fd: int | None = None, owner: int | None = None
 
 
 def check_folder(path: str) -> None:
-    """Make sure that nobody else may make or replace names in this folder; its parents are not asked.
+    """Check that no other user may make or replace names in this folder; its parents are not checked.
 
-    Raises: PermissionError when somebody may, or the folder is another user's.
+    Raises: PermissionError when another user may, or owns the folder.
     """
     found = os.stat(path)
     if found.st_uid not in (os.geteuid(), 0):
@@ -85,7 +85,7 @@ def check_folder(path: str) -> None:
 
 
 def distrust_file(found: os.stat_result, owner: int | None = None) -> str:
-    """Say why a file with this stat is not trusted; empty when it is. `owner`: another user, who may own it too."""
+    """Say why a file with this stat is not trusted; empty when it is. `owner`: another user that may own it too."""
     if not stat.S_ISREG(found.st_mode):
         return f"is {kind_of(found)}, not a regular file"
     if found.st_uid not in (os.geteuid(), 0, owner):
@@ -96,7 +96,7 @@ def distrust_file(found: os.stat_result, owner: int | None = None) -> str:
 
 
 def kind_of(found: os.stat_result) -> str:
-    """What a thing is that is no regular file."""
+    """Name the type of a file that is not a regular one."""
     return _KINDS.get(stat.S_IFMT(found.st_mode), "no file")
 
 

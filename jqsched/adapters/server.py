@@ -1,9 +1,9 @@
 """The Unix-socket server: requests in, answers out, as JSON Lines, on the loop's own thread.
 
 Rule: nothing here waits, and no client can make it hold more than its bounds: lines, open requests, unread answers and
-the number of clients are limited, and who exceeds a limit is told (or, not reading, dropped and stated in the log).
-A request is `{"topic": str, "matchtag": int, "payload"?: {}, "streaming"?: bool}`; answers carry its matchtag and
-`payload`, or `errnum` and `errstr`. A stream ends with ENODATA. Source: RFC 6 (matchtags, streaming), in our clothes.
+the number of clients are limited, and a client that exceeds a limit gets an error (or, not reading, is dropped and
+logged). A request is `{"topic": str, "matchtag": int, "payload"?: {}, "streaming"?: bool}`; answers carry its matchtag
+and `payload`, or `errnum` and `errstr`. A stream ends with ENODATA. Source: RFC 6 (matchtags, streaming).
 """
 
 import errno
@@ -44,7 +44,7 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 class Request:
     """One request, open until it is answered, ended, canceled, or its client is gone.
 
-    Answering one that is not open any more does nothing: whoever works on it need not watch the client. `on_close` is
+    Answering one that is not open any more does nothing, so its handler need not watch the client. `on_close` is
     called when the client cancels it or goes away, not when it is answered.
     """
 
@@ -89,7 +89,7 @@ class Request:
         return was_open
 
     def abandon(self) -> None:
-        """Close it because nobody waits for the answer any more."""
+        """Close it because the client does not wait for the answer any more."""
         if self._finish() and self.on_close is not None:
             self.on_close()
 
@@ -106,7 +106,7 @@ class Server:
         self.handle, self.selector, self.log = handle, selector, log
         self.clients: set[_Client] = set()
         self._folder = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        # Given up for a moment when no descriptor is left, to accept and turn away those who wait.
+        # Given up for a moment when no descriptor is left, to accept waiting clients and turn them away.
         self._spare: int | None = _spare()
         try:
             self._socket = _listen(root, self._folder)
@@ -254,7 +254,7 @@ class _Client:
             self.send({"matchtag": matchtag, "errnum": errno.ENODATA, "errstr": "canceled"})
 
     def _reject(self, matchtag: int, errnum: int, text: str) -> None:
-        """Answer what cannot be understood, and end the connection when the answer is out."""
+        """Answer a line that cannot be understood, and end the connection when the answer is out."""
         self.send({"matchtag": matchtag, "errnum": errnum, "errstr": text})
         self._is_ending = True
         self._settle()
@@ -286,7 +286,7 @@ class _Client:
         self._settle()
 
     def _settle(self) -> None:
-        """Close when nothing is left to say, else ask the selector for what is wanted now."""
+        """Close when nothing is left to send, else register for the events that are needed now."""
         if self._is_gone:
             return
         if self._is_ending and not self.unread:
@@ -333,7 +333,7 @@ def _listen(root: str, folder: int) -> socket.socket:
 
 
 def _peer(connection: socket.socket) -> tuple[int, int]:
-    """Who is at the other end: pid and uid. Source: unix(7), SO_PEERCRED."""
+    """Return the pid and uid of the client. Source: unix(7), SO_PEERCRED."""
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     pid, uid, _gid = struct.unpack("3i", credentials)
     return pid, uid
@@ -360,7 +360,7 @@ def _parse(line: bytes) -> tuple[str, int, JsonObject, bool]:
     """Read a request line: topic, matchtag, payload, streaming."""
     try:
         entries: object = json.loads(line.decode(), parse_float=finite, parse_constant=finite)
-        if b"\\ud" in line.lower():  # an escape may make half a character, which no file and no database takes
+        if b"\\ud" in line.lower():  # an escape may make a lone surrogate, which no file and no database takes
             json.dumps(entries, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise _Malformed(f"not JSON: {error}") from None

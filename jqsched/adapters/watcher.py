@@ -1,7 +1,7 @@
-"""`FolderWatcher`: rings when something happens in the drop zones or in `jobs/`; inotify, read by watchdog.
+"""`FolderWatcher`: wake the scheduler when files change in the drop zones or in `jobs/`; inotify, read by watchdog.
 
-Rule: a bell, nothing more. Where watching is impossible or ends (no inotify, its limits, a network file system, a
-replaced directory, a bug), it says so once and the scans of the scheduler remain. It never touches a file.
+Rule: it gives hints and nothing more. Where watching is impossible or ends (no inotify, its limits, a network file
+system, a replaced directory, a bug), it logs that once and the scans of the scheduler remain. It never touches a file.
 
 watchdog's own observer is not used: it holds events back for 0.5 s to pair moves, hides overflows, and ends at the
 first exception. Its inotify reader is, driven by a thread of ours.
@@ -73,7 +73,7 @@ class FolderWatcher:
         self._said: set[str] = set()
 
     def start(self) -> None:
-        """Begin to watch, or say why not."""
+        """Begin to watch, or log why that is impossible."""
         self.ensure()
 
     def stop(self) -> None:
@@ -116,7 +116,7 @@ class FolderWatcher:
         return True
 
     def _lost(self) -> bool:
-        """A folder is not watched any more; returns whether that was somebody else's doing."""
+        """Note that a folder is not watched any more; returns whether that was unexpected."""
         if self._reader is None:
             return False  # we end it ourselves
         if not self._is_lost:
@@ -232,7 +232,7 @@ class _Reader(threading.Thread):
         for event in events:
             try:
                 self._inotify.handle_event(event)
-            except Exception as wrong:  # one bell's bug must not silence the rest; the scans make up for this event
+            except Exception as wrong:  # an error in one must not stop the others; the scans make up for this event
                 self._log.warning("a bell of the watcher failed: %s: %s", type(wrong).__name__, wrong)
         if any(bell.rang for bell in self._bells):
             for bell in self._bells:
@@ -251,7 +251,7 @@ def _inotify() -> "InotifyFD":
     from watchdog.observers.inotify_c import InotifyFD  # noqa: PLC0415  # raises where there is no inotify
 
     inotify = InotifyFD()
-    inotify._is_reading = False  # noqa: SLF001  # nobody reads yet: see `run`
+    inotify._is_reading = False  # noqa: SLF001  # not read yet: see `run`
     # watchdog leaves it inheritable, and each job would have it open
     os.set_inheritable(inotify._inotify_fd, False)  # noqa: SLF001  # there is no other way to it
     return inotify

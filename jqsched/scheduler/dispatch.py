@@ -401,7 +401,7 @@ class Dispatch:
         """Set the rules: a job that they no longer admit gives its permit back, one that they reject ends."""
         self._ledger.head = queues.set_rules(self._ledger.head, rules)
         self._recall(policy.no_longer_admitted(self._ledger.head))
-        self.weed()
+        self.end_infeasible()
 
     def _recall(self, ids: Iterable[int]) -> None:
         for id_ in ids:
@@ -423,9 +423,9 @@ class Dispatch:
         if self._executor is not None:
             self._executor.limit(limits.max_running, limits.cores, grace_us)
         if shrunk:
-            self.weed()
+            self.end_infeasible()
 
-    def weed(self) -> None:
+    def end_infeasible(self) -> None:
         """End the queued jobs that could never run under these limits and rules; one with a permit is asked back first.
 
         Without an executor no permit can be asked back, so no job ends here; the next start ends them.

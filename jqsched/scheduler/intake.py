@@ -83,7 +83,7 @@ class Intake:
         self._ledger.spend(taken.id)
         self._log(_rejected(taken.name, errors))
 
-    def settle_outlived(self) -> None:
+    def resolve_missing_antecedents(self) -> None:
         """Resolve waits for jobs that are over, which a rebuilt or restored store may hold. Called at start."""
         head = self._ledger.head
         gone = {id_ for id_ in head.dependents if isinstance(id_, int) and find(head, id_) is None}

@@ -126,13 +126,13 @@ class Scheduler:
             self.intake.unverified.difference_update(attempt.id for attempt in self._stored.attempts)
         if self.accepts:
             self.jobtap.start(self.around.plugins, self._stored.attempts, was_plugged=was_plugged)
-            self.intake.settle_outlived()
+            self.intake.resolve_missing_antecedents()
             self.intake.leftovers(self.around.is_finished, self._stored.queue)
         if self.around.executor is not None:
             self.around.executor.limit(self._limits.max_running, self._limits.cores, self._grace_us)
             self.dispatch.recover(self._stored.attempts, self.deliver_news)
             self.around.executor.limit(self._limits.max_running, self._limits.cores, self._grace_us)
-            self.dispatch.weed()  # there may be fewer cores, or other rules, than when these jobs were accepted
+            self.dispatch.end_infeasible()  # cores and rules may have changed since these jobs were accepted
 
     def deliver_news(self, news: Sequence[News]) -> None:
         """Apply the executor's news. On the loop's thread."""

@@ -219,7 +219,7 @@ class Taps:
         """Call the plugins for a job, and carry out what they return; a refusal is left to the caller."""
         if not any(plugin.handler(topic) for plugin in (self.stack.plugins if only is None else only)):
             if topic == "job.state.priority":
-                self._heed(tap, topic, {})
+                self._apply_outputs(tap, topic, {})
             return Args({}), True
         args = Args({**arguments(tap), **more})
         self.current.append(tap.job.id)
@@ -230,10 +230,10 @@ class Taps:
         if tap.updates:
             self._update(tap)
         if topic not in _ASKING:
-            self._heed(tap, topic, args.out)
+            self._apply_outputs(tap, topic, args.out)
         return args, called_well
 
-    def _heed(self, tap: Tap, topic: str, out: JsonObject) -> None:
+    def _apply_outputs(self, tap: Tap, topic: str, out: JsonObject) -> None:
         """Apply the priority and the annotations that callbacks returned."""
         id_ = tap.job.id
         priority, annotations = out.get("priority"), out.get("annotations")

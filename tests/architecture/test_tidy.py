@@ -40,6 +40,13 @@ class Source:
         tokens = tokenize.generate_tokens(io.StringIO(self.text).readline)
         return {token.start[0]: token.string for token in tokens if token.type == tokenize.COMMENT}
 
+    @property
+    def docstrings(self) -> dict[int, str]:
+        """Docstring by the number of its first line."""
+        owners = self.nodes(ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        texts = {node.body[0].lineno: ast.get_docstring(node, clean=False) for node in owners if node.body}
+        return {line: text for line, text in texts.items() if text}
+
     def nodes(self, *kinds: type[ast.AST]) -> Iterator[ast.AST]:
         return (node for node in ast.walk(self.tree) if isinstance(node, kinds))
 
@@ -154,8 +161,24 @@ def exemptions_have_reasons(source: Source) -> Iterator[str]:
             yield f"{line}: {comment} without a reason"
 
 
+PRONOUNS = re.compile(
+    r"\b(he|him|his|himself|she|her|hers|some(body|one)|any(body|one)|every(body|one)|nobody|whoever|whom)\b",
+    re.IGNORECASE,
+)
+
+
+def things_are_it(source: Source) -> Iterator[str]:
+    """In docstrings and comments a program, a client, a job or a function is "it"; a person is "a user" and "they"."""
+    texts = sorted([*source.comments.items(), *source.docstrings.items()])
+    for line, text in texts:
+        for offset, part in enumerate(re.sub(r"`[^`\n]*`", "", text).splitlines()):
+            for found in PRONOUNS.finditer(part):
+                yield f"{line + offset}: {found[0]!r} in {part.strip()!r}"
+
+
 CORE = r"jqsched/(core/.*|ports)\.py"
 PACKAGE = r"jqsched/.*\.py"
+PLAIN = r"jqsched/((core|scheduler|adapters|runtime|jobtap|plugins)/.*|ports|constants)\.py"
 TESTS = r"(tests|jqsched/testing)/.*\.py"
 EVERYWHERE = r".*\.py"
 
@@ -168,6 +191,7 @@ RULES: list[tuple[Rule, str]] = [
     (excepts_name_what_they_catch, EVERYWHERE),
     (exemptions_have_reasons, EVERYWHERE),
     (no_sleep, TESTS),
+    (things_are_it, PLAIN),
 ]
 
 
@@ -229,6 +253,11 @@ BAD: list[tuple[Rule, str]] = [
     (exemptions_have_reasons, f"x = 1  {NOQA}: E501"),
     (exemptions_have_reasons, f"x = 1  {NOQA}: E501, PLR0911"),
     (exemptions_have_reasons, f"x = 1  {IGNORE}[misc]  {NOQA}: E501"),
+    (things_are_it, "x = 1  # the client gets his answer"),
+    (things_are_it, "'''A bell.\n\nTell Him.'''"),
+    (things_are_it, "def f():\n    '''Open it; nobody waits.'''"),
+    (things_are_it, "async def f():\n    '''Answer whoever asked.'''"),
+    (things_are_it, "class C:\n    def m(self):\n        '''Wait for somebody.'''"),
 ]
 GOOD: list[tuple[Rule, str]] = [
     (pure, "def f(now_us): return datetime.fromisoformat('x') < now_us"),
@@ -245,6 +274,8 @@ GOOD: list[tuple[Rule, str]] = [
     (exemptions_have_reasons, f"x = 1  {IGNORE}[misc]  # the stub lacks it"),
     (exemptions_have_reasons, f"x = 1  {NOQA}: E501  # an address"),
     (exemptions_have_reasons, f"x = '{NOQA}'"),
+    (things_are_it, "'''The other process: it is there. This, where `nobody` is an account.'''"),
+    (things_are_it, "user = 'nobody'\nhe = 1  # its value"),
 ]
 
 

@@ -1,1 +1,1 @@
-"""Executors: where the processes of jobs run. Each passes `jqsched.testing.contracts.executor`."""
+"""Executors: they run the processes of jobs. Each passes `jqsched.testing.contracts.executor`."""

@@ -66,11 +66,11 @@ def read_document(data: bytes, suffix: str) -> tuple[Object, list[str]] | BadFil
     except json.JSONDecodeError as wrong:
         return BadFile((_no_json(wrong, len(data) - len(text.encode())),), incomplete=True)
     except tomllib.TOMLDecodeError as wrong:
-        return BadFile((f"not TOML: {_said(wrong)}",), incomplete=True)
+        return BadFile((f"not TOML: {_parser_message(wrong)}",), incomplete=True)
     except RecursionError:
         return BadFile((f"nested more than {DEPTH_MAX} deep",))
     except ValueError as wrong:  # tomllib: a number of 5,000 digits, a date that is none
-        return BadFile((f"not {kind}: {_said(wrong)}",))
+        return BadFile((f"not {kind}: {_parser_message(wrong)}",))
     if not isinstance(value, dict):
         return BadFile((f"must be an object, not {show(value)}",))
     return value, list(_walk(value, "", 1)) if walk else []
@@ -81,7 +81,7 @@ def _no_json(wrong: json.JSONDecodeError, skipped_bytes: int) -> str:
     return f"not JSON at byte {byte} (line {wrong.lineno}, column {wrong.colno}): {wrong.msg}"
 
 
-def _said(wrong: ValueError) -> str:
+def _parser_message(wrong: ValueError) -> str:
     """Return the parser's message, cut short, for it may quote the file at any length; the place is at its end."""
     text = str(wrong)
     return text if len(text) <= _SAID_MAX else f"{text[: _SAID_MAX - 40]}…{text[-39:]}"

@@ -150,13 +150,13 @@ class FileSpool:
     @_port("setting a file aside")
     def strays(self, ids: Iterable[int]) -> list[tuple[str, str]]:
         """Set aside the files of these ids, which belong to no live job; returns the name of each, and why."""
-        jobs, said = self._folders["jobs"], list[tuple[str, str]]()
+        jobs, set_aside = self._folders["jobs"], list[tuple[str, str]]()
         for id_ in ids:
             entry = f"{id_}.json"
             if self._edits.is_stray(id_) and not any(zone.is_halfway(entry) for zone in self._zones):
                 with suppress(FileNotFoundError):
-                    said.append((entry, set_stray_aside(jobs, self._rejects, entry)))
-        return said
+                    set_aside.append((entry, set_stray_aside(jobs, self._rejects, entry)))
+        return set_aside
 
     # ---- texts -----------------------------------------------------------------------------------------------------
 

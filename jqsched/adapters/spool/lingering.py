@@ -19,7 +19,7 @@ class Lingering:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._notes: dict[str, tuple[str, int]] = {}
-        self._said: set[str] = set()
+        self._reported: set[str] = set()
 
     def note(self, name: str, why: str) -> None:
         """Note a file that is no job (yet)."""
@@ -32,7 +32,7 @@ class Lingering:
     def forget(self, name: str) -> None:
         """Drop the note of a file that became a job, was set aside, or is gone."""
         self._notes.pop(name, None)
-        self._said.discard(name)
+        self._reported.discard(name)
 
     def names(self) -> list[str]:
         """Return all noted names."""
@@ -51,9 +51,9 @@ class Lingering:
         """Return `due`, but only if it names files that no earlier call did."""
         before_us = self._clock.monotonic_us() - AFTER_US
         late = {name for name, (_, since_us) in self._notes.items() if since_us <= before_us and name not in without}
-        if late <= self._said:
+        if late <= self._reported:
             return []
-        self._said |= late
+        self._reported |= late
         return self.due(without)
 
 

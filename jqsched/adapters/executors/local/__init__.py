@@ -1,5 +1,5 @@
-"""The local executor: `local` is the scheduler's side, `process` the process that starts, signals and reaps.
+"""The local executor: `client` is the scheduler's side, `process` the process that starts, signals and reaps jobs.
 
-`wire` is what they say to each other; `host`, `mark`, `members`, `record`, `run`, `spawn` and `procfs` belong to the
-process, which takes only the standard library. Nothing is imported here, so that the process starts fast.
+`wire` is the protocol between them. All other modules but `heartbeat` belong to the process, which imports only the
+standard library. Rule: nothing is imported here, so that the process starts fast.
 """

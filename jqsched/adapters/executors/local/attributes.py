@@ -1,4 +1,4 @@
-"""The attributes of a process that fork and exec pass on, and that a job of another user must not get from us.
+"""Process attributes that fork and exec pass on, and that another user's job must not inherit from the executor.
 
 In: the executor's child on its way to become a job. Out: the same process with the kernel's defaults, as
 docs/reference/job-file.md lists them. `reset` needs root and comes before the change of user, `drop` comes after it.
@@ -42,12 +42,12 @@ def drop() -> None:
 
 
 def die_with_parent(*, die: bool = True) -> None:
-    """Be killed when the parent dies, or no longer. Source: prctl(2)."""
+    """Have this process killed when its parent dies, or no longer. Source: prctl(2)."""
     _check("prctl(PR_SET_PDEATHSIG)", _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL if die else 0, 0, 0, 0))
 
 
 def _to_default(name: str, value: Callable[[], int], to_zero: Callable[[], None]) -> None:
-    """Set to 0 what is better the lower it is; a container may not let us, which matters only where it is below 0."""
+    """Set a priority to 0. A container may forbid that, which is an error only where the priority is below 0."""
     try:
         to_zero()
     except PermissionError as failure:
@@ -67,7 +67,7 @@ def _reset_oom_score_adj() -> None:
 
 
 def _call(what: str, number: int, *arguments: int | None) -> None:
-    """Make a system call. One that this kernel was built without has nothing to reset."""
+    """Make a system call. One that this kernel lacks has nothing to reset."""
     try:
         _check(what, _libc.syscall(number, *arguments))
     except OSError as failure:

@@ -1,5 +1,6 @@
-"""The local executor: talks to the executor process of a spool, and starts it where none lives.
+"""`LocalExecutor`: the port `Executor` over a connection to a spool's executor process, started where none lives.
 
+In: orders, and the connection's readiness. Out: news; PortError where no executor can be had.
 Rule: no decision about jobs, no thread, no waiting but in `recover`. The caller's loop calls `on_readable` when
 `fileno` is readable, and `on_writable` when it is writable while `wants_write`.
 """
@@ -33,7 +34,7 @@ from jqsched.ports import (
 )
 
 _PATIENCE_S = 10.0
-_SILENT_MOST_S = 10.0  # so long it may stay silent once it was continued
+_SILENT_MOST_S = 10.0  # how long it may stay silent after it was continued
 _AGAIN_S = 1.0
 _ACKNOWLEDGED_MOST = 64
 _PACKAGES = Path(__file__).resolve().parents[4]
@@ -58,15 +59,15 @@ class LocalExecutor:
         self._heartbeat: Heartbeat | None = None  # while there is a link
         self._deliver: Callable[[Sequence[News]], None] = lambda _: None
         self._limits: Message | None = None
-        self._acknowledged: list[tuple[int, int]] = []  # wait for company: nobody waits for them
-        self._child = 0  # the executor process, where it is ours to reap
+        self._acknowledged: list[tuple[int, int]] = []  # sent with the next orders: nothing depends on them
+        self._child = 0  # the executor process, where it is this process's child
         self._former: list[int] = []  # those before it, until they are reaped
         self._met = False
 
     # ---- connecting -----------------------------------------------------------------------------------------------
 
     def recover(self, attempts: Sequence[Attempt], deliver: Callable[[Sequence[News]], None]) -> Recovery:
-        """Connect to the living executor or start a new one, and say what became of these attempts. Blocks."""
+        """Connect to the living executor or start a new one, and return the states of these attempts. Blocks."""
         self.close()
         self._deliver = deliver
         deadline_s = time.monotonic() + _PATIENCE_S
@@ -92,11 +93,11 @@ class LocalExecutor:
             if no_room is not None:
                 if told is None:
                     self._log(f"{no_room}: trying again")
-                time.sleep(_AGAIN_S)  # nothing tells when there is room
+                time.sleep(_AGAIN_S)  # no event tells when there is room
                 continue
             sock = self._connect(spool_fd)
             if sock is None:
-                time.sleep(0.002)  # it is just coming up: its socket is not there yet, and nothing else tells
+                time.sleep(0.002)  # it is starting: its socket is not there yet, and no event tells when
                 continue
             link = Link(sock)
             link.send([hello])
@@ -143,7 +144,7 @@ class LocalExecutor:
         return False
 
     def _connect(self, spool_fd: int) -> socket.socket | None:
-        """Connect; None when nobody listens, yet or any more."""
+        """Connect; None when no executor listens, yet or any more."""
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             sock.connect(wire.address(spool_fd))
@@ -158,7 +159,7 @@ class LocalExecutor:
     def _spawn(self, deadline_s: float) -> PortError | None:
         """Start an executor process, and wait until it is ready or has said why not.
 
-        What is returned says that the machine has no room for it now; there may be some when this is tried again.
+        Returns a text if the machine has no room for it now; a later attempt may succeed.
         """
         self._reap()
         try:
@@ -170,9 +171,9 @@ class LocalExecutor:
             return error
         self._former.append(self._child)
         self._child = child
-        said = _read_until_ready(ready_fd, deadline_s)
-        if said != wire.READY and self._ended_unwanted():
-            text = said.decode(errors="replace").strip() or "it ended without a word"
+        output = _read_until_ready(ready_fd, deadline_s)
+        if output != wire.READY and self._ended_unwanted():
+            text = output.decode(errors="replace").strip() or "it ended without a word"
             raise PortError("start the executor", self._spool, None, text.splitlines()[-1])
         return None
 
@@ -204,7 +205,7 @@ class LocalExecutor:
         return pid, ready_fd
 
     def _ended_unwanted(self) -> bool:
-        """After an executor did not get ready: say whether that is the end, or another one was faster."""
+        """Tell why a new executor did not get ready: a failure, or another one was faster."""
         self._reap()
         spool_fd = wire.open_spool(self._spool)
         try:
@@ -213,14 +214,14 @@ class LocalExecutor:
             os.close(spool_fd)
 
     def _reap(self) -> None:
-        """Leave no zombie of an executor that has ended."""
+        """Reap executors that have ended."""
         left = [pid for pid in (*self._former, self._child) if pid and not _has_ended(pid)]
         self._former = [pid for pid in left if pid != self._child]
         if self._child not in left:
             self._child = 0
 
     def _recovered(self, attempts: Sequence[Attempt], answer: Message) -> Recovery:
-        """Sort what the executor knows by what was asked. At first, what nobody asks about was durable: forget it."""
+        """Sort the executor's attempts by those asked for. At first, all others were durable already: forget them."""
         _, told_running, told_finished, told_never = answer
         asked = {(a.id, a.attempt) for a in attempts}
         running = {(id_, attempt): (Started(id_, attempt, *more), late) for id_, attempt, *more, late in told_running}
@@ -278,7 +279,7 @@ class LocalExecutor:
     def look(self, now_s: float) -> float | None:
         """See whether the executor answers; returns when to look again, by time.monotonic. None: there is none."""
         if self._heartbeat and self._heartbeat.due_s <= now_s:
-            self.on_readable()  # what came while this process was busy counts
+            self.on_readable()  # messages that came while this process was busy count
         if self._heartbeat is None:
             return None
         if self._heartbeat.look(now_s):
@@ -287,7 +288,7 @@ class LocalExecutor:
 
     @property
     def silence(self) -> str:
-        """Say that the executor does not answer; empty while it does, or there is none."""
+        """Return a message if the executor does not answer; empty while it does, or there is none."""
         return self._heartbeat.text if self._heartbeat else ""
 
     def _lose(self, reason: str) -> None:
@@ -310,11 +311,11 @@ class LocalExecutor:
         self._send(self._limits)
 
     def start(self, orders: Sequence[Start]) -> None:
-        """Append to the orders."""
+        """Send orders to start attempts, behind those that were sent before."""
         self._send(*(_start(order) for order in orders))
 
     def withdraw(self, attempts: Sequence[tuple[int, int]]) -> None:
-        """Give up what has not started."""
+        """Take back orders that have not started."""
         if attempts:
             self._send(["withdraw", [*attempts]])
 
@@ -331,13 +332,13 @@ class LocalExecutor:
         self._send(["relimit", id_, attempt, time_limit_us])
 
     def acknowledge(self, attempts: Sequence[tuple[int, int]]) -> None:
-        """The ends of these attempts are durable; the executor may forget them."""
+        """Tell the executor that the ends of these attempts are durable, so that it may forget them."""
         self._acknowledged += attempts
         if len(self._acknowledged) >= _ACKNOWLEDGED_MOST:
             self._send()
 
     def _send(self, *messages: Message) -> None:
-        """Send, where there is somebody: what is said to a dead executor is asked about at the next `recover`."""
+        """Send, if there is a connection; what a dead executor missed is settled by the next `recover`."""
         if self._acknowledged:
             messages = (["ack", self._acknowledged], *messages)
             self._acknowledged = []
@@ -357,7 +358,7 @@ def _finished(
 
 def _start(order: Start) -> Message:
     spec = order.spec
-    userid = order.userid if os.geteuid() == 0 else None  # nobody else can become others
+    userid = order.userid if os.geteuid() == 0 else None  # only root can change users
     return [
         "start",
         order.id,
@@ -386,7 +387,7 @@ _NEWS: Mapping[str, Callable[..., News]] = {
 
 
 def _news(message: Message) -> News:
-    """Read a message. Raises ValueError, TypeError for what is none."""
+    """Read a message. Raises ValueError, TypeError for anything else."""
     kind, *fields = message
     if kind not in _NEWS:
         raise ValueError(f"what is {show(kind)}?")
@@ -396,7 +397,7 @@ def _news(message: Message) -> News:
 
 
 def _await_answer(link: Link, deadline_s: float) -> Message | None:
-    """Wait for the answer to hello, which nothing can come before; None when the executor is gone."""
+    """Wait for the answer to hello, which comes before any news; None when the executor is gone."""
     poll = select.poll()
     while (left_s := deadline_s - time.monotonic()) > 0:
         poll.register(link.sock, select.POLLIN | (select.POLLOUT if link.wants_write else 0))
@@ -423,16 +424,16 @@ def _has_ended(child: int) -> bool:
 
 def _read_until_ready(fd: int, deadline_s: float) -> bytes:
     """Read what a new executor says until it is ready, or is gone, or time is up."""
-    said = b""
+    output = b""
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     with open(fd, "rb", buffering=0) as pipe:
-        while said != wire.READY and poll.poll(max(deadline_s - time.monotonic(), 0) * 1000):
+        while output != wire.READY and poll.poll(max(deadline_s - time.monotonic(), 0) * 1000):
             data = pipe.read(65536)
             if not data:
                 break
-            said += data
-    return said
+            output += data
+    return output
 
 
 def _port_error(doing: str, path: str, failure: OSError) -> PortError:

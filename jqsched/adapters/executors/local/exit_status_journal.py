@@ -1,6 +1,7 @@
-"""What an executor process leaves in the spool: its lock, its last word, and the statuses that nobody took.
+"""The exit status journal: the executor's lock file, and the statuses that no scheduler has taken when it ends.
 
-Rule: what is claimed here is synced before it is relied on. The lock is held (and inherited by nobody) as long as the
+In: statuses, as attempts end and are acknowledged. Out: two files in the spool, read by the next executor.
+Rule: what is claimed here is synced before it is relied on. The lock is held (and inherited by no child) as long as the
 executor lives, so a free lock means that it is dead, and that no child of it is still on its way to exec. "ended" in
 the lock file means that it ended by itself: then an attempt that it does not tell of was never started.
 """
@@ -47,19 +48,19 @@ class Record:
         return ended
 
     def begin(self, boot_id: str) -> None:
-        """Take back the claim to have ended, before the first order can come."""
+        """Remove the note that the last executor has ended, before the first order can come."""
         was_clean, self.after_clean_end = self.after_clean_end, False
         self._write_lock(f"alive {boot_id} {os.getpid()}\n".encode(), sync=was_clean)
 
     def forget(self, key: Key) -> None:
-        """This status was taken; with the last of them the file goes."""
+        """Drop a status that a scheduler has taken; the file is removed with the last one."""
         if key in self._stored:
             self._stored.remove(key)
             if not self._stored:
                 os.unlink(STATE, dir_fd=self._directory_fd)
 
     def end(self, ended: list[Ended], begun: bool) -> None:
-        """Keep what was not taken, and then, if it ever began, claim to have ended."""
+        """Write the statuses that were not taken and then, if `begin` was called, note that this executor has ended."""
         if not begun:
             return
         if ended:

@@ -1,10 +1,10 @@
-"""Whether the executor process answers, as its scheduler sees it. A silent one is continued, and at last killed.
+"""The heartbeat of the executor process: detect that it does not answer, continue it (SIGCONT), and at last kill it.
 
-What goes in is the time and that something was heard; what comes out is when to ask, a line for the log, and signals.
-Jobs are not harmed: the end of the executor is noticed by its connection, and the next one adopts them.
+In: the time, and the arrival of messages. Out: when to ping, a line for the log, and signals. Jobs are not harmed: the
+end of the executor is noticed by its connection, and the next one adopts them.
 
-Rule: only time counts in which the scheduler itself was awake, at most a tick for each look: a scheduler that was
-frozen, or a machine that slept, blames nobody. Standard library only.
+Rule: only time in which the scheduler itself was awake counts, at most a tick for each look: a scheduler that was
+frozen, or a machine that slept, does not make the executor look silent. Standard library only.
 """
 
 import contextlib
@@ -16,11 +16,11 @@ from collections.abc import Callable
 
 from jqsched.adapters.executors.local import procfs
 
-ASK_S = 4.0  # without a word for so long, it is asked
+ASK_S = 4.0  # after this long without a message, it is sent a ping
 TICK_S = 1.0
-SILENT_S = 3.0  # without an answer for so long, it is said, and it is continued: most likely somebody stopped it
-KILL_S = 10.0  # and it is killed
-KILL_BUSY_S = 60.0  # where it uses its processor
+SILENT_S = 3.0  # without an answer for so long, that is logged, and it is sent SIGCONT: most likely it was stopped
+KILL_S = 10.0  # after this long it is killed
+KILL_BUSY_S = 60.0  # the same while it uses its processor
 
 
 class Heartbeat:
@@ -35,11 +35,11 @@ class Heartbeat:
         self._cpu_ticks = 0
 
     def heard(self) -> None:
-        """Note that it is there. Costs nothing, for it is called with all news."""
+        """Note that a message came. Must be cheap, for it is called with all news."""
         self._is_heard = True
 
     def look(self, now_s: float) -> bool:
-        """Do what is due; returns whether it is to be asked now."""
+        """Log or signal, if that is due; returns whether to send a ping now."""
         if now_s < self.due_s:
             return False
         if self._is_heard:
@@ -60,12 +60,12 @@ class Heartbeat:
 
     @property
     def is_silent(self) -> bool:
-        """Whether it has not answered for longer than it should take."""
+        """Whether an answer is overdue."""
         return self.silent_s >= SILENT_S
 
     @property
     def text(self) -> str:
-        """Say that it does not answer; empty while it does."""
+        """Return a message if it does not answer; empty while it does."""
         if not self.is_silent:
             return ""
         return (
@@ -87,7 +87,7 @@ class Heartbeat:
 
 
 def peer(sock: socket.socket) -> int:
-    """Return the pid of the process that listens at the other end; 0 where it is not to be seen."""
+    """Return the pid of the process that listens at the other end; 0 where it is not visible."""
     pid: int = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
     return pid
 

@@ -1,5 +1,4 @@
-"""The mark that the processes of an attempt carry and do not lose: a resource limit that the kernel hands down and does
-not use.
+"""The mark that all processes of an attempt carry and cannot lose: a resource limit that the kernel does not use.
 
 RLIMIT_LOCKS has limited nothing since Linux 2.4.25 (getrlimit(2)), and a process has it from its parent through fork,
 exec, new sessions, an emptied environment and closed descriptors. The hard limit names the spool, the soft one the
@@ -36,7 +35,7 @@ class Marker:
         self._set(_soft_limit(key, ranked))
 
     def clear(self) -> None:
-        """Be no part of an attempt, also where this process was started by one."""
+        """Remove the mark of an attempt from this process, if it was started by one."""
         self._set(0)
 
     def _set(self, soft: int) -> None:

@@ -27,7 +27,7 @@ class Members:
 
     @property
     def snapshot(self) -> ProcessTable:
-        """All processes as they were in this round."""
+        """Return all processes as they were in this round."""
         if self._snapshot is None:
             self._snapshot = ProcessTable(self._spool_fd, self._spool, self._marker)
         return self._snapshot
@@ -38,7 +38,7 @@ class Members:
 
     def signal_all(self, run: Run, signum: signal.Signals) -> None:
         """Signal all processes of an attempt."""
-        members = self.of(run)  # first: what loses its parent by the signal may not be known by anything else
+        members = self.of(run)  # first: a process that loses its parent by the signal may not be found by anything else
         _signal_groups(run, signum)
         groups = set() if run.adopted else run.mains
         procfs.send((process for process in members if process.pgrp not in groups), signum)

@@ -1,4 +1,4 @@
-"""Which file systems are mounted: whether a look at a path can hang for as long as a server does not answer.
+"""The mounted file systems: whether access to a path can hang for as long as a server does not answer.
 
 In: /proc/self/mountinfo, read again when the kernel says that it has changed. Out: one answer for the whole machine,
 for only the kernel knows what is behind a path. A type that is not known to be local counts as one that may hang.
@@ -19,7 +19,7 @@ _OF_SYSTEMD = "/proc/sys/fs/binfmt_misc"  # an autofs that every machine has, an
 
 
 class Mounts:
-    """Watches what is mounted. Register `fileno` for EPOLLPRI, and call `look` when it rings."""
+    """Watches what is mounted. Register `fileno` for EPOLLPRI, and call `look` when it is ready."""
 
     def __init__(self) -> None:
         self.may_hang = True
@@ -27,7 +27,7 @@ class Mounts:
         self.look()
 
     def fileno(self) -> int:
-        """Return the descriptor that rings."""
+        """Return the descriptor to wait for."""
         return self._fd
 
     def look(self) -> None:

@@ -71,7 +71,7 @@ class Executor:
         }  # fmt: skip
 
     def run(self) -> None:
-        """Serve until nobody and nothing is left."""
+        """Serve until no scheduler is connected and no job is left."""
         while not self._over():
             for fd, mask in self._epoll.poll(self._timeout_s()):
                 self._handle(fd, mask)
@@ -107,16 +107,16 @@ class Executor:
         return min(max(min(filter(None, due_us)) - now_us(), 0), _SUSPEND_US) / 1_000_000
 
     def _over(self) -> bool:
-        """End, unless somebody is there, may yet come, or something is still to be done."""
+        """End, unless a scheduler is connected or may still connect, or work is left."""
         if self._link or self._running or now_us() < self._alone_until_us:
             return False
-        self._accept()  # whoever came at the last moment
+        self._accept()  # a scheduler that came at the last moment
         if self._link:
             return False
         try:
             self._record.end(list(self._finished.values()), self._begun)
         except OSError as failure:
-            if os.fstat(self.spool_fd).st_nlink:  # else the spool is deleted: nobody will ever ask
+            if os.fstat(self.spool_fd).st_nlink:  # else the spool is deleted: no scheduler will ever ask
                 complain(self.spool_fd, f"cannot keep the statuses of finished jobs, trying again: {failure}")
                 self._alone_until_us = now_us() + _RETRY_MOST_US
                 return False
@@ -143,14 +143,14 @@ class Executor:
             messages = link.receive()
             for message in messages or ():
                 self._orders[message[0]](*message[1:])
-        except (ValueError, TypeError, LookupError):  # no scheduler of ours: jobs must not suffer from that
+        except (ValueError, TypeError, LookupError):  # it does not follow the protocol: jobs must not suffer from that
             complain(self.spool_fd, traceback.format_exc())
             messages = None
         if messages is None:
             self._let_go()
 
     def _let_go(self) -> None:
-        """The scheduler is gone: give up what has not started."""
+        """Drop the scheduler, which is gone, and give up what has not started."""
         if not self._link:
             return
         self._epoll.unregister(self._link.sock)
@@ -179,7 +179,7 @@ class Executor:
             return 0
         if not self._news_since_us:
             self._news_since_us = now_us()
-        only_starts = all(isinstance(item, Run) for item in self._news)  # which nobody waits for
+        only_starts = all(isinstance(item, Run) for item in self._news)  # which nothing depends on
         return self._news_since_us + (_NEWS_DELAY_US if only_starts or self._content() else 0)
 
     def _tell(self) -> None:
@@ -204,7 +204,7 @@ class Executor:
     # ---- orders ---------------------------------------------------------------------------------------------------
 
     def _hello(self, version: int, asked: list[tuple[int, int, int, int, str, int, int | None]]) -> None:
-        """Say what became of these attempts. The first time, those that are unknown were a dead executor's; later ones
+        """Answer with the states of these attempts. The first time, unknown ones were a dead executor's; later, they
         were meant for this one, and never came."""
         if version != VERSION:
             self._send([["refused", f"executor {os.getpid()} speaks version {VERSION}; it ends when its jobs have"]])
@@ -242,7 +242,7 @@ class Executor:
         return True
 
     def _status_of_zombie(self, key: Key, pid: int, start_ticks: int, boot: str) -> int | None:
-        """Return how an attempt ended that nobody has reaped yet; None: nobody knows."""
+        """Return how an attempt ended whose main process is a zombie; None: that cannot be known."""
         if not pid or boot != self._boot_id or not self._members.snapshot.is_single(key, pid):
             return None
         status = procfs.exit_status(pid, start_ticks)
@@ -339,7 +339,7 @@ class Executor:
     def _reap(self) -> None:
         """Reap all that ended, orphans too. Jobs are over with their main processes, stopped ones are looked at."""
         with contextlib.suppress(ChildProcessError, BlockingIOError):
-            os.read(self._child_fd, 4096)  # first, so that whoever ends from here on rings again
+            os.read(self._child_fd, 4096)  # first, so that a child that ends from here on wakes the loop again
             while True:
                 pid, status = os.waitpid(-1, os.WNOHANG)
                 if not pid:
@@ -403,7 +403,7 @@ class Executor:
                 if run in self._news:
                     self._news[self._news.index(run)] = self._started(run)  # so that this comes behind it
                 self._news.append(["expired", *run.key])
-            self._begin_stop(run, self._grace_us)  # whoever listens may be frozen
+            self._begin_stop(run, self._grace_us)  # the scheduler may be frozen
 
     def _begin_stop(self, run: Run, grace_us: int) -> None:
         """End a run: TERM to all of it now, KILL to what is left after the grace."""
@@ -431,7 +431,7 @@ class Executor:
 
 
 def main(spool: str) -> None:
-    """Be the executor of this spool. Until it is ready, what goes wrong goes to its parent; after that, to its log."""
+    """Run the executor of this spool. Until it is ready it reports errors to its parent, after that in its log."""
     os.closerange(3, 1 << 20)
     os.chdir("/")
     os.umask(0o022)
@@ -443,6 +443,6 @@ def main(spool: str) -> None:
     os.dup2(0, 2)
     try:
         executor.run()
-    except BaseException:  # the last chance to say why: nobody reads its stderr
+    except BaseException:  # the last chance to say why: its stderr is not read
         complain(executor.spool_fd, traceback.format_exc())
         raise

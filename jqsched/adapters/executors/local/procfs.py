@@ -1,4 +1,4 @@
-"""What /proc says of processes: who they are, whose they are, and a signal that never hits a stranger.
+"""Processes in /proc: their identity and owner, and signals that never hit a process that reuses a pid.
 
 Rule: reads and signals only, remembers nothing. A process is its pid and its start time (in ticks since boot) together;
 a pid alone is only a number that the kernel gives out again.
@@ -31,12 +31,12 @@ class Process:
 
     @property
     def identity(self) -> tuple[int, int]:
-        """What no other process of this boot has."""
+        """Return the pid and start time, which no other process of this boot has together."""
         return self.pid, self.start_ticks
 
 
 class Mark:
-    """What a job's environment says of it: spool, id and attempt; `ranked` when it is one of several tasks. `userid` is
+    """The mark in a process's environment: spool, id and attempt; `ranked` when it is one of several tasks. `userid` is
     the real user of the process that says so (-1: it is gone).
     """
 
@@ -61,7 +61,7 @@ def _read(path: str) -> bytes:
 
 
 def look(pid: int) -> Process | None:
-    """Say who has this pid now; None when nobody."""
+    """Return the process that has this pid now; None when there is none."""
     stat = _read(f"/proc/{pid}/stat")
     return Process(pid, stat) if stat else None
 
@@ -84,7 +84,7 @@ def cpu_ticks(pid: int) -> int:
 
 
 def newcomers(known: Container[int]) -> list[Process]:
-    """Look at all processes there are but these."""
+    """Return all processes but these."""
     pids = [int(name) for name in os.listdir("/proc") if name.isdecimal()]
     return [process for pid in pids if pid not in known and (process := look(pid))]
 
@@ -175,7 +175,7 @@ def send(processes: Iterable[Process], signum: int) -> None:
     for process in processes:
         try:
             fd = watch(process)
-        except OSError:  # out of descriptors: whoever kills looks again, and comes back
+        except OSError:  # out of descriptors: the caller looks again, and repeats this
             continue
         if fd is None:
             continue

@@ -17,7 +17,7 @@ _TICK_US = 1_000_000 // os.sysconf("SC_CLK_TCK")
 
 
 def now_us() -> int:
-    """Time for limits: goes on during suspend, never jumps; the clock of `start_ticks`."""
+    """Return the time for limits: goes on during suspend, never jumps; the clock of `start_ticks`."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
 
 
@@ -74,7 +74,7 @@ class Run:
         self.wake_us = 0 if limit_us is None else self.start_us + limit_us
 
     def ended(self, status: int, failed: StartFailed | None) -> None:
-        """One of its tasks ended with this wait status; that of the attempt is the largest, or why it did not start."""
+        """Note that a task ended with this wait status; the attempt's is the largest, or why it did not start."""
         if self.error is None and failed:
             self.status, self.error = failed.status, str(failed)
         elif self.error is None:
@@ -111,7 +111,7 @@ class ProcessTable:
     def _look(self) -> None:
         self.processes: dict[int, procfs.Process] = {}
         self._marked: dict[Key, list[tuple[procfs.Process, procfs.Mark]]] = {}
-        # Again until nobody is new: who ended before he was asked may have left a child, which has a higher pid.
+        # Again until none is new: a process that ended before it was looked at may have left a child with a higher pid.
         for _ in range(_LOOKS_MOST):
             new = procfs.newcomers(self.processes)
             for process in new:
@@ -144,7 +144,7 @@ class ProcessTable:
         """Return the main processes of an attempt whose executor died; none: it is gone.
 
         A main process leads its session. The recorded one is known by its start time, others (several tasks; a pid that
-        was never told) by their marks, as far as they are believed: anybody can write such marks.
+        was never told) by their marks, as far as they are believed: any process can make such marks.
         """
         recorded = self.processes.get(pid)
         found = [recorded] if recorded and recorded.start_ticks == start_ticks and recorded.alive else []
@@ -172,7 +172,7 @@ class ProcessTable:
 
         That is: its main processes, what was seen before, its sessions, what carries its marks and is its user's, and
         what descends from any of these. A session's number is trusted while its leader's pid cannot be given out again,
-        and after that where an orphan of ours is in it. That nobody is left counts when it was seen twice: one
+        and after that where an orphan of ours is in it. No process counts as left only if two looks say so: one
         look may fall into the moment in which a process becomes another program, and has no marks.
         """
         found = self._members(run, others)

@@ -1,9 +1,9 @@
-"""A task that begins in a child: fork, become its user where that is another one, and only then touch what it names.
+"""Start a task in a forked child: change to its user where that is another one, and only then open what it names.
 
 Rule: as root the child does what needs root (session, groups, ids) and nothing else: folder, command and output are
-looked up and opened as the user, so that nothing is reached which that user could not reach. Nobody waits for it
-either: a folder may hang, so the child says through a pipe why it could not start. It does not outlive its parent
-before it is the task: until then nobody else could tell how it ends. Standard library only (see `wire`).
+looked up and opened as the user, so that nothing is reached which that user could not reach. The executor does not wait
+for it either: a folder may hang, so the child says through a pipe why it could not start. It does not outlive its
+parent before it is the task: until then no other process could tell how it ends. Standard library only (see `wire`).
 
 The child is a copy of this process until exec. The kernel lets no process of the user look into it: by the change of
 its ids it is no longer dumpable (prctl(2), PR_SET_DUMPABLE).
@@ -42,7 +42,7 @@ def fork_as(userid: int | None, begin: Begin, explain: Explain, reset: Iterable[
     if pid == 0:
         _be(userid, begin, explain, reset, speaking, parent)
     os.close(speaking)
-    os.read(listening, 1)  # of what comes before this byte nothing can wait for anybody
+    os.read(listening, 1)  # no call before this byte can block
     os.set_blocking(listening, False)
     return pid, listening
 
@@ -56,7 +56,7 @@ def complaint(fd: int) -> tuple[int, str] | None:
 
 
 def become(user: pwd.struct_passwd) -> None:
-    """Become this user for good, with their groups and nothing of ours. Raises OSError where that did not work."""
+    """Change to this user for good, with their groups and none of this process's. Raises OSError where that failed."""
     attributes.reset()
     ids, group_ids = (user.pw_uid,) * 3, (user.pw_gid,) * 3
     groups = os.getgrouplist(user.pw_name, user.pw_gid)
@@ -80,7 +80,7 @@ def _can_go_back() -> bool:
 
 
 def _be(userid: int | None, begin: Begin, explain: Explain, reset: Iterable[int], speaking: int, parent: int) -> None:
-    """Be the child: never returns."""
+    """Run the child; never returns."""
     try:
         os.setsid()
         for signum in reset:

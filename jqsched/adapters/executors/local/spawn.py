@@ -1,11 +1,11 @@
-"""How an order becomes processes: environment, command lookup, folder, output files, posix_spawn; or `become`, where
-they are another user's, or where a look at what the order names may hang.
+"""Start the processes of an order: environment, command lookup, folder, output files, posix_spawn.
 
+Where they are another user's, or where access to what the order names may hang, `setuid` starts them in a child.
 Rule: nothing that one order names keeps others waiting, and none of its errors is taken for one of the machine.
 posix_spawn is quick (a fork costs a millisecond) and waits for folder, output and command, so it is used where these
-cannot hang: no file system is mounted that may, and nobody holds a lease. A process gets exactly what is documented and
-nothing else: no descriptor but 0, 1 and 2, no signal ignored or blocked, no variable of the scheduler's environment.
-Standard library only (see `wire`).
+cannot hang: no file system is mounted that may, and no process holds a lease. A process gets exactly what is documented
+and nothing else: no descriptor but 0, 1 and 2, no signal ignored or blocked, no variable of the scheduler's
+environment. Standard library only (see `wire`).
 """
 
 import errno
@@ -70,7 +70,7 @@ class NotNow(Exception):
 
 
 class StartFailed(Exception):
-    """It cannot be started, now or later; `status` is what it ends with."""
+    """An attempt that cannot be started, now or later; `status` is its end."""
 
     def __init__(self, text: str, status: int = NOT_STARTED) -> None:
         super().__init__(text)
@@ -78,11 +78,11 @@ class StartFailed(Exception):
 
 
 class _Leased(Exception):
-    """Somebody holds a lease on what an order names: to open it takes as long as they like; nothing was started."""
+    """Another process holds a lease on what an order names, so opening it may take long; nothing was started."""
 
 
 class Launcher:
-    """Starts orders for one spool, with the environment of the user whom they run as."""
+    """Starts orders for one spool, with the environment of the user that they run as."""
 
     def __init__(self, spool: str, spool_fd: int, marker: Marker, mounts: Mounts) -> None:
         self._mounts = mounts
@@ -110,8 +110,8 @@ class Launcher:
     def failure(self, pid: int, rank: int) -> StartFailed | None:
         """Say why a task that has ended could not be started; None: it was. Once for each pid that is reaped."""
         fd = self._complaints.pop(pid, None)
-        said = None if fd is None else setuid.complaint(fd)
-        return None if said is None else StartFailed(self._say(rank, said[1]), said[0])
+        complaint = None if fd is None else setuid.complaint(fd)
+        return None if complaint is None else StartFailed(self._say(rank, complaint[1]), complaint[0])
 
     def _say(self, rank: int, text: str) -> str:
         return f"task {rank} (host {self._host}): start failed: {text}"
@@ -162,7 +162,7 @@ class Launcher:
             raise
 
     def _launch_in_children(self, order: Order, pids: list[int]) -> None:
-        """Start tasks that find their way by themselves; what goes wrong then is told when they have ended."""
+        """Start tasks in forked children; their errors are reported when they have ended."""
         out = None
         if order.userid is not None and order.in_spool:
             try:
@@ -299,7 +299,7 @@ def _find(command: str, path: str) -> str:
 
 
 def _exec(path: str, command: list[str], env: dict[str, str]) -> None:
-    """Become another program, as soon as the user may have one more process."""
+    """Exec the command, as soon as the user may have one more process."""
     pause_s = _ROOM_S
     while True:
         attributes.die_with_parent(die=False)
@@ -342,7 +342,7 @@ def _open_output(path: str, folder: int | None = None) -> int:
     except BlockingIOError as failure:
         raise _Leased from failure
     except OSError as failure:
-        if failure.errno in (errno.ENXIO, errno.EISDIR):  # a FIFO that nobody reads, a socket; a folder
+        if failure.errno in (errno.ENXIO, errno.EISDIR):  # a FIFO without a reader, a socket; a folder
             raise StartFailed(f"{path}: not a regular file") from failure
         if failure.errno == errno.ELOOP and _is_link(path, folder):
             raise StartFailed(f"{path}: is a symbolic link, which an output file must not be") from failure

@@ -1,6 +1,6 @@
-"""What the executor process asks of the kernel and of its spool before it can serve.
+"""System calls of the executor process that Python has no function for, and its socket and log in the spool.
 
-Rule: each function does one thing that Python has no word for; nothing is remembered. Standard library only (see
+Rule: each function does one thing and keeps no state. Standard library only (see
 `wire`).
 """
 
@@ -20,7 +20,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 def child_signal_fd() -> int:
-    """Make a descriptor that rings when a child ends, and become the parent of all orphans below."""
+    """Make a descriptor that is readable when a child ends, and become the parent of all orphaned descendants."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
@@ -33,7 +33,7 @@ def child_signal_fd() -> int:
 
 
 def listen(spool_fd: int) -> socket.socket:
-    """Listen in the spool. Whatever has the socket's name is a dead executor's: we hold the lock."""
+    """Listen in the spool. A socket of that name is a dead executor's, for this process holds the lock."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(SOCKET, dir_fd=spool_fd)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -51,7 +51,7 @@ def accept(listener: socket.socket) -> socket.socket | None:
     while True:
         try:
             sock, _ = listener.accept()
-        except OSError:  # nobody is there, or went away again
+        except OSError:  # no client is there, or it went away again
             return None
         _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         if uid in (0, os.geteuid()):

@@ -1,4 +1,4 @@
-"""What the executor process and `LocalExecutor` must agree on: file names, the messages, and lines of JSON.
+"""The protocol between the executor process and `LocalExecutor`: file names, messages, and lines of JSON.
 
 Rule: standard library only and nothing slow to import, because the executor process starts lean.
 
@@ -61,13 +61,13 @@ _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 def boot_id() -> str:
-    """Tell one boot of this machine from all others."""
+    """Return the id of this boot of the machine."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         return file.read().strip()
 
 
 def address(directory_fd: int) -> str:
-    """Name the socket in the spool, however long the spool's path is: sun_path holds 107 bytes."""
+    """Return an address of the socket in the spool, however long the spool's path is: sun_path holds 107 bytes."""
     return f"/proc/self/fd/{directory_fd}/{SOCKET}"
 
 
@@ -89,7 +89,7 @@ class Link:
     def receive(self) -> list[Message] | None:
         """Read once and return the messages of all complete lines; None when the other end is gone.
 
-        Raises ValueError for what is no such line.
+        Raises ValueError for any other line.
         """
         try:
             data = self.sock.recv(_CHUNK_BYTES)
