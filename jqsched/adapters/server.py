@@ -118,7 +118,7 @@ class Server:
         selector.register(self._socket, selectors.EVENT_READ, self._accept)
 
     def close(self, why: str) -> None:
-        """End the streams, say why to whoever waits for an answer, let go of all clients, and remove the socket."""
+        """End the streams, answer open requests with the reason, close all clients, and remove the socket."""
         for client in list(self.clients):
             for request in list(client.requests.values()):
                 if request.streaming:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from jqsched.adapters.executors.local import heartbeat, local, procfs
+from jqsched.adapters.executors.local import client, heartbeat, procfs
 from jqsched.adapters.executors.local.heartbeat import ASK_S, KILL_S, SILENT_S, TICK_S, Heartbeat
 from jqsched.ports import ExecutorLost
 from jqsched.testing.contracts.executor import finished, started
@@ -119,10 +119,10 @@ def test_a_scheduler_that_starts_finds_a_stopped_executor(rig: LocalRig, monkeyp
     """It is continued; one that stays stopped is killed, and another one takes its place."""
     rig.executor.start([rig.open(1)])
     begin = started(rig, 1)[0]
-    monkeypatch.setattr(local, "SILENT_S", 0.1)
+    monkeypatch.setattr(client, "SILENT_S", 0.1)
     if stays:
-        monkeypatch.setattr(local.signal, "SIGCONT", 0)
-        monkeypatch.setattr(local, "_SILENT_MOST_S", 2.0)
+        monkeypatch.setattr(client.signal, "SIGCONT", 0)
+        monkeypatch.setattr(client, "_SILENT_MOST_S", 2.0)
     rig.crash_scheduler()
     stop(rig.executor._child)
     assert rig.connect([attempt(begin)]).running == (begin,)

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from jqsched.adapters.executors.local import attributes, become, procfs
+from jqsched.adapters.executors.local import attributes, procfs, setuid
 from jqsched.adapters.executors.local.mark import Marker
 from jqsched.adapters.executors.local.run import ProcessTable, Run
 from jqsched.adapters.executors.local.wire import boot_id, open_spool
@@ -441,10 +441,10 @@ def test_whoever_could_go_back_does_not_begin(monkeypatch: pytest.MonkeyPatch):
     def status(**calls: object) -> tuple[int, str] | None:
         with monkeypatch.context() as patch:
             for name, call in calls.items():
-                patch.setattr(become.os, name, call)
-            pid, fd = become.fork_as(NOBODY, lambda _: None, lambda failure: (7, str(failure)), ())
+                patch.setattr(setuid.os, name, call)
+            pid, fd = setuid.fork_as(NOBODY, lambda _: None, lambda failure: (7, str(failure)), ())
             os.waitpid(pid, 0)
-            return become.complaint(fd)
+            return setuid.complaint(fd)
 
     assert status() is None
     real = os.setgroups
@@ -519,14 +519,14 @@ def test_a_job_of_another_user_inherits_what_is_written_down(name: str, monkeypa
     """Seen to fail for each of these when it is not reset."""
     spoil, read, wanted = OF_ROOT[name]
     listening, speaking = os.pipe()
-    monkeypatch.setattr(become.os, "setsid", spoil)  # the first thing that the child does
-    pid, fd = become.fork_as(
+    monkeypatch.setattr(setuid.os, "setsid", spoil)  # the first thing that the child does
+    pid, fd = setuid.fork_as(
         NOBODY, lambda _: os.write(speaking, repr(read()).encode()), lambda failure: (7, str(failure)), (signal.SIGHUP,)
     )
     os.close(speaking)
     os.waitpid(pid, 0)
     with open(listening, encoding="ascii") as told:
-        assert (told.read(), become.complaint(fd)) == (repr(wanted), None)
+        assert (told.read(), setuid.complaint(fd)) == (repr(wanted), None)
 
 
 @pytest.mark.parametrize("name", ["oom_score_adj", "nice"])
@@ -547,7 +547,7 @@ def test_until_it_is_what_it_is_to_be_its_user_cannot_look_into_the_child_and_no
         os.read(waiting, 1)
         os.execv("/bin/sleep", ["sleep", "1000"])
 
-    pid, fd = become.fork_as(NOBODY, begin, lambda failure: (7, str(failure)), ())
+    pid, fd = setuid.fork_as(NOBODY, begin, lambda failure: (7, str(failure)), ())
     try:
         until(lambda: procfs.real_userid(pid) == NOBODY)
         for file in ("environ", "mem", "fd", "maps"):
@@ -569,4 +569,4 @@ def test_until_it_is_what_it_is_to_be_its_user_cannot_look_into_the_child_and_no
         os.waitpid(pid, 0)
         for left in (waiting, going_on):
             os.close(left)
-    assert become.complaint(fd) is None
+    assert setuid.complaint(fd) is None
