@@ -491,11 +491,6 @@ def a_timeout_that_is_retried_ends_the_job(patch):
 
 
 @planted("retries")
-def an_edit_ends_the_backoff(patch):
-    patch.setattr(accept, "is_backoff", lambda *_: False)
-
-
-@planted("retries")
 def nobody_waits_between_attempts(patch):
     patch.setattr(retries, "delay_us", lambda _: 0)
 
