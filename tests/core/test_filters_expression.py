@@ -125,7 +125,7 @@ SIGNS = "one of ? = == != < <= > >= =~ contains after the field"
         ('(name = "x"', "expected ')', not the end", 12),
         ('name = "x")', "expected 'and', 'or', or the end, not ')'", 11),
         ('name = "x" and', "expected a field, not, or a bracket, not the end", 15),
-        ("true and cores > 4", "expected a field, not, or a bracket, not 'true'; true positions alone", 1),
+        ("true and cores > 4", "expected a field, not, or a bracket, not 'true'; true stands alone", 1),
         ("reason.tetx = 1", f"no reason has the field 'reason.tetx' {KNOWN}", 1),
         ('id > 3 or name = "x"', f"'or' cannot join tests of the id and {JOB}, one for each side", 8),
         ('not (id > 3 and name = "x")', f"'not' cannot join tests of the id and {JOB}, {NOT}", 1),

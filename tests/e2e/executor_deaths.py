@@ -50,7 +50,7 @@ def _arm(name, nth, error, report):
             if error:
                 raise OSError(error, os.strerror(error))
             os.kill(os.getpid(), signal.SIGKILL)
-    sys.setprofile(burn)
+    sys.setprofile(hit)
 _arm({name!r}, {nth!r}, {error!r}, {report!r})
 """
 CODES = {"quick": 0, "long": 3, "once": 4, "late": 5}

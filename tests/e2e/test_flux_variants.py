@@ -86,12 +86,13 @@ def log(handle: Handle, id_: int, which: str = "eventlog") -> list[Entry]:
 
 
 def expect(handle: Handle, id_: int, *wanted: str | Entry, which: str = "eventlog") -> None:
-    """Compare a job's whole log."""
+    """Compare a job's whole log; of a finish without `ran_us`, which is ours and there only where events came close."""
     pairs = [(entry, {}) if isinstance(entry, str) else entry for entry in wanted]
     found = log(handle, id_, which)
     assert [name for name, _ in found] == [name for name, _ in pairs]
     for (name, context), (_, should) in zip(found, pairs, strict=True):
-        assert should is ... or context == should, name
+        theirs = {key: value for key, value in context.items() if (name, key) != ("finish", "ran_us")}
+        assert should is ... or theirs == should, name
 
 
 def ended(handle: Handle, id_: int) -> tuple[str, object, object]:

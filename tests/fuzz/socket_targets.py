@@ -261,7 +261,7 @@ def statuses(data: bytes) -> Lines:
         os.close(fd)
     for fields in ended:
         assert list(map(type, fields[:2])) == [int, int], "a status has its fields"
-        assert len(fields) == 7
+        assert len(fields) == 9
     json.dumps(ended)
     return ()
 
