@@ -80,6 +80,24 @@ def test_a_scheduler_that_ends_says_that_not_all_is_purged(world: World) -> None
     world.check()
 
 
+def test_jobs_that_an_earlier_request_deleted_are_passed_over_a_step_at_a_time(world: World) -> None:
+    """However many they are, in a row: other work comes between, the rest is deleted, and both requests are answered."""
+    world.scheduler.housekeeping._step = 1
+    finished(world, "a", "b")
+    first, second = list[Any](), list[Any]()
+    world.scheduler.housekeeping.purge([1], first.append)
+    world.scheduler.housekeeping.purge([1, *range(10_000, 12_000), 2], second.append)
+    turns = 0
+    while not world.scheduler.housekeeping.is_idle:
+        world.turn()
+        world.store.commit()
+        turns += 1
+    world.settle()
+    assert turns > 2_000, "the loop turns between two steps"
+    assert (first, second) == ([1], [1])
+    assert set(world.store.disk.jobs) == set()
+
+
 # ---- ages ---------------------------------------------------------------------------------------------------------
 
 
