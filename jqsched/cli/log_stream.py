@@ -27,7 +27,7 @@ class _Closable(Protocol):
 
 
 class LogStream:
-    """A text stream onto another one, mostly stderr (None: closed). `lost`: the lines of which nothing was said yet."""
+    """A text stream onto another one, mostly stderr (None: closed). `lost`: how many lost lines are not reported yet."""
 
     encoding = "utf-8"
 
@@ -88,7 +88,7 @@ class LogStream:
             self._send_kept(lost)
 
     def _send_kept(self, lines: int | None = None) -> None:
-        """Send what is kept. `lines`: so many are lost when that fails, else those that it has."""
+        """Send what is kept. `lines`: how many count as lost when that fails; None: those that it has."""
         while self._kept:
             try:
                 sent = self._send(bytes(self._kept[: 16 * _PIECE_BYTES]))
@@ -126,7 +126,7 @@ def _sender(fd: int) -> tuple[Send, _Closable | None]:
         connection = socket.socket(fileno=os.dup(fd))
         return (lambda data: connection.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)), connection
     if not (stat.S_ISFIFO(mode) or os.isatty(fd)):
-        return partial(os.write, fd), None  # a file, or /dev/null: these do not wait for anybody
+        return partial(os.write, fd), None  # a file, or /dev/null: writing to these does not wait for a reader
     flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     try:
         file = open(os.open(f"/proc/self/fd/{fd}", flags), "wb", buffering=0)  # noqa: SIM115  # closed by `finish`

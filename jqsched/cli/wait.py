@@ -38,7 +38,7 @@ def wait(where: Place, ids: Sequence[int], count: int | None, timeout_us: int | 
     else:
         wanted = _await_all(where, patience)
     with reading(where) as reader:
-        if ids:  # one that was purged as soon as it ended has no status that could be told: known_job says so
+        if ids:  # one that was purged as soon as it ended has no status to end with: known_job says so
             return max(exit_status(known_job(reader, id_)) for id_ in ids)
         return max(map(exit_status, reader.jobs(wanted).values()), default=OK)
 
@@ -91,7 +91,7 @@ def _await_all(where: Place, patience: "_Patience") -> Iterable[int]:
 
 
 def _await_taken(where: Place, dropped: dict[str, int], patience: "_Patience") -> None:
-    """Wait until these files, by path and inode, are in the drop zone no more."""
+    """Wait until none of these files, by path and inode, is in the drop zone."""
     said_at, left = time.monotonic() + SLOW_S, dropped
     while left:
         try:
@@ -132,7 +132,7 @@ def _job_files(folder: str) -> dict[str, int]:
 
 
 class _Patience:
-    """Until when is waited: for the end, and for a scheduler that went away. One that never was there is not."""
+    """How long to wait: for the end, and for a scheduler to come back. One that never ran is not waited for."""
 
     def __init__(self, timeout_us: int | None) -> None:
         self._limit_s = timeout_us / 1_000_000 if timeout_us is not None else float("inf")
@@ -154,7 +154,7 @@ class _Patience:
         self._was_served, self._back_by_s = True, float("inf")
 
     def gone(self, error: OSError) -> None:
-        """Rest a moment where a scheduler may come back, or has no room for us; else raise Failure."""
+        """Pause where a scheduler may come back, or has no room for another client; else raise Failure."""
         now_s = time.monotonic()
         if error.errno in _AWAY:
             if not self._was_served:
@@ -170,7 +170,7 @@ class _Patience:
 
 
 def _await(where: Place, look: Look, patience: _Patience) -> None:
-    """Ask the scheduler for the end of what `look` finds, until it has come; None: there is nothing to wait for."""
+    """Wait until the scheduler reports the end of what `look` finds; None from `look`: nothing is left to wait for."""
     while (payload := look()) is not None:
         try:
             with Connection(where.root) as connection:

@@ -26,9 +26,9 @@ class Amounts(NamedTuple):
     slots: int
     cores: int
 
-    def __le__(self, other: tuple[int, ...]) -> bool:
-        """Whether there is no more of any resource here than there (not the order of tuples)."""
-        return self.slots <= other[0] and self.cores <= other[1]
+    def fits(self, room: "Amounts") -> bool:
+        """Whether no resource is exceeded; not `<=`, which for tuples compares the first difference alone."""
+        return self.slots <= room.slots and self.cores <= room.cores
 
     def plus(self, other: "Amounts") -> "Amounts":
         """Return the sum."""
@@ -37,6 +37,9 @@ class Amounts(NamedTuple):
     def minus(self, other: "Amounts") -> "Amounts":
         """Return the difference; negative where the other is larger."""
         return Amounts(self.slots - other.slots, self.cores - other.cores)
+
+
+LEAST = Amounts(1, 1)  # what every job needs
 
 
 @frozen
@@ -96,7 +99,7 @@ def choose(queue: Queue, limits: Limits, now_us: int) -> Choice:
     if limits.backfill is None:
         return Choice(policy.select(queue, limits))
     top = _from_the_top(queue, limits)
-    if top.holder is None or not Amounts(1, 1) <= top.free:
+    if top.holder is None or not LEAST.fits(top.free):
         return Choice(tuple(top.chosen))
     found = _look_behind(queue, limits, top, reserve(queue, limits, top, top.holder, now_us), now_us)
     behind = found.starting[len(top.chosen) :]
@@ -134,14 +137,8 @@ def _basis(queue: Queue, limits: Limits) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def reservation(queue: Queue, limits: Limits, now_us: int) -> Reservation | None:
-    """The reservation as it is now; None without backfill, and when no job waits for shared resources."""
-    found = prospects(queue, limits, now_us)
-    return found.reserved if found is not None else None
-
-
 def prospects(queue: Queue, limits: Limits, now_us: int) -> Prospects | None:
-    """What jobs behind the reservation can hope for; None where there is no reservation."""
+    """What jobs behind the reservation can hope for; None without backfill, and when no job waits for resources."""
     if limits.backfill is None:
         return None
     top = _from_the_top(queue, limits)
@@ -193,21 +190,21 @@ def needs_of(job: Job) -> Amounts:
 # ---- the reservation ----------------------------------------------------------------------------------------------
 
 
-def reserve(queue: Queue, limits: Limits, top: "Top", holder: Job, now_us: int) -> Reservation:
+def reserve(queue: Queue, limits: Limits, top: Top, holder: Job, now_us: int) -> Reservation:
     """Find the first moment at which all that the holder needs is free, and what is spare then.
 
     Cost: O(log n) for each job that has a time limit, runs, and is to end by then.
     """
     needs, free, at_us = needs_of(holder), top.free, now_us
-    met = needs <= free
+    met = needs.fits(free)
     for end_us, freed in _ends(queue, limits, top.chosen, now_us):
         if met and end_us > at_us:
             break
         free, at_us = free.plus(freed), max(at_us, end_us)
-        met = met or needs <= free
-    return (
-        Reservation(holder.id, at_us, free.minus(needs)) if met else Reservation(holder.id, None, top.free.minus(needs))
-    )
+        met = met or needs.fits(free)
+    if not met:
+        return Reservation(holder.id, None, top.free.minus(needs))
+    return Reservation(holder.id, at_us, free.minus(needs))
 
 
 def _ends(queue: Queue, limits: Limits, chosen: Iterable[int], now_us: int) -> Iterator[tuple[int, Amounts]]:
@@ -234,15 +231,15 @@ def _look_behind(queue: Queue, limits: Limits, top: Top, reserved: Reservation, 
     assert top.holder is not None
     free, spare = top.free, reserved.spare
     starting, left, last = list(top.chosen), [Left(rank_key(top.holder), free, spare)], None
-    for nth, id_ in enumerate(top.rest if Amounts(1, 1) <= free else (), 1):
+    for nth, id_ in enumerate(top.rest if LEAST.fits(free) else (), 1):
         job = queue.enqueued[id_]
         needs, in_time = needs_of(job), ends_by(reserved, job, limits.backfill, now_us)
-        if needs <= free and (in_time or needs <= spare):
+        if needs.fits(free) and (in_time or needs.fits(spare)):
             free = free.minus(needs)
             spare = spare if in_time else spare.minus(needs)
             starting.append(id_)
             left.append(Left(rank_key(job), free, spare))
-            if not Amounts(1, 1) <= free:
+            if not LEAST.fits(free):
                 break
         else:
             top.passed_over.add(id_)  # it takes no place at its gates

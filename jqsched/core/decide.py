@@ -172,10 +172,7 @@ def _note_start(fold: Fold, id_: int, attempt: int, start_us: int = 0) -> Job | 
     is_planned = fold.limits.backfill is not None and job.spec.time_limit_us is not None
     start: Fact = ("start", {"start_us": start_us}) if start_us and is_planned else "start"
     facts: list[Fact] = [start] if job.state >= State.RUN else [("alloc", allocation(job)), start]
-    heard_us = fold.now_us
-    fold.now_us = start_us - len(facts) + 1 if start_us else heard_us
-    running = fold.post(id_, *facts)
-    fold.now_us = heard_us
+    running = fold.post(id_, *facts, last_at_us=start_us or None)
     assert running is not None
     for waiting in waiters(fold.queue, id_):
         other = find(fold.queue, waiting)

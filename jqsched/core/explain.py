@@ -338,7 +338,7 @@ def _behind(snapshot: Snapshot, job: Job, left: Left) -> Iterator[Obstacle]:
         text = f"cores: {needs.cores} wanted, {max(0, left.free.cores)} of {snapshot.limits.cores} free"
         running = tuple(snapshot.queue.running)
         yield Obstacle(Why.CORES, text, "running jobs are over, or there are more cores", running)
-    if not needs <= left.spare and not ends_by(prospects.reserved, job, snapshot.limits.backfill, snapshot.now_us):
+    if not needs.fits(left.spare) and not ends_by(prospects.reserved, job, snapshot.limits.backfill, snapshot.now_us):
         help_ = f"job {holder} has started, or its time limit is short enough"
         yield Obstacle(Why.RESERVATION, f"would delay job {holder}", help_, (holder,), until_us=at_us)
     if prospects.last is not None and prospects.last < _wished_key(job):

@@ -119,9 +119,13 @@ class Fold:
         self.effects: list[Effect] = []
         self.finished: list[Job] = []
 
-    def post(self, jobid: int, *facts: Fact) -> Job | None:
-        """Post one or more events of a job. Returns the job after them, None when it is finished."""
-        t_us = max(self.now_us, self.queue.last_us + 1)
+    def post(self, jobid: int, *facts: Fact, last_at_us: int | None = None) -> Job | None:
+        """Post one or more events of a job. Returns the job after them, None when it is finished.
+
+        `last_at_us`: the time of the last of them, where it is another than now and later than what was posted before.
+        """
+        first_us = self.now_us if last_at_us is None else last_at_us - len(facts) + 1
+        t_us = max(first_us, self.queue.last_us + 1)
         events: list[Event] = []
         for fact in facts:
             events.append(Event(jobid, t_us, fact) if isinstance(fact, str) else Event(jobid, t_us, *fact))

@@ -44,8 +44,8 @@ def delay_us(job: Job) -> int:
     wanted = job.spec.retries
     if wanted is None or not wanted.delay_us or not job.retried:
         return 0
-    doublings = (job.retried - 1) * math.log(wanted.factor)  # compared as logarithms: the power itself may overflow
-    is_within = doublings < math.log(max(1.0, wanted.max_delay_us / wanted.delay_us))
+    growth = (job.retried - 1) * math.log(wanted.factor)  # compared as logarithms: the power itself may overflow
+    is_within = growth < math.log(max(1.0, wanted.max_delay_us / wanted.delay_us))
     grown = wanted.delay_us * wanted.factor ** (job.retried - 1) if is_within else wanted.max_delay_us
     base_us = min(round(grown), wanted.max_delay_us)
     share = crc32(f"{job.id} {job.attempt}".encode()) / 2**32

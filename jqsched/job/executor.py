@@ -166,7 +166,7 @@ class _SubmitPackage(NamedTuple):
 
 
 class _AttachPackage:
-    """A job that is to be followed. Its id is told at once."""
+    """A job that is to be followed. Its future has the id at once."""
 
     __slots__ = ("future", "jobid")
 
@@ -209,7 +209,7 @@ class _FluxExecutorThread(threading.Thread):
         """Serve jobs until the executor is shut down and all are done; an exception here fails all futures."""
         try:
             self.__run()
-        except Exception as error:  # whatever it is, all futures are told
+        except Exception as error:  # whatever it is, all futures end with it
             self.__broken_event.set()
             for future in self.__running_user_futures:
                 if not future.done():
@@ -344,14 +344,17 @@ class FluxExecutor(concurrent.futures.Executor):
         self._finalizer = weakref.finalize(self, _end, self._pid, self._shutdown_event, self._executor_threads)
 
     def submit(self, *args: Any, **kwargs: Any) -> FluxExecutorFuture:  # type: ignore[override]  # a job is no call
-        """Submit a job: the arguments of `job.submit` after the handle. What is wrong with it is told by the future.
+        """Submit a job: the arguments of `job.submit` after the handle. An error in it ends the future.
 
         Raises RuntimeError after `shutdown`, when a worker has failed, and in a child process.
         """
         return self._put(lambda future: _SubmitPackage(args, kwargs, future))
 
     def attach(self, jobid: int | str) -> FluxExecutorFuture:
-        """Follow an existing job, whoever submitted it. Raises as `submit`; the future ValueError for a bad id."""
+        """Follow an existing job, also one that was submitted elsewhere.
+
+        Raises as `submit`; the future raises ValueError for a bad id.
+        """
         return self._put(lambda future: _AttachPackage(jobid, future))
 
     def map(self, fn: Callable[..., Any], *iterables: Iterable[Any], **_: Any) -> NoReturn:
@@ -359,7 +362,7 @@ class FluxExecutor(concurrent.futures.Executor):
         raise NotImplementedError("map: an executor of jobs takes jobspecs; call submit for each")
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more jobs; with `wait` return when all futures are done and all events were told.
+        """Take no more jobs; with `wait` return when all futures are done and all event callbacks were called.
 
         `cancel_futures` cancels those that no worker has taken yet.
         """

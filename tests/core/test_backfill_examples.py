@@ -32,7 +32,8 @@ def started(driver: SchedulerDriver, *files: Any) -> None:
 
 
 def reserved(driver: SchedulerDriver) -> Reservation | None:
-    return backfill.reservation(driver.queue, driver.limits, driver.now_us)
+    found = backfill.prospects(driver.queue, driver.limits, driver.now_us)
+    return found.reserved if found is not None else None
 
 
 def in_minutes(driver: SchedulerDriver) -> float | None:

@@ -86,7 +86,8 @@ class Happenings:
             heappush(self._ends, (self.now_us + self._works[id_].run_s * S, id_))
         assert self.driver.schedule() == [], "a second pass finds nothing more"
         self._settles()
-        self.reserved = backfill.reservation(self.driver.queue, self.driver.limits, self.now_us)
+        found = backfill.prospects(self.driver.queue, self.driver.limits, self.now_us)
+        self.reserved = found.reserved if found is not None else None
 
     def _settles(self) -> None:
         """What is told of the next pass is true: until then nobody would be chosen."""

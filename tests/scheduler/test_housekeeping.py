@@ -81,7 +81,7 @@ def test_a_scheduler_that_ends_says_that_not_all_is_purged(world: World) -> None
 
 
 def test_jobs_that_an_earlier_request_deleted_are_passed_over_a_step_at_a_time(world: World) -> None:
-    """However many they are, in a row: other work comes between, the rest is deleted, and both requests are answered."""
+    """However many they are in a row: other work comes between, the rest is deleted, and both are answered."""
     world.scheduler.housekeeping._step = 1
     finished(world, "a", "b")
     first, second = list[Any](), list[Any]()

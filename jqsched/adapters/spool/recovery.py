@@ -109,5 +109,5 @@ def _look(
 
 
 def _id(digits: str) -> int | None:
-    """Parse an id; 0 if it is out of range."""
+    """Parse an id; None if it is out of range."""
     return int(digits) if len(digits) <= len(str(ID_MAX)) and int(digits) <= ID_MAX else None

@@ -19,7 +19,7 @@ _GONE = (
 _LOST = {
     "": "nothing more is kept, so nothing more is accepted",
     "-wal": "what was committed last is nowhere else, so nothing more is accepted",
-    "-shm": "those who read the store are not seen any more, so nothing more is written",
+    "-shm": "its readers cannot be noticed any more, so nothing more is written",
 }
 
 
