@@ -27,7 +27,7 @@ class _Closable(Protocol):
 
 
 class LogStream:
-    """A text stream onto another one, mostly stderr (None: closed). `lost`: how many lost lines are not reported yet."""
+    """A text stream onto another one, stderr as a rule (None: closed). `lost`: lost lines not reported yet."""
 
     encoding = "utf-8"
 

@@ -319,7 +319,7 @@ def test_a_lease_of_somebody_else_delays_and_loses_nothing(case, monkeypatch):
     assert (found.taken, found.refused, found.again_us is not None) == ((), (), True)
     case.later(6 * QUIET_US)
     assert case.intake().refused == ()
-    assert case.spool.remarks() == ["in the drop zone, and somebody holds a lease on it: a.json"]
+    assert case.spool.remarks() == ["in the drop zone, and another process holds a lease on it: a.json"]
     monkeypatch.undo()
     case.later()
     assert len(case.intake().taken) == 1

@@ -139,7 +139,7 @@ def _not_opened(wrong: OSError) -> Refusal:
     if wrong.errno in _REFUSED:
         return Refusal(_REFUSED[wrong.errno])
     if wrong.errno == errno.EAGAIN:  # opening would have to wait until another process (Samba, say) gives up a lease
-        return Refusal("cannot be read: somebody holds a lease on it", unreadable=True, busy=True)
+        return Refusal("cannot be read: another process holds a lease on it", unreadable=True, busy=True)
     if wrong.errno in _UNREADABLE:
         return Refusal(f"cannot be read: {wrong.strerror}", unreadable=True)
     raise wrong
