@@ -44,10 +44,13 @@ class Asked(Protocol):
 
 
 @contextmanager
-def control(where: Place, answer_timeout_s: float | None = ANSWER_TIMEOUT_S) -> Iterator[Asked]:
-    """Connect to the scheduler, or take its place for this command."""
+def control(where: Place, *, unbounded: bool = False) -> Iterator[Asked]:
+    """Connect to the scheduler, or take its place for this command.
+
+    An answer is waited for ANSWER_TIMEOUT_S seconds; `unbounded`: as long as it takes.
+    """
     with ExitStack() as stack:
-        yield _reach(where, stack, answer_timeout_s)
+        yield _reach(where, stack, None if unbounded else ANSWER_TIMEOUT_S)
 
 
 class _Served(Exception):
@@ -303,7 +306,7 @@ def purge(where: Place, ids: Sequence[int], before_us: int) -> int:
         if not payload["ids"]:
             tell("purged 0 job(s)")
             return OK
-    with control(where, answer_timeout_s=None) as asked:  # millions take minutes, in steps
+    with control(where, unbounded=True) as asked:  # millions take minutes, in steps
         purged = ask(asked, "purge", payload, "purge")["purged"]
     tell(f"purged {purged} job(s)")
     return OK

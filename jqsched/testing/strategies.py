@@ -17,7 +17,7 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 from jqsched.core import queue as queue_module
 from jqsched.core.event import Event, advance
 from jqsched.core.filters import BadRule, Rule, in_order, read_rule
-from jqsched.core.job import PRIORITY_MAX, Dependency, Draft, Job, OnInterrupt, Reason, Spec
+from jqsched.core.job import PRIORITY_MAX, Dependency, Draft, Job, OnInterrupt, Reason, Retries, Spec
 from jqsched.core.json import Json
 from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue
@@ -27,6 +27,7 @@ names: SearchStrategy[str] = st.sampled_from(NAMES)
 urgencies: SearchStrategy[int] = st.sampled_from((16, 16, 16, 16, 15, 17, 0, 31)) | st.integers(0, 31)
 pins: SearchStrategy[int | None] = st.none() | st.none() | st.sampled_from((0, 1, 16, 17, PRIORITY_MAX))
 few_cores: SearchStrategy[int] = st.sampled_from((1, 1, 1, 1, 1, 1, 2, 2, 3, 9))
+some_retries: SearchStrategy[Retries | None] = st.sampled_from(RETRIES)
 begin_times_us: SearchStrategy[int] = st.integers(-10, 100).map(lambda later_us: START_US + later_us)
 rate_limits: SearchStrategy[tuple[Reason, ...]] = st.sampled_from(
     ((), (), (Reason("", "rate-limit:1:x"),), (Reason("", "rate-limit:2:x"), Reason("me", "rate-limit:1:y")))
@@ -55,6 +56,7 @@ def specs(
     depends_on: SearchStrategy[Dependency] | None = None,
     dependencies_max: int = 2,
     reasons: SearchStrategy[tuple[Reason, ...]] | None = None,
+    retries: SearchStrategy[Retries | None] = some_retries,
 ) -> Spec:
     """What a job is to run: few cores, most often no dependency, at least or at most once, with or without a limit; no
     reasons unless they are asked for (`rate_limits`).
@@ -67,7 +69,7 @@ def specs(
         cores=draw(cores),
         time_limit_us=draw(st.sampled_from((None, 1_000_000, 5_000_000))),
         on_interrupt=draw(st.sampled_from(OnInterrupt)),
-        retries=draw(st.sampled_from(RETRIES)),
+        retries=draw(retries),
         reasons=draw(reasons) if reasons is not None else (),
         dependencies=tuple(draw(st.lists(on, max_size=dependencies_max))),
     )

@@ -212,5 +212,5 @@ def test_the_machine_finds(name):
     with pytest.raises(AssertionError, match="select chose"):
         run_state_machine_as_test(
             broken(name),
-            settings=settings(SEARCH, stateful_step_count=20, report_multiple_bugs=False),
+            settings=settings(SEARCH, stateful_step_count=30, report_multiple_bugs=False),
         )
