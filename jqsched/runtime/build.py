@@ -23,8 +23,9 @@ from jqsched.core.event import Event
 from jqsched.core.policy import Backfill, Limits
 from jqsched.core.queue import Queue, find
 from jqsched.runtime.lock import SpoolLock
+from jqsched.runtime.plugin_watchdog import PluginWatchdog
 from jqsched.runtime.spool_identity import HOME, at_home
-from jqsched.scheduler.commands import Commands
+from jqsched.scheduler.commands import Commands, Payload, Reply
 from jqsched.scheduler.loop import Dependencies, Observe, Scheduler
 
 AHEAD = 32  # permits beyond the free slots: enough that no slot waits for a commit, few enough to be recalled at once
@@ -114,8 +115,10 @@ class Runtime:
                 boot_id=boot_id(),
                 output_folder=os.path.join(os.path.abspath(root), "output"),
                 is_finished=self.store.is_finished,
+                request=self._request,
                 plugins=config.plugins,
                 plugin_folder=os.path.abspath(root),
+                on_plugin_load=PluginWatchdog(report.log).watch,
             ),
             stored,
             limits_of(config),
@@ -127,7 +130,6 @@ class Runtime:
         self.scheduler.housekeeping.keep_finished = config.keep_finished
         self.attempts = {attempt.id for attempt in stored.attempts}
         self.commands = Commands(self.scheduler, os.geteuid())
-        self.scheduler.jobtap.request_handler = self.commands.run
         self.scheduler.jobtap.config = as_document(config)
 
     def configure(self, config: Config) -> None:
@@ -146,6 +148,9 @@ class Runtime:
         # Another user's, where there can be one: only root runs jobs, and owns files, of other users.
         owner = job.userid if os.geteuid() == 0 and job.userid != 0 else None
         return Known(job.spec.name, ledger.file_text(id_) or self.store.file(id_), owner)
+
+    def _request(self, topic: str, payload: Payload, reply: Reply) -> None:
+        self.commands.run(topic, payload, reply)
 
     def _observe(self, events: Sequence[Event], queue: Queue) -> None:
         for observer in self.observers:

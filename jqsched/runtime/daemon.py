@@ -25,7 +25,6 @@ from jqsched.runtime.build import Report, Runtime, limits_of
 from jqsched.runtime.configuration import RunOptions, configuration, good_configuration
 from jqsched.runtime.lock import Role, past_commands, spool_lock
 from jqsched.runtime.notifier import Notifier
-from jqsched.runtime.plugin_watchdog import watch_for_hangs
 from jqsched.runtime.service_manager import ServiceManager
 from jqsched.scheduler.commands import Payload
 
@@ -126,7 +125,6 @@ class _Daemon:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         self._watcher.start()
-        watch_for_hangs(self._scheduler.jobtap.stack, self._built.report.log)
         self._built.report((), self._scheduler.ledger.head)  # the names of those that are there already
         self._scheduler.start()
         self._service_manager.ready()

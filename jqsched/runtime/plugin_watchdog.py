@@ -9,31 +9,33 @@ import threading
 import time
 from collections.abc import Callable
 
-from jqsched.scheduler.plugin_registry import Stack
+from jqsched.scheduler.plugin_registry import Registry
 
 LOOK_S = 1.0
 REPORT_S = 5.0
 GIVE_UP_S = 30.0
 
 
-def watch_for_hangs(stack: Stack, log: Callable[[str], None]) -> None:
-    """Watch the callbacks of plugins from the first one on, as long as the process lives."""
-    watch = threading.Thread(target=_watch, args=(stack, log), name="hangs", daemon=True)
+class PluginWatchdog:
+    """Watches the callbacks of plugins from the first one that is loaded, as long as the process lives."""
 
-    def begin() -> None:
-        if not watch.is_alive():
-            watch.start()
+    def __init__(self, log: Callable[[str], None]) -> None:
+        self._log, self._is_watching = log, False
 
-    stack.on_load = begin
+    def watch(self, registry: Registry) -> None:
+        """Watch the plugins of a registry, if they are not watched already."""
+        if not self._is_watching:
+            self._is_watching = True
+            threading.Thread(target=_watch, args=(registry, self._log), name="hangs", daemon=True).start()
 
 
-def _watch(stack: Stack, log: Callable[[str], None]) -> None:
+def _watch(registry: Registry, log: Callable[[str], None]) -> None:
     seen, since_s, is_reported = -1, 0.0, False
     while True:
         time.sleep(LOOK_S)
-        calling, now_s = stack.calling, time.monotonic()
-        if calling is None or stack.calls != seen:
-            seen, since_s, is_reported = stack.calls, now_s, False
+        calling, now_s = registry.calling, time.monotonic()
+        if calling is None or registry.calls != seen:
+            seen, since_s, is_reported = registry.calls, now_s, False
             continue
         hangs_s = now_s - since_s
         if hangs_s >= GIVE_UP_S:

@@ -56,7 +56,10 @@ class Dispatch:
         boot_id: str,
         output_folder: str,
         userid: int,
+        is_held: Callable[[int], bool],
+        attempt_over: Callable[[int], None],
     ) -> None:
+        """For plugins: `is_held`, whether an order must wait; `attempt_over`, called when an attempt has no process."""
         self.limits = limits
         self.executor_lost: str | None = None
         self._ledger, self._executor, self._clock = ledger, executor, clock
@@ -68,9 +71,7 @@ class Dispatch:
         self._changes: dict[int, list[tuple[Apply, Answered]]] = {}
         self._resend: list[Unsent] = []
         self._settled: Settled | None = None
-        # Of plugins: whether an order must wait, and what is called when no process of an attempt is left.
-        self.is_held: Callable[[int], bool] = lambda _: False
-        self.on_over: Callable[[int], None] = lambda _: None
+        self._is_held, self._attempt_over = is_held, attempt_over
 
     # -- changes of jobs
 
@@ -188,7 +189,7 @@ class Dispatch:
             return
         orders: list[Start] = []
         for id_, number in unsent:
-            if self._unsent.get(id_) != number or self.is_held(id_):
+            if self._unsent.get(id_) != number or self._is_held(id_):
                 continue
             del self._unsent[id_]
             job = find(self._ledger.head, id_)
@@ -213,7 +214,7 @@ class Dispatch:
         """End or requeue, as was asked, a job that was allocated and stopped before its attempt started."""
         self._forget(job.id, job.attempt)
         self.take(lambda queue, limits, now_us: decide.interrupted(queue, job.id, job.attempt, limits, now_us))
-        self.on_over(job.id)
+        self._attempt_over(job.id)
 
     # -- news
 
@@ -248,7 +249,7 @@ class Dispatch:
 
     def _started(self, item: Started) -> None:
         self._unsent.pop(item.id, None)
-        self.take(partial(_started, item))
+        self.take(lambda *at: decide.started(at[0], item.id, item.attempt, *at[1:], start_us=item.start_us))
         if find(self._ledger.head, item.id) is not None:
             known = self._attempts.get(item.id) or Attempt(item.id, item.attempt, boot_id=self._boot_id)
             self._remember(evolve(known, attempt=item.attempt, pid=item.pid, start_ticks=item.start_ticks))
@@ -272,7 +273,7 @@ class Dispatch:
         if self.limits.plugged and item.status is not None:  # each stage by itself
             self.take(lambda *at: decide.started(at[0], item.id, item.attempt, *at[1:], start_us=item.start_us))
         self.take(ended)
-        self.on_over(item.id)
+        self._attempt_over(item.id)
         self._ledger.after(lambda: self._acknowledge(item.id, item.attempt))
         self._finish_changes(item.id)
 
@@ -434,7 +435,7 @@ class Dispatch:
             return
         head = self._ledger.head
         for id_ in sorted({*policy.infeasible(head, self.limits), *policy.rejected(head)}):
-            self.change(id_, partial(_weed, id_), lambda _: None)
+            self.change(id_, partial(_end_if_infeasible, id_), lambda _: None)
 
     @property
     def at_executor(self) -> int:
@@ -442,9 +443,5 @@ class Dispatch:
         return len(self._ledger.head.permits) + len(self._changes)
 
 
-def _started(news: Started, queue: Queue, limits: Limits, now_us: int) -> Step:
-    return decide.started(queue, news.id, news.attempt, limits, now_us, start_us=news.start_us)
-
-
-def _weed(id_: int, queue: Queue, limits: Limits, now_us: int) -> Step:
+def _end_if_infeasible(id_: int, queue: Queue, limits: Limits, now_us: int) -> Step:
     return decide.end_if_infeasible(queue, id_, limits, now_us)

@@ -29,8 +29,17 @@ class Intake:
     """The scheduler's side of the spool."""
 
     def __init__(
-        self, ledger: Ledger, dispatch: Dispatch, spool: Spool, store: Store, clock: Clock, userid: int, log: Log
+        self,
+        ledger: Ledger,
+        dispatch: Dispatch,
+        spool: Spool,
+        store: Store,
+        clock: Clock,
+        userid: int,
+        log: Log,
+        rejections: Callable[[], dict[int, str]],
     ) -> None:
+        """`rejections` returns what plugins have rejected since it was last called."""
         self.more = True
         self.again_us: int | None = None
         self.queue_max: int | None = None
@@ -40,7 +49,7 @@ class Intake:
         self.next_id = ledger.head.last_id + 1
         # Their files may have been edited while no scheduler ran; none starts before that was looked at.
         self.unverified = {*ledger.head.enqueued, *ledger.head.running}
-        self.rejections: Callable[[], dict[int, str]] = dict  # by plugins, since asked last
+        self._rejections = rejections
 
     # -- drops
 
@@ -100,7 +109,7 @@ class Intake:
         known = self._known((arrival.userid, arrival.draft) for arrival in arrivals)
         accepted = accept.accept(self._ledger.head, arrivals, known, self._dispatch.limits, self._clock.now_us())
         self._ledger.apply(accepted.step)
-        refused = {**accepted.refused, **self.rejections()}
+        refused = {**accepted.refused, **self._rejections()}
         for id_, draft, text in drafts:
             if id_ not in refused:
                 for line in remarks(draft.spec):

@@ -33,14 +33,16 @@ class _UnderWay:
 class Ledger:
     """The decisions that are not durable yet, and the queue that they lead to."""
 
-    def __init__(self, store: Store, queue: Queue, observe: Observe) -> None:
+    def __init__(
+        self, store: Store, queue: Queue, observe: Observe, follow: Callable[[Sequence[Event]], None] = lambda _: None
+    ) -> None:
+        """`observe` is called with what is durable, `follow` with each decision at once."""
         self.head = queue
         self.visible: Atom[Queue] = Atom(queue)
-        self._store, self._observe = store, observe
+        self._store, self._observe, self._follow = store, observe, follow
         self._under_way: _UnderWay | None = None
         self._settling: dict[int, Outcome] = {}
         self._spent = queue.last_id
-        self.follow: Callable[[Sequence[Event]], None] | None = None  # shows decisions to plugins
         self._begin()
 
     def _begin(self) -> None:
@@ -64,15 +66,13 @@ class Ledger:
         for job in step.finished:
             self._finished[job.id] = job
             self._settling[job.id] = outcome_of(job)
-        if self.follow is not None:
-            self.follow(step.events)
+        self._follow(step.events)
 
     def post(self, queue: Queue, events: Sequence[Event] = ()) -> None:
         """Take a queue and the events that led to it, where there is no step."""
         self.head = queue
         self._events += events
-        if self.follow is not None:
-            self.follow(events)
+        self._follow(events)
 
     def record(self, attempt: Attempt) -> None:
         """Note an attempt: a permit or a process, even if the same batch has forgotten it before."""

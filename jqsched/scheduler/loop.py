@@ -23,7 +23,8 @@ from jqsched.scheduler.dispatch import Dispatch
 from jqsched.scheduler.housekeeping import Housekeeping
 from jqsched.scheduler.intake import Intake
 from jqsched.scheduler.ledger import Ledger
-from jqsched.scheduler.plugin_service import Jobtap
+from jqsched.scheduler.plugin_registry import Registry
+from jqsched.scheduler.plugin_service import Jobtap, Request
 from jqsched.scheduler.rulebook import Rulebook
 
 # A commit costs CPU as well as time: where no client waits, this much time may pass between two.
@@ -38,7 +39,7 @@ Task = Callable[[], None]
 
 @define
 class Dependencies:
-    """The ports and settings that a scheduler is built with."""
+    """The ports and settings that a scheduler is built with; `on_plugin_load`: see `Registry`."""
 
     store: Store
     spool: Spool
@@ -51,8 +52,10 @@ class Dependencies:
     boot_id: str
     output_folder: str
     is_finished: Callable[[int], bool]
+    request: Request  # carries out what a plugin asks for as a user may
     plugins: tuple[str, ...] = ()
     plugin_folder: str = "."
+    on_plugin_load: Callable[[Registry], None] = lambda _: None
 
 
 class Scheduler:
@@ -67,7 +70,7 @@ class Scheduler:
         self._last_flush_us = 0
         self._stopping = self._is_log_full = False
         self.accepts = True  # False: plugins would have a say in it, and there is no executor, so none are loaded
-        self.ledger = Ledger(around.store, stored.queue, self._observe)
+        self.ledger = Ledger(around.store, stored.queue, self._observe, self._show_to_plugins)
         self.dispatch = Dispatch(
             self.ledger,
             around.executor,
@@ -76,9 +79,18 @@ class Scheduler:
             around.boot_id,
             around.output_folder,
             around.userid,
+            is_held=self._is_held,
+            attempt_over=self._attempt_over,
         )
         self.intake = Intake(
-            self.ledger, self.dispatch, around.spool, around.store, around.clock, around.userid, around.log
+            self.ledger,
+            self.dispatch,
+            around.spool,
+            around.store,
+            around.clock,
+            around.userid,
+            around.log,
+            self._rejections,
         )
         self.rulebook = Rulebook(self.ledger, self.dispatch, lambda: self.intake.next_id)
         self.jobtap = Jobtap(
@@ -89,9 +101,10 @@ class Scheduler:
             around.log,
             self.post,
             around.plugin_folder,
+            around.request,
+            around.on_plugin_load,
             self._apply_limits,
         )
-        self.intake.rejections = self.jobtap.taps.rejections
         self.housekeeping = Housekeeping(self.ledger, around.store, around.clock, stored.settings, self.jobtap.purged)
 
     # -- from other threads
@@ -284,6 +297,20 @@ class Scheduler:
             self.finished_count += len(over)
             self.around.spool.remove(over)
         self.around.observe(events, queue)
+
+    # -- what plugins have to do with decisions
+
+    def _show_to_plugins(self, events: Sequence[Event]) -> None:
+        self.jobtap.follow(events)
+
+    def _is_held(self, id_: int) -> bool:
+        return self.jobtap.is_held(id_)
+
+    def _attempt_over(self, id_: int) -> None:
+        self.jobtap.attempt_over(id_)
+
+    def _rejections(self) -> dict[int, str]:
+        return self.jobtap.rejections()
 
     # -- at the end
 

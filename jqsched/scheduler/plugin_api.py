@@ -23,8 +23,8 @@ from jqsched.jobtap import CURRENT_JOB, Args, Plugin
 from jqsched.jobtap.boundary import failure
 from jqsched.scheduler.dispatch import Dispatch
 from jqsched.scheduler.ledger import Ledger
-from jqsched.scheduler.plugin_call import Tap, arguments
-from jqsched.scheduler.plugin_events import POSTED_WITHOUT_END, Taps
+from jqsched.scheduler.plugin_call import FollowedJob, arguments
+from jqsched.scheduler.plugin_events import POSTED_WITHOUT_END, PluginEvents
 
 Apply = Callable[[Queue, int, Limits, int], Step]
 
@@ -32,8 +32,8 @@ Apply = Callable[[Queue, int, Limits, int], Step]
 class JobHost:
     """Access to the jobs for plugins."""
 
-    def __init__(self, taps: Taps, ledger: Ledger, dispatch: Dispatch, userid: int) -> None:
-        self._taps, self._ledger, self._dispatch, self._userid = taps, ledger, dispatch, userid
+    def __init__(self, events: PluginEvents, ledger: Ledger, dispatch: Dispatch, userid: int) -> None:
+        self._events, self._ledger, self._dispatch, self._userid = events, ledger, dispatch, userid
 
     # -- which job
 
@@ -41,15 +41,15 @@ class JobHost:
         """A job's id, or the present one's. Raises EINVAL where there is none."""
         if id_ != CURRENT_JOB:
             return id_
-        if not self._taps.current:
+        if not self._events.current:
             raise failure(errno.EINVAL, "there is no current job outside of callbacks")
-        return self._taps.current[-1]
+        return self._events.current[-1]
 
-    def _tap(self, id_: int) -> Tap:
-        tap = self._taps.get(self._id(id_))
-        if tap is None:
+    def _tap(self, id_: int) -> FollowedJob:
+        followed = self._events.get(self._id(id_))
+        if followed is None:
             raise failure(errno.ENOENT)
-        return tap
+        return followed
 
     def _job(self, id_: int) -> Job:
         job = find(self._ledger.head, self._id(id_))
@@ -74,37 +74,37 @@ class JobHost:
                 raise failure(errno.EINVAL, text)
             case _:
                 pass
-        if here not in self._taps.current:
-            self._taps.show(here)
+        if here not in self._events.current:
+            self._events.show(here)
 
     def _count(self) -> None:
-        if not self._taps.may_post():
+        if not self._events.may_post():
             raise failure(errno.EOVERFLOW, POSTED_WITHOUT_END)
 
     def reprioritize_all(self) -> None:
-        self._taps.reprioritize_all()
+        self._events.reprioritize_all()
 
     def reprioritize_job(self, id_: int, priority: int) -> None:
         self._job(id_)
         self._change(id_, lambda queue, here, *at: stages.prioritize(queue, here, priority, *at))
 
     def dependency_add(self, id_: int, description: str) -> None:
-        tap = self._tap(id_)
-        if description in self._taps.past(tap).removed:
-            if self._taps.is_introducing:
+        followed = self._tap(id_)
+        if description in self._events.past(followed).removed:
+            if self._events.is_introducing:
                 return  # a plugin that was loaded again asks for all that the job once waited for
             raise failure(errno.EEXIST, f"{description!r} was removed before")
         self._change(id_, lambda queue, here, *at: stages.add_dependency(queue, here, description, *at))
 
     def dependency_remove(self, id_: int, description: str) -> None:
-        tap = self._tap(id_)
+        followed = self._tap(id_)
         self._change(id_, lambda queue, here, *at: stages.remove_dependency(queue, here, description, *at))
-        self._taps.past(tap).removed.add(description)
+        self._events.past(followed).removed.add(description)
 
     def perilog(self, id_: int, name: str, description: str, status: int | None) -> None:
-        tap, job = self._tap(id_), self._job(id_)
+        followed, job = self._tap(id_), self._job(id_)
         which, begins = ("prologs" if name.startswith("prolog") else "epilogs"), status is None
-        count = getattr(tap, which)
+        count = getattr(followed, which)
         if begins and which == "prologs" and (job.state > State.RUN or job.started):
             raise failure(errno.EINVAL, "the job was started already")
         if begins and which == "epilogs" and job.state is not State.CLEANUP:
@@ -114,13 +114,13 @@ class JobHost:
         context: dict[str, Json] = {"description": description}
         if status is not None:
             context["status"] = status
-        setattr(tap, which, count + (1 if begins else -1))
+        setattr(followed, which, count + (1 if begins else -1))
         try:
             self.post(id_, name, context)
         except OSError:
-            setattr(tap, which, count)
+            setattr(followed, which, count)
             raise
-        if not begins and tap.prologs == 0:
+        if not begins and followed.prologs == 0:
             self._dispatch.order_held(job.id)
 
     def post(self, id_: int, name: str, context: JsonObject) -> None:
@@ -133,15 +133,15 @@ class JobHost:
         self._change(id_, apply)
 
     def update_jobspec(self, id_: int, updates: JsonObject) -> None:
-        current = self._taps.current[-1] if self._taps.current else None
+        current = self._events.current[-1] if self._events.current else None
         if id_ != CURRENT_JOB and id_ == current:
             raise failure(errno.EINVAL, "the current job's jobspec is changed by jobspec_update")
-        tap, job = self._tap(id_), self._job(id_)
+        followed, job = self._tap(id_), self._job(id_)
         if job.state >= State.RUN:
             raise failure(errno.EINVAL, "the job runs already")
         if id_ == CURRENT_JOB:
-            _respecified(job.spec, {**tap.updates, **updates})  # what cannot be is said here
-            tap.updates.update(updates)
+            _respecified(job.spec, {**followed.updates, **updates})  # what cannot be is said here
+            followed.updates.update(updates)
             return
         spec = _respecified(job.spec, updates)
         self._change(id_, lambda queue, here, *at: stages.update_spec(queue, here, spec, updates, *at))
@@ -149,15 +149,15 @@ class JobHost:
     # -- queries
 
     def subscribe(self, plugin: Plugin, id_: int, *, wanted: bool) -> None:
-        tap = self._tap(id_)
+        followed = self._tap(id_)
         if wanted:
-            tap.subscribers[plugin] = None
+            followed.subscribers[plugin] = None
         else:
-            tap.subscribers.pop(plugin, None)
+            followed.subscribers.pop(plugin, None)
 
     def was_posted(self, id_: int, name: str) -> bool:
-        tap = self._tap(id_)
-        return name in self._taps.past(tap).posted or any(event.name == name for event in tap.events)
+        followed = self._tap(id_)
+        return name in self._events.past(followed).posted or any(event.name == name for event in followed.events)
 
     def lookup(self, id_: int) -> JsonObject:
         return arguments(self._tap(id_))
@@ -181,12 +181,12 @@ class JobHost:
             raise failure(errno.EINVAL)
         here = self._id(id_)
         self._tap(here)
-        self._taps.current.append(here)
+        self._events.current.append(here)
         try:
-            others = [other for other in self._taps.stack.plugins if other is not plugin]
-            return 0 if self._taps.stack.call(topic, args, others) else -1
+            others = [other for other in self._events.registry.plugins if other is not plugin]
+            return 0 if self._events.registry.call(topic, args, others) else -1
         finally:
-            self._taps.current.pop()
+            self._events.current.pop()
 
     def live_jobs(self) -> Iterator[Job]:
         return queues.live(self._ledger.head)

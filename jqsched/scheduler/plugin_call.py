@@ -1,7 +1,7 @@
 """Plugin calls: what is kept of an active job for plugins, and the arguments of their callbacks.
 
-Rule: a `Tap` is changed by `plugin_events` and `plugin_api` only, on the loop's thread; nothing is decided here. The
-arguments are copied before a plugin gets them (`jobtap.Args`).
+Rule: a `FollowedJob` is changed by `plugin_events` and `plugin_api` only, on the loop's thread; nothing is decided
+here. The arguments are copied before a plugin gets them (`jobtap.Args`).
 """
 
 from collections import deque
@@ -30,7 +30,7 @@ class Past:
 
 
 @define
-class Tap:
+class FollowedJob:
     """What is kept of an active job for plugins.
 
     `job` is the job after the last event that was shown; `events` are those to be shown yet. `prologs` and `epilogs`
@@ -67,13 +67,13 @@ def entry_of(event: Event) -> dict[str, Json]:
     return entry
 
 
-def arguments(tap: Tap) -> dict[str, Json]:
+def arguments(followed: FollowedJob) -> dict[str, Json]:
     """Make the arguments that every callback gets about its job. Source: docs/reference/plugins.md."""
-    job = tap.job
-    if tap.shown is None or tap.shown[0] is not job.spec:
-        tap.shown = (job.spec, shown_jobspec(job.spec))
+    job = followed.job
+    if followed.shown is None or followed.shown[0] is not job.spec:
+        followed.shown = (job.spec, shown_jobspec(job.spec))
     given: dict[str, Json] = {
-        "jobspec": tap.shown[1],
+        "jobspec": followed.shown[1],
         "id": job.id,
         "userid": job.userid,
         "urgency": job.urgency,
@@ -81,6 +81,6 @@ def arguments(tap: Tap) -> dict[str, Json]:
         "priority": job.priority,
         "t_submit": job.t_submit_us / 1_000_000,
     }
-    if tap.end_event is not None:
-        given["end_event"] = dict(tap.end_event)
+    if followed.end_event is not None:
+        given["end_event"] = dict(followed.end_event)
     return given

@@ -26,8 +26,8 @@ from jqsched.jobtap.boundary import failure, one_line
 from jqsched.jobtap.plugin import is_priority
 from jqsched.scheduler.dispatch import Dispatch
 from jqsched.scheduler.ledger import Ledger
-from jqsched.scheduler.plugin_call import Past, Tap, arguments, entry_of, unborn
-from jqsched.scheduler.plugin_registry import Stack
+from jqsched.scheduler.plugin_call import FollowedJob, Past, arguments, entry_of, unborn
+from jqsched.scheduler.plugin_registry import Registry
 
 Decide = Callable[[Queue, Limits, int], Step]
 
@@ -36,14 +36,21 @@ POSTS_MAX = 1_000  # by plugins, before the scheduler has its turn again
 POSTED_WITHOUT_END = f"{POSTS_MAX} events were posted in one go: one of them posts without end"
 
 
-class Taps:
+class PluginEvents:
     """The jobs as plugins see them."""
 
-    def __init__(self, ledger: Ledger, dispatch: Dispatch, log: Callable[[str], None]) -> None:
-        self.stack: Stack  # set by the code that makes both
+    def __init__(
+        self,
+        ledger: Ledger,
+        dispatch: Dispatch,
+        log: Callable[[str], None],
+        make_registry: "Callable[[PluginEvents], Registry]",
+    ) -> None:
+        """`make_registry` makes the registry of the plugins that these events are shown to."""
+        self.registry = make_registry(self)
         self.current: list[int] = []  # the jobs whose callbacks run, the innermost last
         self._ledger, self._dispatch, self._log = ledger, dispatch, log
-        self._taps: dict[int, Tap] = {}
+        self._jobs: dict[int, FollowedJob] = {}
         self._todo: dict[int, None] = {}
         self._rejected: dict[int, str] = {}
         self._reported: set[tuple[str, str, int]] = set()
@@ -57,10 +64,10 @@ class Taps:
     def follow(self, events: Sequence[Event]) -> None:
         """Queue the events of a step to be shown to plugins. Called for each step, on the loop's thread."""
         for event in events:
-            tap = self._taps.get(event.jobid)
-            if tap is None:
-                tap = self._taps[event.jobid] = Tap(unborn(event), past=Past())
-            tap.events.append(event)
+            followed = self._jobs.get(event.jobid)
+            if followed is None:
+                followed = self._jobs[event.jobid] = FollowedJob(unborn(event), past=Past())
+            followed.events.append(event)
             self._todo[event.jobid] = None
         if not self._is_pumping:
             self._pump()
@@ -68,7 +75,7 @@ class Taps:
     def _pump(self) -> None:
         self._is_pumping = True
         try:
-            self._let_in([id_ for id_ in self._todo if self._taps[id_].job.state is State.NEW])
+            self._let_in([id_ for id_ in self._todo if self._jobs[id_].job.state is State.NEW])
             while self._todo:
                 id_ = next(iter(self._todo))
                 del self._todo[id_]
@@ -92,11 +99,11 @@ class Taps:
         """Have all jobs of a step rejected or validated before any goes on, for they may depend on one another."""
         for id_ in new:
             with self._shown_here(id_):
-                while (tap := self._taps.get(id_)) is not None and tap.events:
-                    self._show_one(tap, tap.events.popleft())
+                while (followed := self._jobs.get(id_)) is not None and followed.events:
+                    self._show_one(followed, followed.events.popleft())
         for id_ in new:
-            if (tap := self._taps.get(id_)) is not None:
-                self._proceed(id_, tap)
+            if (followed := self._jobs.get(id_)) is not None:
+                self._proceed(id_, followed)
 
     @contextmanager
     def _shown_here(self, id_: int) -> Iterator[None]:
@@ -112,17 +119,17 @@ class Taps:
         if id_ in self._showing:
             return
         with self._shown_here(id_):
-            while (tap := self._taps.get(id_)) is not None:
-                if tap.events:
-                    self._show_one(tap, tap.events.popleft())
-                elif not self._proceed(id_, tap):
+            while (followed := self._jobs.get(id_)) is not None:
+                if followed.events:
+                    self._show_one(followed, followed.events.popleft())
+                elif not self._proceed(id_, followed):
                     break
 
-    def _proceed(self, id_: int, tap: Tap) -> bool:
+    def _proceed(self, id_: int, followed: FollowedJob) -> bool:
         if find(self._ledger.head, id_) is None:
             return False
         over = not self._dispatch.has_attempt(id_)
-        released, epilogs = tap.released, tap.epilogs > 0
+        released, epilogs = followed.released, followed.epilogs > 0
 
         def proceed(queue: Queue, limits: Limits, now_us: int) -> Step:
             return stages.proceed(queue, id_, limits, now_us, over=over, released=released, epilogs=epilogs)
@@ -133,79 +140,79 @@ class Taps:
         """Apply a decision to the head; its events are queued to be shown."""
         return self._dispatch.take(decision)
 
-    def _show_one(self, tap: Tap, event: Event) -> None:
-        before = tap.job
+    def _show_one(self, followed: FollowedJob, event: Event) -> None:
+        before = followed.job
         is_new = event.name == "submit"
         after = advance(None if is_new else before, event)
-        tap.job = after if after is not None else before
-        if tap.past is not None:
-            tap.past.add(event)
-        self._note(tap, event)
+        followed.job = after if after is not None else before
+        if followed.past is not None:
+            followed.past.add(event)
+        self._note(followed, event)
         if is_new:
-            self._enter(tap)
+            self._enter(followed)
             return
         entry = entry_of(event)
-        if tap.subscribers:
-            self._call(tap, f"job.event.{event.name}", {"entry": entry}, only=list(tap.subscribers))
+        if followed.subscribers:
+            self._call(followed, f"job.event.{event.name}", {"entry": entry}, only=list(followed.subscribers))
         if after is None:
             self._rejected.setdefault(event.jobid, "dependency: what it depends on was rejected")
-            self._forget(tap)
+            self._forget(followed)
         elif event.name == "jobspec-update":
-            self._call(tap, "job.update", {"updates": dict(event.context)})
+            self._call(followed, "job.update", {"updates": dict(event.context)})
         if after is not None and after.state is not before.state:
-            self._entered(tap, before.state, entry)
+            self._entered(followed, before.state, entry)
         elif event.name == "priority" and "priority" not in event.context:
-            self.ask_priority(tap)  # it is not pinned any more
+            self.ask_priority(followed)  # it is not pinned any more
 
-    def _note(self, tap: Tap, event: Event) -> None:
+    def _note(self, followed: FollowedJob, event: Event) -> None:
         if event.name == "release":
-            tap.released = True
+            followed.released = True
         elif event.name == "requeue":
-            tap.released, tap.prologs, tap.end_event = False, 0, None
-        elif tap.job.state is State.CLEANUP and tap.end_event is None:
-            tap.end_event = entry_of(event)
+            followed.released, followed.prologs, followed.end_event = False, 0, None
+        elif followed.job.state is State.CLEANUP and followed.end_event is None:
+            followed.end_event = entry_of(event)
 
-    def _entered(self, tap: Tap, before: State, entry: dict[str, Json]) -> None:
+    def _entered(self, followed: FollowedJob, before: State, entry: dict[str, Json]) -> None:
         """Call all plugins for a job that entered a state, and in PRIORITY ask for its priority."""
-        topic = f"job.state.{tap.job.state.name.lower()}"
-        self._call(tap, topic, {"entry": entry, "prev_state": int(before)})
-        if tap.job.state is State.INACTIVE:
-            self._call(tap, "job.inactive-add", {})
-            self._forget(tap)
+        topic = f"job.state.{followed.job.state.name.lower()}"
+        self._call(followed, topic, {"entry": entry, "prev_state": int(before)})
+        if followed.job.state is State.INACTIVE:
+            self._call(followed, "job.inactive-add", {})
+            self._forget(followed)
 
-    def _forget(self, tap: Tap) -> None:
-        self._call(tap, "job.destroy", {})
-        self._taps.pop(tap.job.id, None)
+    def _forget(self, followed: FollowedJob) -> None:
+        self._call(followed, "job.destroy", {})
+        self._jobs.pop(followed.job.id, None)
 
     # ---- a new job ------------------------------------------------------------------------------------------------
 
-    def _enter(self, tap: Tap) -> None:
+    def _enter(self, followed: FollowedJob) -> None:
         """Call the plugins for a job that is being submitted; each may reject it. Source: docs/reference/plugins.md."""
-        errmsg = self._reason_against(tap)
-        id_ = tap.job.id
+        errmsg = self._reason_against(followed)
+        id_ = followed.job.id
         if errmsg is None:
-            self._call(tap, "job.new", {})
+            self._call(followed, "job.new", {})
         elif find(self._ledger.head, id_) is not None:
             self._rejected[id_] = errmsg
             self.decide(lambda queue, limits, now_us: stages.invalidate(queue, id_, limits, now_us))
 
-    def _reason_against(self, tap: Tap) -> str | None:
+    def _reason_against(self, followed: FollowedJob) -> str | None:
         for topic in ("job.create", "job.validate"):
-            errmsg = self._ask(tap, topic, {}, "rejected by job-manager plugin")
+            errmsg = self._ask(followed, topic, {}, "rejected by job-manager plugin")
             if errmsg is not None:
                 return errmsg
-        for dependency in tap.job.spec.dependencies:
+        for dependency in followed.job.spec.dependencies:
             topic, given = f"job.dependency.{dependency.scheme}", dependency_object(dependency)
-            if not any(plugin.is_for("job.dependency.", topic) for plugin in self.stack.plugins):
+            if not any(plugin.is_for("job.dependency.", topic) for plugin in self.registry.plugins):
                 return unsupported(dependency.scheme)
             default = "rejected by job-manager dependency plugin"
-            errmsg = self._ask(tap, topic, {"dependency": given}, default)
+            errmsg = self._ask(followed, topic, {"dependency": given}, default)
             if errmsg is not None:
                 return errmsg
         return None
 
-    def _ask(self, tap: Tap, topic: str, more: JsonObject, default: str) -> str | None:
-        args, called_well = self._call(tap, topic, more)
+    def _ask(self, followed: FollowedJob, topic: str, more: JsonObject, default: str) -> str | None:
+        args, called_well = self._call(followed, topic, more)
         return None if called_well else _errmsg(args, default)
 
     def rejections(self) -> dict[int, str]:
@@ -215,27 +222,29 @@ class Taps:
 
     # ---- calling --------------------------------------------------------------------------------------------------
 
-    def _call(self, tap: Tap, topic: str, more: JsonObject, only: Sequence[Plugin] | None = None) -> tuple[Args, bool]:
+    def _call(
+        self, followed: FollowedJob, topic: str, more: JsonObject, only: Sequence[Plugin] | None = None
+    ) -> tuple[Args, bool]:
         """Call the plugins for a job, and carry out what they return; a refusal is left to the caller."""
-        if not any(plugin.handler(topic) for plugin in (self.stack.plugins if only is None else only)):
+        if not any(plugin.handler(topic) for plugin in (self.registry.plugins if only is None else only)):
             if topic == "job.state.priority":
-                self._apply_outputs(tap, topic, {})
+                self._apply_outputs(followed, topic, {})
             return Args({}), True
-        args = Args({**arguments(tap), **more})
-        self.current.append(tap.job.id)
+        args = Args({**arguments(followed), **more})
+        self.current.append(followed.job.id)
         try:
-            called_well = self.stack.call(topic, args, only)
+            called_well = self.registry.call(topic, args, only)
         finally:
             self.current.pop()
-        if tap.updates:
-            self._update(tap)
+        if followed.updates:
+            self._update(followed)
         if topic not in _ASKING:
-            self._apply_outputs(tap, topic, args.out)
+            self._apply_outputs(followed, topic, args.out)
         return args, called_well
 
-    def _apply_outputs(self, tap: Tap, topic: str, out: JsonObject) -> None:
+    def _apply_outputs(self, followed: FollowedJob, topic: str, out: JsonObject) -> None:
         """Apply the priority and the annotations that callbacks returned."""
-        id_ = tap.job.id
+        id_ = followed.job.id
         priority, annotations = out.get("priority"), out.get("annotations")
         if isinstance(annotations, dict):
             context: JsonObject = {"annotations": annotations}
@@ -259,14 +268,14 @@ class Taps:
         if isinstance(answer, Refused):
             self.report(id_, topic, answer.text)
 
-    def ask_priority(self, tap: Tap) -> None:
+    def ask_priority(self, followed: FollowedJob) -> None:
         """Ask the plugins for a pending job's priority."""
-        if tap.job.state in (State.PRIORITY, State.SCHED):
-            self._visit(tap, lambda: self._call(tap, "job.priority.get", {}))
+        if followed.job.state in (State.PRIORITY, State.SCHED):
+            self._visit(followed, lambda: self._call(followed, "job.priority.get", {}))
 
-    def _visit(self, tap: Tap, act: Callable[[], object]) -> None:
+    def _visit(self, followed: FollowedJob, act: Callable[[], object]) -> None:
         """Call the plugins for a job that has no event to show; what they post for it is shown afterwards."""
-        id_ = tap.job.id
+        id_ = followed.job.id
         if id_ in self._showing:
             act()
             return
@@ -276,9 +285,9 @@ class Taps:
         if not self._is_pumping:
             self._pump()
 
-    def _update(self, tap: Tap) -> None:
-        updates, tap.updates = tap.updates, {}
-        job = find(self._ledger.head, tap.job.id)
+    def _update(self, followed: FollowedJob) -> None:
+        updates, followed.updates = followed.updates, {}
+        job = find(self._ledger.head, followed.job.id)
         if job is None:
             return
         try:
@@ -312,41 +321,41 @@ class Taps:
 
     def ask_update(self, id_: int, key: str, value: Json) -> Args | None:
         """Ask `job.update.KEY`; None when no plugin knows the key. Raises OSError EINVAL with what a plugin says."""
-        tap, topic = self._taps[id_], f"job.update.{key}"
-        if not any(plugin.is_for("job.update.", topic) for plugin in self.stack.plugins):
+        followed, topic = self._jobs[id_], f"job.update.{key}"
+        if not any(plugin.is_for("job.update.", topic) for plugin in self.registry.plugins):
             return None
-        cred: dict[str, Json] = {"userid": tap.job.userid, "rolemask": 1}
-        args, called_well = self._call(tap, topic, {"cred": cred, "key": key, "value": value})
+        cred: dict[str, Json] = {"userid": followed.job.userid, "rolemask": 1}
+        args, called_well = self._call(followed, topic, {"cred": cred, "key": key, "value": value})
         if not called_well:
             raise failure(errno.EINVAL, _errmsg(args, f"update of {key} rejected"))
         return args
 
     def validate_update(self, id_: int, spec: Spec) -> None:
         """Pass a jobspec as it would be through `job.validate`. Raises OSError EINVAL."""
-        tap = self._taps[id_]
+        followed = self._jobs[id_]
         jobspec = shown_jobspec(spec)
-        args, called_well = self._call(tap, "job.validate", {"jobspec": jobspec})
+        args, called_well = self._call(followed, "job.validate", {"jobspec": jobspec})
         if not called_well:
             raise failure(errno.EINVAL, _errmsg(args, "rejected by job-manager plugin"))
 
     # ---- jobs that were accepted before ---------------------------------------------------------------------------
 
-    def get(self, id_: int) -> Tap | None:
+    def get(self, id_: int) -> FollowedJob | None:
         """Return what is kept of an active job."""
-        return self._taps.get(id_)
+        return self._jobs.get(id_)
 
-    def past(self, tap: Tap) -> Past:
+    def past(self, followed: FollowedJob) -> Past:
         """Return what was posted for a job, by this scheduler and those before it."""
-        if tap.past is None:
-            tap.past = Past()
-            for event in self._ledger.events_of(tap.job.id):
-                tap.past.add(event)
-        return tap.past
+        if followed.past is None:
+            followed.past = Past()
+            for event in self._ledger.events_of(followed.job.id):
+                followed.past.add(event)
+        return followed.past
 
     def begin(self) -> None:
         """Begin to follow jobs, with all that are active now."""
         for job in queues.live(self._ledger.head):
-            self._taps.setdefault(job.id, Tap(job))
+            self._jobs.setdefault(job.id, FollowedJob(job))
 
     def introduce(self, plugins: Iterable[Plugin], order: str, *, at_start: bool) -> None:
         """Show the active jobs to newly loaded plugins.
@@ -357,44 +366,44 @@ class Taps:
         self.is_introducing = True
         try:
             for job in _sorted(queues.live(self._ledger.head), order):
-                tap = self._taps.get(job.id)
-                if tap is not None:
-                    self._visit(tap, partial(self._introduce, tap, plugins, at_start=at_start))
+                followed = self._jobs.get(job.id)
+                if followed is not None:
+                    self._visit(followed, partial(self._introduce, followed, plugins, at_start=at_start))
         finally:
             self.is_introducing = False
 
-    def _introduce(self, tap: Tap, plugins: list[Plugin], *, at_start: bool) -> None:
-        job = tap.job
-        self._call(tap, "job.create", {}, plugins)
-        self._call(tap, "job.new", {}, plugins)
+    def _introduce(self, followed: FollowedJob, plugins: list[Plugin], *, at_start: bool) -> None:
+        job = followed.job
+        self._call(followed, "job.create", {}, plugins)
+        self._call(followed, "job.new", {}, plugins)
         if job.state is State.DEPEND:
             for dependency in job.spec.dependencies:
                 if not is_ours(dependency):
                     given = {"dependency": dependency_object(dependency)}
-                    self._call(tap, f"job.dependency.{dependency.scheme}", given, plugins)
-            self._call(tap, "job.state.depend", {}, plugins)
+                    self._call(followed, f"job.dependency.{dependency.scheme}", given, plugins)
+            self._call(followed, "job.state.depend", {}, plugins)
         elif at_start and (job.state is State.CLEANUP or (job.state is State.RUN and not job.started)):
             # A prolog or an epilog that was under way when the scheduler ended is begun anew.
-            self._call(tap, f"job.state.{job.state.name.lower()}", {"prev_state": int(job.state)}, plugins)
+            self._call(followed, f"job.state.{job.state.name.lower()}", {"prev_state": int(job.state)}, plugins)
 
     def reprioritize_all(self) -> None:
         """Ask for the priority of each pending job."""
         for job in list(queues.live(self._ledger.head)):
-            tap = self._taps.get(job.id)
-            if tap is not None:
-                self.ask_priority(tap)
+            followed = self._jobs.get(job.id)
+            if followed is not None:
+                self.ask_priority(followed)
 
     def drop(self, plugins: Iterable[Plugin]) -> None:
         """Drop what was kept for plugins that were unloaded."""
         for plugin in plugins:
-            for tap in self._taps.values():
-                tap.subscribers.pop(plugin, None)
-                tap.aux.pop(plugin, None)
+            for followed in self._jobs.values():
+                followed.subscribers.pop(plugin, None)
+                followed.aux.pop(plugin, None)
 
     def is_held(self, id_: int) -> bool:
         """Whether an allocated job's order must wait for a prolog."""
-        tap = self._taps.get(id_)
-        return tap is not None and tap.prologs > 0
+        followed = self._jobs.get(id_)
+        return followed is not None and followed.prologs > 0
 
 
 _ASKING = frozenset(("job.create", "job.validate", "job.destroy", "job.inactive-add"))

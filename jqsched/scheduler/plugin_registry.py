@@ -23,16 +23,19 @@ Report = Callable[[Plugin, str, str], None]  # the plugin, the topic, and what w
 NESTED_MAX = 16  # calls within calls: a plugin that calls itself without end is stopped well before Python's stack ends
 
 
-class Stack:
+class Registry:
     """The plugins in the order in which they were loaded; the built-in ones first."""
 
-    def __init__(self, host: Host, loop: Loop, folder: str, report: Report) -> None:
+    def __init__(
+        self, host: Host, loop: Loop, folder: str, report: Report, on_load: "Callable[[Registry], None]"
+    ) -> None:
+        """`on_load` is called before code of a plugin is run for the first time, with this registry."""
         self.plugins: list[Plugin] = []
         self.calling: tuple[str, str] | None = None  # plugin and topic, for the watchdog
         self.calls = 0
-        self.on_load: Callable[[], None] = lambda: None
         self._nested = 0
         self._host, self._loop, self._folder, self._report = host, loop, folder, report
+        self._on_load = on_load
         self._built_in = list(BUILT_IN)  # loaded with the first other plugin: until then the core does what they would
 
     # -- calling
@@ -126,7 +129,7 @@ class Stack:
         return plugin
 
     def _make(self, wanted: str, conf: JsonObject) -> Plugin:
-        self.on_load()
+        self._on_load(self)
         self.calling, self.calls = (wanted, "plugin_init"), self.calls + 1
         try:
             return self._begin(wanted, conf)
@@ -186,8 +189,8 @@ def _is_meant(name: str, wanted: str) -> bool:
 class _Guarded:
     """The loop as one plugin sees it: exceptions of its callbacks are contained; after unloading none is called."""
 
-    def __init__(self, loop: Loop, stack: Stack, name: str) -> None:
-        self._loop, self._stack, self._name = loop, stack, name
+    def __init__(self, loop: Loop, registry: Registry, name: str) -> None:
+        self._loop, self._registry, self._name = loop, registry, name
 
     def request(self, topic: str, payload: JsonObject, reply: Callable[[JsonObject | OSError], None]) -> None:
         self._loop.request(topic, payload, lambda answer: self._contained(topic, lambda: reply(answer)))
@@ -205,4 +208,4 @@ class _Guarded:
         self._loop.log(text)
 
     def _contained(self, topic: str, act: Callable[[], object]) -> None:
-        self._stack.guard(self._name, topic, act)
+        self._registry.guard(self._name, topic, act)

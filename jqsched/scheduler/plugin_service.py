@@ -7,13 +7,14 @@ docs/reference/plugins.md; docs/adr/0011-plugins-and-stages.md.
 
 import errno
 import heapq
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import count
 from typing import NamedTuple
 
 from jqsched.core import plugin_stages as stages
 from jqsched.core import queue as queues
+from jqsched.core.event import Event
 from jqsched.core.fold import Step
 from jqsched.core.job import State
 from jqsched.core.jobspec import JobspecError, updated
@@ -29,8 +30,8 @@ from jqsched.ports import PLUGGED, Attempt, Clock, PortError
 from jqsched.scheduler.dispatch import Dispatch
 from jqsched.scheduler.ledger import Ledger
 from jqsched.scheduler.plugin_api import JobHost
-from jqsched.scheduler.plugin_events import Decide, Taps
-from jqsched.scheduler.plugin_registry import Stack
+from jqsched.scheduler.plugin_events import Decide, PluginEvents
+from jqsched.scheduler.plugin_registry import Registry
 
 DURATION = "attributes.system.duration"
 ERRORS_SHOWN = 3  # in the one line of a refusal
@@ -52,18 +53,23 @@ class Jobtap:
         log: Callable[[str], None],
         post: Post,
         folder: str,
+        request: Request,
+        on_load: Callable[[Registry], None],
         on_plugged: Callable[[], None],
     ) -> None:
+        """`request` carries out what a plugin asks for as a user may; `on_load`: see `Registry`."""
         self.is_plugged = False
-        self.request_handler: Request = lambda _topic, _payload, reply: reply(OSError(errno.ENOSYS, "not ready yet"))
         self.config: JsonObject = {}
         self._ledger, self._dispatch, self._clock, self._userid = ledger, dispatch, clock, userid
-        self._log, self._post, self._on_plugged = log, post, on_plugged
+        self._log, self._post, self._request, self._on_plugged = log, post, request, on_plugged
         self._timers: list[_Due] = []
         self._numbers = count()
-        self.taps = Taps(ledger, dispatch, log)
-        host = JobHost(self.taps, ledger, dispatch, userid)
-        self.stack = self.taps.stack = Stack(host, self, folder, self.taps.failed)
+
+        def registry(events: PluginEvents) -> Registry:
+            return Registry(JobHost(events, ledger, dispatch, userid), self, folder, events.failed, on_load)
+
+        self.events = PluginEvents(ledger, dispatch, log, registry)
+        self.registry = self.events.registry
 
     # -- lifecycle
 
@@ -82,8 +88,8 @@ class Jobtap:
             except OSError as error:
                 raise PortError("load a plugin", entry, error.errno, error.strerror or str(error)) from error
         if self.is_plugged:
-            self.taps.introduce(self.stack.plugins, "none", at_start=True)
-            self.taps.reprioritize_all()
+            self.events.introduce(self.registry.plugins, "none", at_start=True)
+            self.events.reprioritize_all()
         elif was_plugged:
             self._resume()
 
@@ -97,11 +103,11 @@ class Jobtap:
     def _load(self, name: str, conf: JsonObject) -> Plugin:
         if name.startswith(".") and conf:
             self._plug()
-        plugin = self.stack.load(name, conf)
+        plugin = self.registry.load(name, conf)
         refusal = self._configure(plugin)
         if refusal:
-            self.stack.unload(plugin.name)
-            self.taps.drop([plugin])
+            self.registry.unload(plugin.name)
+            self.events.drop([plugin])
             raise failure(errno.EINVAL, f"{name}: {refusal}")
         self._plug()
         return plugin
@@ -109,7 +115,7 @@ class Jobtap:
     def _configure(self, plugin: Plugin) -> str:
         """Show a plugin the configuration; returns why the plugin refuses it, or an empty text."""
         args, failures = Args({"conf": dict(self.config)}), list[str]()
-        if self.stack.call("conf.update", args, [plugin], failures):
+        if self.registry.call("conf.update", args, [plugin], failures):
             return ""
         errmsg = args.out.get("errmsg")
         return one_line(errmsg) if isinstance(errmsg, str) else "; ".join(failures) or "conf.update failed"
@@ -119,41 +125,58 @@ class Jobtap:
         if self.is_plugged:
             return
         self.is_plugged = True
-        self.stack.wake_built_in()
-        self.taps.begin()
-        self._ledger.follow = self.taps.follow
-        self._dispatch.is_held = self.taps.is_held
-        self._dispatch.on_over = self.taps.show
+        self.registry.wake_built_in()
+        self.events.begin()
         self._ledger.setting(PLUGGED, "1")
         self._on_plugged()
+
+    # -- the life of jobs
+
+    def follow(self, events: Sequence[Event]) -> None:
+        """Show the events of a decision to the plugins."""
+        if self.is_plugged:
+            self.events.follow(events)
+
+    def is_held(self, id_: int) -> bool:
+        """Whether the order of an allocated job must wait for a prolog."""
+        return self.is_plugged and self.events.is_held(id_)
+
+    def attempt_over(self, id_: int) -> None:
+        """Let a job go on of whose attempt no process is left."""
+        if self.is_plugged:
+            self.events.show(id_)
+
+    def rejections(self) -> dict[int, str]:
+        """Return the jobs that plugins have rejected since this was last called, and why."""
+        return self.events.rejections()
 
     # -- commands
 
     def load(self, name: str, conf: JsonObject) -> Plugin:
         """Load a plugin, show it the jobs that are there, and ask for all priorities. Raises OSError as Flux."""
         plugin = self._load(name, conf)
-        self.taps.introduce([plugin], plugin.sort_order, at_start=False)
-        self.taps.reprioritize_all()
+        self.events.introduce([plugin], plugin.sort_order, at_start=False)
+        self.events.reprioritize_all()
         return plugin
 
     def remove(self, name: str) -> list[Plugin]:
         """Unload plugins; jobs that wait for one go on waiting. Raises: ENOENT."""
         if name.startswith("."):
             self._plug()  # the core cannot stand in for a built-in plugin that is removed
-        gone = self.stack.unload(name)
-        self.taps.drop(gone)
+        gone = self.registry.unload(name)
+        self.events.drop(gone)
         return gone
 
     def query(self, name: str) -> dict[str, Json]:
         """Return a plugin's description of itself. Raises: EINVAL."""
-        if not self.is_plugged and name in self.stack.names:
+        if not self.is_plugged and name in self.registry.names:
             self._plug()
-        return self.stack.query(name)
+        return self.registry.query(name)
 
     def listed(self) -> list[Json]:
         """The names and paths of the plugins, in load order."""
-        known = {plugin.name: plugin.path for plugin in self.stack.plugins}
-        return [{"name": name, "path": known.get(name, "builtin")} for name in self.stack.names]
+        known = {plugin.name: plugin.path for plugin in self.registry.plugins}
+        return [{"name": name, "path": known.get(name, "builtin")} for name in self.registry.names]
 
     def update_request(self, id_: int, updates: Mapping[str, Json]) -> Decide:
         """Have plugins check a requested update of a jobspec; returns the function that applies it.
@@ -168,7 +191,7 @@ class Jobtap:
             raise failure(errno.ENOENT, "unknown job id")
         changes, validated = dict(updates), True
         for key, value in updates.items():
-            args = self.taps.ask_update(id_, key, value) if self.is_plugged else None
+            args = self.events.ask_update(id_, key, value) if self.is_plugged else None
             if args is None and key != DURATION:
                 raise failure(errno.EINVAL, f"update of {show(key, 100)[1:-1]} not supported")
             out = args.out if args is not None else {}
@@ -180,32 +203,32 @@ class Jobtap:
         except JobspecError as wrong:
             raise failure(errno.EINVAL, "; ".join(wrong.errors[:ERRORS_SHOWN])) from None
         if self.is_plugged and not validated:
-            self.taps.validate_update(id_, spec)
+            self.events.validate_update(id_, spec)
         return lambda queue, limits, now_us: stages.update_spec(queue, id_, spec, changes, limits, now_us)
 
     def purged(self, ids: Iterable[int]) -> None:
         """Tell plugins that finished jobs were purged."""
         if self.is_plugged:
             for id_ in ids:
-                self.stack.call("job.inactive-remove", Args({"id": id_}))
+                self.registry.call("job.inactive-remove", Args({"id": id_}))
 
     def configure(self, config: JsonObject) -> None:
         """Show all plugins a configuration that has changed; those that refuse it are named in the log."""
         self.config = config
-        for plugin in list(self.stack.plugins) if self.is_plugged else ():
+        for plugin in list(self.registry.plugins) if self.is_plugged else ():
             refusal = self._configure(plugin)
             if refusal:
                 self._log(f"plugin {plugin.name}: conf.update: {refusal}")
 
     def serve(self, topic: str, payload: JsonObject, reply: Reply) -> bool:
         """Have a plugin answer a request to its service; False when no plugin knows the topic."""
-        found = self.stack.service(topic)
+        found = self.registry.service(topic)
         if found is None:
             return False
         plugin, callback, arg = found
         message = Message(topic, payload, self._userid, reply)
         more = () if arg is None else (arg,)
-        went_well = self.stack.guard(plugin.name, topic, lambda: callback(plugin, message, *more))
+        went_well = self.registry.guard(plugin.name, topic, lambda: callback(plugin, message, *more))
         if not went_well and not message.is_answered:
             message.respond_error(errno.EIO, f"plugin {plugin.name} failed: see the log")
         return True
@@ -214,7 +237,7 @@ class Jobtap:
 
     def request(self, topic: str, payload: JsonObject, reply: Reply) -> None:
         """Carry out a plugin's request in the next turn, as for a user."""
-        self._post(lambda: self.request_handler(topic, payload, reply))
+        self._post(lambda: self._request(topic, payload, reply))
 
     def call_at(self, due_us: int, callback: Callback, repeat_us: int, timer: Timer) -> None:
         """Call a function at a time, and repeatedly if `repeat_us` is not 0, until the timer is canceled."""

@@ -219,6 +219,7 @@ class Rig:
                 boot_id=self.boot_id,
                 output_folder="/output",
                 is_finished=self.store.is_finished,
+                request=self._request,
                 plugins=self.plugins,
             ),
             self.store.load(),
@@ -226,7 +227,6 @@ class Rig:
             GRACE_US,
         )
         self.commands = Commands(self.scheduler, USERID)
-        self.scheduler.jobtap.request_handler = self.commands.run
         self.scheduler.start()
 
     def ask(self, topic: str, payload: Payload, reply: Reply) -> None:
@@ -238,6 +238,9 @@ class Rig:
             reply(refusal)
         else:
             self.commands.run(topic, payload, reply)
+
+    def _request(self, topic: str, payload: Payload, reply: Reply) -> None:
+        self.commands.run(topic, payload, reply)
 
     def _observe(self, events: Sequence[Event], _: Queue) -> None:
         self.seen += events

@@ -4,13 +4,14 @@ Rule: no second implementation: only `jqsched.scheduler` decides which job start
 surroundings and the passing of time, which goes from one happening to the next.
 """
 
-from collections.abc import Iterable, Iterator
+import errno
+from collections.abc import Callable, Iterable, Iterator
 
 from attrs import evolve
 
 from jqsched.core import explain
 from jqsched.core.job import Outcome, OwnName, State
-from jqsched.core.json import Json
+from jqsched.core.json import Json, JsonObject
 from jqsched.core.policy import Limits
 from jqsched.core.queue import EMPTY, live
 from jqsched.ports import Attempt, Start, Stored
@@ -77,6 +78,7 @@ class Simulation:
                 boot_id="",
                 output_folder="/",
                 is_finished=lambda _: False,
+                request=_refuse_request,
             ),
             stored,
             limits,
@@ -141,3 +143,7 @@ class Simulation:
         for job in live(queue):
             why = explain.reasons(snapshot, job) if job.state < State.RUN else ["running"]
             yield job.id, why or [job.state.name.lower()]
+
+
+def _refuse_request(topic: str, payload: JsonObject, reply: Callable[[JsonObject | OSError], None]) -> None:
+    reply(OSError(errno.ENOSYS, f"{topic}: nothing answers requests in a simulation"))

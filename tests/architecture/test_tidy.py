@@ -176,9 +176,20 @@ def things_are_it(source: Source) -> Iterator[str]:
                 yield f"{line + offset}: {found[0]!r} in {part.strip()!r}"
 
 
+def hooks_are_given(source: Source) -> Iterator[str]:
+    """A callback is a parameter: no public attribute holds a stand-in until another part assigns the real one."""
+    for node in ast.walk(source.tree):
+        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Attribute):
+            continue
+        is_callable = "Callable" in ast.unparse(node.annotation) or isinstance(node.value, ast.Lambda)
+        if is_callable and not node.target.attr.startswith("_") and not isinstance(node.value, ast.Name):
+            yield f"{node.lineno}: {ast.unparse(node.target)} is assigned after construction"
+
+
 CORE = r"jqsched/(core/.*|ports)\.py"
 PACKAGE = r"jqsched/.*\.py"
 PLAIN = r"jqsched/((core|scheduler|adapters|runtime|jobtap|plugins)/.*|ports|constants)\.py"
+PARTS = r"jqsched/(?!testing/).*\.py"  # a test may plant what it likes
 TESTS = r"(tests|jqsched/testing)/.*\.py"
 EVERYWHERE = r".*\.py"
 
@@ -192,6 +203,7 @@ RULES: list[tuple[Rule, str]] = [
     (exemptions_have_reasons, EVERYWHERE),
     (no_sleep, TESTS),
     (things_are_it, PLAIN),
+    (hooks_are_given, PARTS),
 ]
 
 
@@ -258,6 +270,9 @@ BAD: list[tuple[Rule, str]] = [
     (things_are_it, "def f():\n    '''Open it; nobody waits.'''"),
     (things_are_it, "async def f():\n    '''Answer whoever asked.'''"),
     (things_are_it, "class C:\n    def m(self):\n        '''Wait for somebody.'''"),
+    (hooks_are_given, "self.on_load: Callable[[], None] = lambda: None"),
+    (hooks_are_given, "self.handler: Request = lambda topic: None"),
+    (hooks_are_given, "self.follow: Callable[[int], None] | None = None"),
 ]
 GOOD: list[tuple[Rule, str]] = [
     (pure, "def f(now_us): return datetime.fromisoformat('x') < now_us"),
@@ -276,6 +291,7 @@ GOOD: list[tuple[Rule, str]] = [
     (exemptions_have_reasons, f"x = '{NOQA}'"),
     (things_are_it, "'''The other process: it is there. This, where `nobody` is an account.'''"),
     (things_are_it, "user = 'nobody'\nhe = 1  # its value"),
+    (hooks_are_given, "self.answer: Callable[[], None] = answer\nself._todo: list[Callable[[], None]] = []"),
 ]
 
 

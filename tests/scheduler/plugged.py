@@ -53,7 +53,7 @@ LIFE = [
 
 def plugin(world: World, name: str = "p0.py") -> Any:
     """The globals of a plugin's module."""
-    found = world.scheduler.jobtap.stack.find(name)
+    found = world.scheduler.jobtap.registry.find(name)
     callback = found._handlers[0][1]
     return callback.__globals__
 

@@ -49,7 +49,7 @@ class Hostile:
         path = write(tmp_path, (ROOT / "tests/data/plugins/hostile.py").read_text(), "hostile.py")
         loaded = answer(self.world, "jobtap", load=path, conf=conf)
         assert isinstance(loaded, Mapping), loaded
-        plugin = self.world.scheduler.jobtap.stack.find("hostile.py")
+        plugin = self.world.scheduler.jobtap.registry.find("hostile.py")
         callback, _ = plugin.services["job-manager.hostile.do"]
         self.module = SimpleNamespace(**callback.__globals__)
 
@@ -125,7 +125,7 @@ def test_no_answer_ends_the_scheduler(tmp_path: Path, answers: tuple[str, ...] |
             world.drop(**(WAITS if answers is REJECTING else {}))
         world.settle()
         while answers is STOPPING and hostile.module.answers.get("job.priority.get", 0) < count:
-            world.scheduler.jobtap.taps.reprioritize_all()
+            world.scheduler.jobtap.events.reprioritize_all()
         if answers is None:
             answer(world, "update", id=1, updates={"attributes.system.duration": 5})
             for id_, _ in world.executor.running():

@@ -355,7 +355,7 @@ def test_a_plugin_that_answers_itself_without_end_is_stopped(plugged: Make, topi
         """
     )
     world.add("a", "b")
-    world.scheduler.jobtap.taps.reprioritize_all()
+    world.scheduler.jobtap.events.reprioritize_all()
     world.settle()
     assert 10 < len(plugin(world)["calls"]) < 5_000
     assert any("without end" in line for line in world.log)

@@ -197,7 +197,7 @@ def test_what_was_removed_before_a_restart_stays_removed(plugged: Make, opened: 
     assert world.job(1).waits == (other,)
     world.restart()
     assert world.job(1).waits == (other,)
-    path = world.scheduler.jobtap.stack.find("p0.py").path
+    path = world.scheduler.jobtap.registry.find("p0.py").path
     answer(world, "jobtap", remove="p0.py", load=path)
     assert world.job(1).waits == (other,)
     assert "exception" not in world.events(1)
