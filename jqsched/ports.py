@@ -4,7 +4,7 @@ Rule: values and signatures only. An adapter and its fake pass the same contract
 outside are `PortError`: what was being done, with which path, and the errno; no caller retries on the same file.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Protocol
 
 from attrs import field, frozen
@@ -76,7 +76,8 @@ class Finished:
 
     `status` is a wait status as Flux logs it: exit code << 8, or (128 + signal) << 8. None: over, but it is unknown how
     (its executor died): interrupted. `error` is set when it could not be started (`exec` exception): status is then 127
-    << 8 (not found) or 126 << 8 (anything else). `pid` as in `Started`, so a `Finished` may come without one.
+    << 8 (not found) or 126 << 8 (anything else), or None where it provably was not begun, for want of something that
+    may be there later (`is_put_off`). `pid` as in `Started`, so a `Finished` may come without one.
     `start_us`, `end_us`: when it started and ended, on the wall clock as it was at the end; 0 = not known.
     """
 
@@ -88,6 +89,30 @@ class Finished:
     start_ticks: int = 0
     start_us: int = field(default=0, eq=False)
     end_us: int = field(default=0, eq=False)
+
+    @property
+    def is_put_off(self) -> bool:
+        """Whether nothing of it was begun, and another attempt may have better luck."""
+        return self.status is None and self.error is not None
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it is over, and how it ended is not known."""
+        return self.status is None and self.error is None
+
+
+@frozen
+class Starting:
+    """News: the attempt's process has not become its program after some seconds; it may hang. Told after `Started`.
+
+    `step` is what it does, as "chdir /mnt/x"; empty: it has become the program. `since_us` is when it started, on the
+    wall clock. Told again when the step changes, and after `recover`.
+    """
+
+    id: int
+    attempt: int
+    step: str
+    since_us: int = field(default=0, eq=False)
 
 
 @frozen
@@ -113,7 +138,7 @@ class ExecutorLost:
     reason: str
 
 
-News = Started | Finished | Withdrawn | Expired | ExecutorLost
+News = Started | Starting | Finished | Withdrawn | Expired | ExecutorLost
 
 
 @frozen
@@ -137,14 +162,23 @@ class Attempt:
 class Recovery:
     """What `Executor.recover` found of the attempts it was asked about; each is in exactly one of the four.
 
-    `running` goes on (adopted; its end will be news). `finished` ended with a known status. `never` provably never
-    started and will not. `lost`: gone without a trace.
+    `running` goes on (adopted; its end will be news). `finished` ended with a known status, or was put off. `never`
+    provably never started and will not. `lost`: gone without a trace.
     """
 
     running: tuple[Started, ...] = ()
     finished: tuple[Finished, ...] = ()
     never: tuple[tuple[int, int], ...] = ()
     lost: tuple[tuple[int, int], ...] = ()
+
+    def without(self, keys: Container[tuple[int, int]]) -> "Recovery":
+        """Leave out some attempts."""
+        return Recovery(
+            running=tuple(item for item in self.running if (item.id, item.attempt) not in keys),
+            finished=tuple(item for item in self.finished if (item.id, item.attempt) not in keys),
+            never=tuple(key for key in self.never if key not in keys),
+            lost=tuple(key for key in self.lost if key not in keys),
+        )
 
 
 class Executor(Protocol):

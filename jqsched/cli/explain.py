@@ -5,13 +5,13 @@ Rule: the queue is made from the store, so that it is told with a scheduler and 
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from jqsched.adapters.store.reader import StoreReader
 from jqsched.cli import formats
 from jqsched.cli.failure import OK, printable
 from jqsched.cli.jobs import snapshot_of
-from jqsched.cli.target import Place, known_job, reading, scheduler_status
+from jqsched.cli.target import Place, known_job, reading, scheduler_status, slow_start
 from jqsched.core import explain as core
 from jqsched.core import queue as queues
 from jqsched.core.explain import Explanation, Obstacle
@@ -27,10 +27,11 @@ def explain(where: Place, id_: int, *, as_json: bool) -> int:
     with reading(where) as reader:
         job = known_job(reader, id_)
         told = _explained(where, reader, job)
+    slow = slow_start(where.root, job)
     if as_json:
-        sys.stdout.write(json.dumps(_document(told), indent=1) + "\n")
+        sys.stdout.write(json.dumps(_document(told, slow), indent=1) + "\n")
     else:
-        sys.stdout.writelines(f"{printable(line)}\n" for line in _lines(told))
+        sys.stdout.writelines(f"{printable(line)}\n" for line in _lines(told, slow))
     return OK
 
 
@@ -53,11 +54,12 @@ def _queue(reader: StoreReader) -> Queue:
 # ---- for people ---------------------------------------------------------------------------------------------------
 
 
-def _lines(told: Explanation) -> Iterator[str]:
+def _lines(told: Explanation, slow: Sequence[str]) -> Iterator[str]:
     job = told.job
     ending = formats.ending(job)
     yield f"job {job.id} ({job.spec.name}): {formats.status(job)}" + (f" ({ending})" if ending else "")
     if job.state >= State.RUN:
+        yield from (f"  {text}" for text in slow)
         return
     if told.permitted and not told.obstacles:
         yield "may start at any moment: it has been handed over"
@@ -84,7 +86,7 @@ def _lines(told: Explanation) -> Iterator[str]:
 # ---- for programs -------------------------------------------------------------------------------------------------
 
 
-def _document(told: Explanation) -> dict[str, Json]:
+def _document(told: Explanation, slow: Sequence[str]) -> dict[str, Json]:
     return {
         "schema": SCHEMA,
         "id": told.job.id,
@@ -93,6 +95,7 @@ def _document(told: Explanation) -> dict[str, Json]:
         "permitted": told.permitted,
         "ahead": told.ahead if told.job.state < State.RUN else None,
         "reasons": _reasons(told.obstacles),
+        "starting": slow[0] if slow else None,
         "chain": [
             {
                 "depth": link.depth,

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from jqsched.cli import formats
 from jqsched.cli.failure import NO_SCHEDULER, OK, printable, tell
 from jqsched.cli.jobs import reasons_from
-from jqsched.cli.target import Place, ask_scheduler, hostname, known_job, reading, username
+from jqsched.cli.target import Place, ask_scheduler, hostname, known_job, reading, slow_start, username
 from jqsched.core.event import Event
 from jqsched.core.job import Job, State, output_paths
 from jqsched.core.jobspec import shown_jobspec, to_jobspec
@@ -31,7 +31,7 @@ def show(where: Place, id_: int, *, as_json: bool) -> int:
     """Print all about one job."""
     with reading(where) as reader:
         job = known_job(reader, id_)
-        why = reasons_from(where, reader, reader.active)(job)
+        why = slow_start(where.root, job) or reasons_from(where, reader, reader.active)(job)
         log = list(reader.events(id_))
     if as_json:
         sys.stdout.write(json.dumps(document(where, job, log, why), indent=1) + "\n")
@@ -121,7 +121,7 @@ def status(where: Place, *, as_json: bool) -> int:
         counts = {State(state).name: count for state, count in sorted(reader.counts().items())}
         drained = scheduler.drained if scheduler is not None else reader.setting(DRAINED) == "1"
     if as_json:
-        told: Json = {**scheduler._asdict()} if scheduler is not None else None
+        told: Json = scheduler.document() if scheduler is not None else None
         entries = {
             "schema": STATUS_SCHEMA,
             "spool": where.root,
@@ -142,6 +142,8 @@ def status(where: Place, *, as_json: bool) -> int:
         sys.stdout.write("drained    yes: nothing is started (`jqsched resume`)\n" if drained else "drained    no\n")
         if stalled:
             sys.stdout.write(f"stalled    {printable(stalled)}\n")
+        for start in scheduler.starting if scheduler is not None else ():
+            sys.stdout.write(f"starting   job {start.id}, {printable(start.text)}\n")
         for warning in scheduler.warnings if scheduler is not None else ():
             sys.stdout.write(f"warning    {printable(warning)}\n")
     if stalled and scheduler is None:

@@ -5,17 +5,18 @@ Rule: reading needs no scheduler; a spool without a store has no jobs yet.
 
 import errno
 import os
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from math import inf
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from jqsched.adapters.store.elsewhere import check_store_folder
 from jqsched.adapters.store.reader import StoreReader
 from jqsched.cli.failure import NO_JOB, USAGE, Failure, tell
 from jqsched.client.connection import Connection, NoScheduler
-from jqsched.core.job import Job
+from jqsched.core.job import Job, State
 from jqsched.core.jobspec import Wrong, values
 from jqsched.core.json import Json
 from jqsched.core.policy import Backfill, Limits
@@ -80,6 +81,19 @@ def known_job(reader: StoreReader, id_: int) -> Job:
 # ---- the scheduler ------------------------------------------------------------------------------------------------
 
 
+class SlowStart(NamedTuple):
+    """A job whose process has not become its program for some seconds, and what it does instead."""
+
+    id: int
+    step: str
+    since: float
+
+    @property
+    def text(self) -> str:
+        """Say it, as `starting for 12 s: chdir /mnt/x`."""
+        return f"starting for {max(0, time.time() - self.since):.0f} s: {self.step}"
+
+
 class Status(NamedTuple):
     """What a scheduler says of itself."""
 
@@ -92,6 +106,11 @@ class Status(NamedTuple):
     warnings: list[str]
     backfill: Backfill | None = None
     stalled: str = ""  # that its executor does not answer; else empty
+    starting: Sequence[SlowStart] = ()
+
+    def document(self) -> dict[str, Json]:
+        """Return all of it as a document."""
+        return {**self._asdict(), "starting": [start._asdict() for start in self.starting]}
 
     @property
     def limits(self) -> Limits:
@@ -133,7 +152,14 @@ def ask_scheduler(root: str) -> Status | None:
         [str(warning) for warning in cast(list[Json], answer.get("warnings", []))],
         Backfill(**cast(dict[str, int], answer["backfill"])) if answer.get("backfill") else None,
         str(answer.get("stalled", "")),
+        [SlowStart(**start) for start in cast(list[Any], answer.get("starting", []))],
     )
+
+
+def slow_start(root: str, job: Job) -> list[str]:
+    """Say what keeps the process of a running job from becoming its program; empty: nothing is known to."""
+    scheduler = scheduler_status(root) if job.state is State.RUN else None
+    return [start.text for start in scheduler.starting if start.id == job.id] if scheduler is not None else []
 
 
 # ---- values on the command line -----------------------------------------------------------------------------------

@@ -251,27 +251,50 @@ def interrupted(
     Source:   docs/reference/states.md.
     """
     fold = Fold(queue, limits, now_us)
-    job = find(queue, id_)
-    if job is None or job.attempt != attempt or job.state < State.SCHED:
-        return fold.step()
-    if job.state is State.SCHED:
-        job = fold.post(id_, ("alloc", allocation(job)))
-        assert job is not None
-    if job.state is State.CLEANUP and limits.plugged:
-        pass  # `plugin_stages.proceed` goes on
-    elif job.state is State.CLEANUP:
-        ended(fold, job, (("release", RELEASE), "free", "clean"))
-    elif job.requeuing:
-        _back_to_queue(fold, job)
-    elif job.spec.on_interrupt is OnInterrupt.FAIL:
+    job = _without_attempt(fold, id_, attempt)
+    if job is not None and job.spec.on_interrupt is OnInterrupt.FAIL:
         ended(fold, job, (exception(job, "interrupted", 0, note), ("release", RELEASE), "free", "clean"))
-    else:
+    elif job is not None:
         told = fold.post(id_, exception(job, "interrupted", 2, note, **({} if counts else {"counts": False})))
         assert told is not None
         _back_to_queue(fold, told)
         if told.interruptions > job.interruptions:
             _hold_after_too_many(fold, id_)
     return fold.step()
+
+
+def put_off(queue: Queue, id_: int, attempt: int, note: str, limits: Limits, now_us: int) -> Step:
+    """Queue a job again, not to start before a delay: its attempt was not begun, for want of something that may be
+    there later. That holds for jobs that run at most once, too.
+    """
+    fold = Fold(queue, limits, now_us)
+    job = _without_attempt(fold, id_, attempt)
+    if job is not None:
+        told = fold.post(id_, exception(job, retries.PUT_OFF, 3, note))
+        assert told is not None
+        _back_to_queue(fold, told, delay_us=retries.put_off_us(told))
+    return fold.step()
+
+
+def _without_attempt(fold: Fold, id_: int, attempt: int) -> Job | None:
+    """Allocate a job whose attempt is gone unless it is; None: it is not the present attempt, or a user asked for the
+    job's end or return to the queue, which is decided then.
+    """
+    job = find(fold.queue, id_)
+    if job is None or job.attempt != attempt or job.state < State.SCHED:
+        return None
+    if job.state is State.SCHED:
+        job = fold.post(id_, ("alloc", allocation(job)))
+        assert job is not None
+    if job.state is State.CLEANUP and fold.limits.plugged:
+        return None  # `plugin_stages.proceed` goes on
+    if job.state is State.CLEANUP:
+        ended(fold, job, (("release", RELEASE), "free", "clean"))
+        return None
+    if job.requeuing:
+        _back_to_queue(fold, job)
+        return None
+    return job
 
 
 def _retry(fold: Fold, job: Job, note: str | None) -> Job:
@@ -283,13 +306,14 @@ def _retry(fold: Fold, job: Job, note: str | None) -> Job:
     return told
 
 
-def _back_to_queue(fold: Fold, job: Job, status: int | None = None) -> None:
+def _back_to_queue(fold: Fold, job: Job, status: int | None = None, *, delay_us: int = 0) -> None:
     """End an attempt without ending its job. After a failure the log says its status, and there may be a delay."""
     context: dict[str, Json] = {"attempt": job.attempt + 1}
     if job.retrying and status is not None:
         context["status"] = status
     facts: list[Fact] = [("release", RELEASE), "free", ("requeue", context)]
-    delay_us = retries.delay_us(job) if job.retrying else 0
+    if job.retrying:
+        delay_us = retries.delay_us(job)
     if delay_us:
         facts.append(("dependency-add", {"description": describe_begin_time(fold.now_us + delay_us)}))
     again = fold.post(job.id, *facts)

@@ -222,7 +222,7 @@ def _waits(queue: Queue, job: Job, now_us: int) -> Iterator[Obstacle]:
 
 
 def _backoff(job: Job, until_us: int, description: str, now_us: int) -> Obstacle:
-    """A failed attempt is followed by another in a while; `now_us` 0: the time is not known."""
+    """An attempt that failed or was put off is followed by another in a while; `now_us` 0: the time is not known."""
     when = f" in {max(0, -((now_us - until_us) // 1_000_000))} s" if now_us else f", {description}"
     text = f"{phase(job)}{when}"
     return Obstacle(Why.RETRY, text, "its time comes", wait=description)

@@ -1,4 +1,4 @@
-"""Retries: whether a failed attempt is followed by another, why, and after what delay.
+"""Retries: whether a failed attempt is followed by another, why, and after what delay; and that of one put off.
 
 In: a job whose attempt has failed, and how. Out: a note for its log (None: no retry), or a delay. Pure; a decision of
 `core.decide` is made before anything is posted of the attempt's end, so that a job's log has one `finish` at most.
@@ -9,8 +9,10 @@ from zlib import crc32
 
 from jqsched.core.job import Dependency, Job, Scheme, describe_begin_time, read_wait
 
+PUT_OFF = "put-off"  # the type of an exception of severity 3: the attempt could not be begun, and another will be
 SIGNAL, TIMEOUT = "signal", "timeout"
 _SIGNALS = range(129, 193)  # exit codes that say: ended by signal number code - 128
+_PUT_OFF_US, _PUT_OFF_MOST_US = 1_000_000, 60_000_000
 _JITTER = 10  # the delay is made longer by up to this part of it
 
 
@@ -48,13 +50,24 @@ def delay_us(job: Job) -> int:
     is_within = growth < math.log(max(1.0, wanted.max_delay_us / wanted.delay_us))
     grown = wanted.delay_us * wanted.factor ** (job.retried - 1) if is_within else wanted.max_delay_us
     base_us = min(round(grown), wanted.max_delay_us)
+    return _jittered(job, base_us)
+
+
+def put_off_us(job: Job) -> int:
+    """Return how long a job waits whose attempt could not be begun: a second, longer with each attempt, and at most a
+    minute.
+    """
+    return _jittered(job, min(_PUT_OFF_US << min(job.attempt - 1, 6), _PUT_OFF_MOST_US))
+
+
+def _jittered(job: Job, base_us: int) -> int:
     share = crc32(f"{job.id} {job.attempt}".encode()) / 2**32
     return base_us + int(base_us * share / _JITTER)
 
 
 def is_backoff(job: Job, description: str) -> bool:
-    """Whether a job waits for this because of a retry: a begin time that its file does not ask for."""
-    if not job.retried:
+    """Whether a job waits for this because of its last attempt: a begin time that its file does not ask for."""
+    if job.attempt == 1:
         return False
     wait = read_wait(description)
     asked = (_begin_time(dependency) for dependency in job.spec.dependencies)
@@ -67,6 +80,11 @@ def _begin_time(dependency: Dependency) -> str | None:
 
 
 def phase(job: Job) -> str:
-    """Say which retry is next, or runs: `retry 2 of 3`."""
+    """Say which retry is next, or runs: `retry 2 of 3`; of a job that is not retried, why its start was put off."""
+    told = job.exception
+    if told is not None and told.type == PUT_OFF:
+        return f"{told.note}; another try"
+    if not job.retried:
+        return "its start was put off; another try"
     most = job.spec.retries.max if job.spec.retries is not None else job.retried
     return f"retry {job.retried} of {max(most, job.retried)}"

@@ -293,6 +293,7 @@ class _Daemon:
             "running": self._scheduler.ledger.visible.get().busy,
             "drained": self._scheduler.drained,
             "stalled": self._stalled(),
+            "starting": self._starting(),
             "warnings": [
                 *self._warnings,
                 *self._built.store.warnings(),
@@ -305,6 +306,11 @@ class _Daemon:
         """Return a message if the executor does not answer, so that no job starts or ends; else an empty text."""
         assert self._built.executor is not None
         return self._built.executor.silence
+
+    def _starting(self) -> list[Json]:
+        """List the jobs whose processes take long to become their programs, and what they do instead."""
+        slow = sorted(self._scheduler.dispatch.slow_starts.values(), key=lambda start: start.id)
+        return [{"id": start.id, "step": start.step, "since": start.since_us / 1_000_000} for start in slow]
 
     def _full(self) -> list[str]:
         if not self._scheduler.intake.is_full or self._scheduler.intake.is_held_up:

@@ -29,6 +29,7 @@ from jqsched.ports import (
     Recovery,
     Start,
     Started,
+    Starting,
     Withdrawn,
 )
 from jqsched.scheduler.ledger import Ledger
@@ -62,6 +63,7 @@ class Dispatch:
         """For plugins: `is_held`, whether an order must wait; `attempt_over`, called when an attempt has no process."""
         self.limits = limits
         self.executor_lost: str | None = None
+        self.slow_starts: dict[int, Starting] = {}  # of jobs whose process has not become its program yet
         self._ledger, self._executor, self._clock = ledger, executor, clock
         self._boot_id, self._output_folder, self._userid = boot_id, output_folder, userid
         self._attempts: dict[int, Attempt] = {}
@@ -173,6 +175,7 @@ class Dispatch:
         known = self._attempts.get(id_)
         if known is not None and known.attempt == attempt:
             del self._attempts[id_]
+            self.slow_starts.pop(id_, None)
         self._ledger.forget(id_, attempt)
 
     def _take_back(self, id_: int) -> None:
@@ -227,6 +230,10 @@ class Dispatch:
             match item:
                 case Started():
                     self._started(item)
+                case Starting(id_, _, step):
+                    self.slow_starts[id_] = item
+                    if not step:  # it has started, after all
+                        del self.slow_starts[id_]
                 case Finished():
                     self._finished(item)
                 case Withdrawn(id_, attempt):
@@ -235,8 +242,9 @@ class Dispatch:
                     self._expired(id_, attempt)
                 case ExecutorLost(reason):
                     self.executor_lost = reason
+                    self.slow_starts.clear()  # such a process dies with its executor
 
-    def _is_late(self, item: Started | Finished | Withdrawn | Expired) -> bool:
+    def _is_late(self, item: Started | Starting | Finished | Withdrawn | Expired) -> bool:
         """Whether this news is about an earlier attempt than the job's present one: executors repeat news of ends."""
         job = find(self._ledger.head, item.id)
         return job is not None and job.attempt != item.attempt
@@ -257,6 +265,8 @@ class Dispatch:
 
     def _finished(self, item: Finished) -> None:
         def ended(queue: Queue, limits: Limits, now_us: int) -> Step:
+            if item.status is None and item.error is not None:
+                return decide.put_off(queue, item.id, item.attempt, item.error, limits, now_us)
             if item.status is None:
                 job = find(queue, item.id)
                 note = GONE if job is not None and job.started else NEVER_SEEN
@@ -337,20 +347,7 @@ class Dispatch:
         # scheduler, if this one dies before the commit, that they never started.
         found = self._executor.recover([*asked, *self._ending.values()], deliver)
         self.executor_lost = None
-        self.apply_recovery(self._without_ending(found))
-
-    def _without_ending(self, found: Recovery) -> Recovery:
-        """What was found of the attempts whose end is not known yet."""
-
-        def is_open(item: Started | Finished) -> bool:
-            return (item.id, item.attempt) not in self._ending
-
-        return Recovery(
-            running=tuple(filter(is_open, found.running)),
-            finished=tuple(filter(is_open, found.finished)),
-            never=tuple(key for key in found.never if key not in self._ending),
-            lost=tuple(key for key in found.lost if key not in self._ending),
-        )
+        self.apply_recovery(found.without(self._ending))
 
     def _with_job(self, attempt: Attempt) -> Attempt:
         job = find(self._ledger.head, attempt.id)

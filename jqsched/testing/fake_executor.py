@@ -18,6 +18,7 @@ from jqsched.ports import (
     Recovery,
     Start,
     Started,
+    Starting,
     Withdrawn,
 )
 
@@ -29,12 +30,14 @@ _TICK_US = 10_000
 @frozen
 class Plan:
     """How a job behaves: how long it runs (None: until it is ended), how it ends, whether it ignores SIGTERM, and
-    whether it cannot be started at all (`fails`: the text)."""
+    whether it cannot be started at all (`fails`: the text; with `status` None it is put off). `hangs`: what its process
+    does before it becomes its program, until it is ended."""
 
     run_us: int | None = 1_000
-    status: int = 0
+    status: int | None = 0
     stubborn: bool = False
     fails: str | None = None
+    hangs: str = ""
 
 
 @define
@@ -61,6 +64,9 @@ class _Run:
 
     def started(self) -> Started:
         return Started(*self.key, self.pid, self.start_us // _TICK_US)
+
+    def starting(self) -> Starting:
+        return Starting(*self.key, self.plan.hangs, self.start_us)
 
 
 class FakeExecutor:
@@ -91,6 +97,14 @@ class FakeExecutor:
     def fail(self, id_: int, text: str) -> None:
         """Plan that a job cannot be started."""
         self._plans[id_] = Plan(status=127 << 8, fails=text)
+
+    def put_off(self, id_: int, text: str) -> None:
+        """Plan that a job cannot be started now, and perhaps later."""
+        self._plans[id_] = Plan(status=None, fails=text)
+
+    def hang(self, id_: int, step: str) -> None:
+        """Plan that a job's process does not become its program until it is ended."""
+        self._plans[id_] = Plan(None, hangs=step)
 
     def end(self, id_: int, status: int = 0) -> None:
         """End a running job by itself, at the next `advance`."""
@@ -153,11 +167,12 @@ class FakeExecutor:
         expired = [key for key, run in goes_on.items() if run.expired] + [key for key, end in ends.items() if end[1]]
         if expired:
             deliver([Expired(*key) for key in expired])
+        self._news += [run.starting() for run in goes_on.values() if run.plan.hangs and not run.adopted]
         return Recovery(
             running=tuple(run.started() for run in goes_on.values()),
-            finished=tuple(end for end, _ in ends.values() if end.status is not None),
+            finished=tuple(end for end, _ in ends.values() if not end.is_lost),
             never=tuple(never),
-            lost=tuple(key for key, (end, _) in ends.items() if end.status is None),
+            lost=tuple(key for key, (end, _) in ends.items() if end.is_lost),
         )
 
     def limit(self, max_running: int, cores: int, grace_us: int) -> None:
@@ -272,6 +287,8 @@ class FakeExecutor:
         run = _Run(key, self._last_pid, self.now_us, order.spec.cores, plan, end_us, plan.status, limit_us)
         self._running[key] = run
         self._news.append(run.started())
+        if plan.hangs:
+            self._news.append(run.starting())
 
     def _first(self) -> tuple[int, _Run] | None:
         """Return what happens next: the earliest, and of those at one time that of the lowest id."""

@@ -30,6 +30,7 @@ CORES_MOST = 4
 REST_ROUNDS = 400  # so many at most until a world without faults has come to rest
 RUN_US = (0, 1_000, 20_000, 400_000, 6_000_000, None, None)
 STATUSES = (0, 0, 0, 1 << 8, (128 + 9) << 8)
+FAILS, PUT_OFF = "start failed: no such file", "start failed: no room for a process"
 PAUSES_US = (0, 1_000, 20_000, 500_000, 3_000_000)
 JUMPS_US = (-3_600_000_000, -50, 50, 3_600_000_000)
 
@@ -146,8 +147,8 @@ class World:
 
     def _planned(self, order: Start) -> Plan:
         """How an attempt behaves that starts now."""
-        fails = "start failed: no such file" if not self._choose(14) else None
-        status = self._of(STATUSES) if fails is None else 127 << 8
+        fails, failed = {0: (FAILS, 127 << 8), 1: (PUT_OFF, None)}.get(self._choose(14), (None, None))
+        status = self._of(STATUSES) if fails is None else failed
         plan = Plan(self._of(RUN_US), status, stubborn=not self._choose(6), fails=fails)
         runs = "for ever" if plan.run_us is None else f"for {plan.run_us} us"
         self._say(f"     job {order.id} attempt {order.attempt} " + (fails or f"runs {runs}, status {status}"))

@@ -23,12 +23,13 @@ from attrs import evolve
 from jqsched.adapters.executors.local import attributes, procfs, setuid
 from jqsched.adapters.executors.local.mark import Marker
 from jqsched.adapters.executors.local.run import ProcessTable, Run
+from jqsched.adapters.executors.local.starting import Child
 from jqsched.adapters.executors.local.wire import boot_id, open_spool
 from jqsched.adapters.spool import FileSpool, Known, SpoolRefused
 from jqsched.adapters.spool import folder as folders
 from jqsched.adapters.watcher import FolderWatcher
-from jqsched.ports import Attempt, Finished, ScanResult, Start
-from jqsched.testing.contracts.executor import GRACE_US, finished, started
+from jqsched.ports import Attempt, Finished, ScanResult, Start, Starting
+from jqsched.testing.contracts.executor import GRACE_US, an_attempt_that_was_put_off, finished, of, started
 from tests.ports.executor_contract import LocalRig, until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become other users")
@@ -79,6 +80,13 @@ def case(tmp_path: Path) -> Iterator[Case]:
     made = Case(tmp_path / "spool")
     yield made
     made.spool.close()
+
+
+def failure_of(fd: int) -> tuple[int, str] | None:
+    """Read why a child that has ended did not start."""
+    child = Child(fd, 0)
+    assert not child.is_on_its_way()
+    return child.failure
 
 
 def once(monkeypatch: pytest.MonkeyPatch, where: object, name: str, happens: Callable[[], None]) -> None:
@@ -402,19 +410,52 @@ def test_marks_that_another_user_forges_are_not_believed(rig: LocalRig):
         forged.wait()
 
 
-def test_a_user_who_may_have_no_more_processes_waits_and_nobody_else(rig: LocalRig):
-    """RLIMIT_NPROC, which the kernel looks at when the child becomes another program."""
+def test_a_user_who_may_have_no_more_processes_waits_without_a_slot(rig: LocalRig):
+    """RLIMIT_NPROC: the attempt is over before anything of it has begun, and says so in words."""
     user = 9  # news: no other test has processes of it
     resource.prlimit(rig.executor._child, resource.RLIMIT_NPROC, (1, 1))
     sleepers = [order(rig, id_, "sleep", "1000", userid=user) for id_ in (1, 2)]  # one is over it: it is counted after
-    rig.executor.start([*sleepers, order(rig, 3, "true", userid=user), rig.quick(4)])
-    started(rig, 1, 2, 3)
-    assert finished(rig, 4)[-1].status == 0
-    assert [item.id for item in rig.news if isinstance(item, Finished)] == [4]
+    rig.executor.start(sleepers)
+    begun = started(rig, 1, 2)
+    until(lambda: all(Path(f"/proc/{item.pid}/comm").read_text() == "sleep\n" for item in begun))
+    touched = rig.spool / "open" / "touched"
+    touched.parent.mkdir()
+    touched.parent.chmod(0o777)
+    rig.executor.limit(3, 3, GRACE_US)
+    rig.executor.start([order(rig, 3, "true", userid=user, error=str(touched)), rig.quick(4)])
+    end, _ = finished(rig, 3, 4)
+    assert end.is_put_off
+    assert end.error.endswith("start failed: user news may have no more processes (RLIMIT_NPROC)")
+    assert not touched.exists()
     for id_ in (1, 2):
         rig.executor.signal(id_, 1, signal.SIGKILL)
-    ends = {end.id: (end.status, end.error) for end in finished(rig, 1, 2, 3)}
-    assert ends == {1: (137 << 8, None), 2: (137 << 8, None), 3: (0, None)}
+    assert [end.status for end in finished(rig, 1, 2)] == [137 << 8] * 2
+    rig.executor.start([evolve(order(rig, 3, "true", userid=user), attempt=2)])
+    rig.wait(lambda: [item for item in rig.news if isinstance(item, Finished) and (item.id, item.attempt) == (3, 2)])
+    assert rig.news[-1].status == 0
+
+
+def test_an_attempt_that_was_put_off_is_kept_until_it_is_acknowledged(rig: LocalRig):
+    user = 10  # uucp
+    resource.prlimit(rig.executor._child, resource.RLIMIT_NPROC, (1, 1))
+    rig.executor.limit(2, 2, GRACE_US)
+    rig.executor.start([order(rig, id_, "sleep", "1000", userid=user) for id_ in (1, 2)])
+    begun = started(rig, 1, 2)
+    until(lambda: all(Path(f"/proc/{item.pid}/comm").read_text() == "sleep\n" for item in begun))
+    rig.executor.limit(3, 3, GRACE_US)
+    an_attempt_that_was_put_off(rig, order(rig, 3, "true", userid=user))
+
+
+def test_a_job_of_several_tasks_waits_for_processes_and_is_named(rig: LocalRig):
+    """Some of its tasks may run already, so it cannot be put off."""
+    user = 13  # proxy
+    resource.prlimit(rig.executor._child, resource.RLIMIT_NPROC, (1, 1))
+    rig.executor.start([order(rig, 1, "sleep", "1000", userid=user, tasks=3), rig.quick(2)])
+    finished(rig, 2)
+    rig.wait(lambda: of(rig.news, Starting, 1))
+    assert of(rig.news, Starting, 1)[0].step == "wait: user proxy may have no more processes (RLIMIT_NPROC)"
+    rig.executor.stop(1, 1)
+    assert finished(rig, 1)[-1].status == (128 + signal.SIGTERM) << 8
 
 
 def test_a_path_that_another_user_says_is_not_followed(rig: LocalRig):
@@ -442,9 +483,9 @@ def test_whoever_could_go_back_does_not_begin(monkeypatch: pytest.MonkeyPatch):
         with monkeypatch.context() as patch:
             for name, call in calls.items():
                 patch.setattr(setuid.os, name, call)
-            pid, fd = setuid.fork_as(NOBODY, lambda _: None, lambda failure: (7, str(failure)), ())
+            pid, fd = setuid.fork_as(NOBODY, lambda *_: None, lambda failure: (7, str(failure)), ())
             os.waitpid(pid, 0)
-            return setuid.complaint(fd)
+            return failure_of(fd)
 
     assert status() is None
     real = os.setgroups
@@ -521,12 +562,15 @@ def test_a_job_of_another_user_inherits_what_is_written_down(name: str, monkeypa
     listening, speaking = os.pipe()
     monkeypatch.setattr(setuid.os, "setsid", spoil)  # the first thing that the child does
     pid, fd = setuid.fork_as(
-        NOBODY, lambda _: os.write(speaking, repr(read()).encode()), lambda failure: (7, str(failure)), (signal.SIGHUP,)
+        NOBODY,
+        lambda *_: os.write(speaking, repr(read()).encode()),
+        lambda failure: (7, str(failure)),
+        (signal.SIGHUP,),
     )
     os.close(speaking)
     os.waitpid(pid, 0)
     with open(listening, encoding="ascii") as told:
-        assert (told.read(), setuid.complaint(fd)) == (repr(wanted), None)
+        assert (told.read(), failure_of(fd)) == (repr(wanted), None)
 
 
 @pytest.mark.parametrize("name", ["oom_score_adj", "nice"])
@@ -543,7 +587,7 @@ def test_until_it_is_what_it_is_to_be_its_user_cannot_look_into_the_child_and_no
     """It is a copy of the executor: other jobs' environments are in its memory. Seen to be readable after exec."""
     waiting, going_on = os.pipe()
 
-    def begin(_: object) -> None:
+    def begin(*_: object) -> None:
         os.read(waiting, 1)
         os.execv("/bin/sleep", ["sleep", "1000"])
 
@@ -569,4 +613,4 @@ def test_until_it_is_what_it_is_to_be_its_user_cannot_look_into_the_child_and_no
         os.waitpid(pid, 0)
         for left in (waiting, going_on):
             os.close(left)
-    assert setuid.complaint(fd) is None
+    assert failure_of(fd) is None

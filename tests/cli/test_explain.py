@@ -15,7 +15,7 @@ from tests.cli.conftest import CANCELED, COMPLETED, QUEUED, STARTED, T0_US, Fake
 from tests.cli.test_filter import EVIL, is_named, keep_rules
 
 HELD = (*QUEUED, ("urgency", {"urgency": 0, "userid": 0}), ("priority", {"priority": 0}))
-DOCUMENT = ["schema", "id", "name", "state", "permitted", "ahead", "reasons", "chain"]
+DOCUMENT = ["schema", "id", "name", "state", "permitted", "ahead", "reasons", "starting", "chain"]
 
 
 def waits(*descriptions: str) -> tuple:
@@ -293,6 +293,23 @@ def test_all_reasons_at_once(spool: SpoolMaker, scheduler: FakeScheduler):
     kinds = [reason["kind"] for reason in told(spool, 2)["reasons"]]
     assert kinds == ["dependency", "held", "drained", "rule", "rate-limit", "slots", "cores"]
     assert {*kinds, "changing", "priority", "reservation", "retry", "unserved", "stalled"} == {why.value for why in Why}
+
+
+def test_a_running_job_whose_process_hangs_at_its_start(spool: SpoolMaker, scheduler: FakeScheduler):
+    """`explain`, `show` and `status` name what it does; of other jobs nothing is said, nor of a path what it says."""
+    spool.add(*STARTED)
+    spool.add(*STARTED)
+    limits(scheduler, starting=[{"id": 1, "step": "chdir /mnt/\x1b[31mx", "since": 0.5}])
+    assert told(spool, 1)["starting"].endswith(" s: chdir /mnt/\x1b[31mx")
+    assert told(spool, 2)["starting"] is None
+    line = text(spool, 1)[-1]
+    assert line.startswith("  starting for ")
+    assert line.endswith(" s: chdir /mnt/\\x1b[31mx")
+    assert f"reason       {line[2:20]}" in spool.run("show", "1")[1]
+    assert "starting" not in spool.run("show", "2")[1]
+    assert f"starting   job 1, {line[2:20]}" in spool.run("status")[1]
+    document = json.loads(spool.run("status", "--json")[1])
+    assert document["scheduler"]["starting"] == [{"id": 1, "step": "chdir /mnt/\x1b[31mx", "since": 0.5}]
 
 
 # ---- chains -------------------------------------------------------------------------------------------------------

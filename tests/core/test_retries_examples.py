@@ -1,12 +1,15 @@
-"""Retries: a failed attempt is followed by another, and whoever looks at the job's log sees one end."""
+"""Retries: a failed attempt is followed by another, and whoever looks at the job's log sees one end. So is an attempt
+that could not be begun.
+"""
 
 import pytest
 from attrs import evolve
 
-from jqsched.core import retries
+from jqsched.core import decide, retries
 from jqsched.core.event import Event, advance
+from jqsched.core.explain import Why, obstacles, take_snapshot
 from jqsched.core.fold import Stop
-from jqsched.core.job import Result, Retries, State, read_wait
+from jqsched.core.job import OnInterrupt, Result, Retries, State, read_wait
 from tests.core.scheduler_driver import USERID, SchedulerDriver, a_file, after
 from tests.core.test_decide_examples import ALLOC, OVER, PRIORITY, QUEUED, RELEASE, raised
 
@@ -197,3 +200,66 @@ def test_the_user_of_a_retry_is_the_job_s(driver: SchedulerDriver):
     driver.drop(a_file(retries=Retries(1)))
     driver.run(1, 256)
     assert driver.log(1)[6][1]["userid"] == USERID
+
+
+# ---- an attempt that could not be begun -----------------------------------------------------------------------------
+
+
+def put_off(driver: SchedulerDriver, id_: int = 1) -> None:
+    attempt = driver.job(id_).attempt
+    driver.take(decide.put_off(driver.queue, id_, attempt, "no room", driver.limits, driver.now_us))
+
+
+@pytest.mark.parametrize("on_interrupt", OnInterrupt)
+@pytest.mark.parametrize("is_told_to_have_started", [False, True])
+def test_the_log_of_a_job_that_is_put_off(
+    driver: SchedulerDriver, on_interrupt: OnInterrupt, is_told_to_have_started: bool
+):
+    """It is no interruption and no retry, and it is the same for a job that runs at most once."""
+    driver.drop(a_file(on_interrupt=on_interrupt))
+    if is_told_to_have_started:
+        driver.start(1)
+    put_off(driver)
+    start = ["start"] if is_told_to_have_started else []
+    name, context = driver.log(1)[-1]
+    again = [raised("put-off", 3, "no room"), RELEASE, "free", ("requeue", {"attempt": 2}), (name, context)]
+    assert driver.log(1) == [*QUEUED, ALLOC, *start, *again]
+    job = driver.job(1)
+    assert (job.state, job.interruptions, job.retried) == (State.DEPEND, 0, 0)
+    (why,) = obstacles(take_snapshot(driver.queue, driver.limits, driver.now_us), job)
+    assert (why.why, why.text) == (Why.RETRY, "no room; another try in 2 s")
+    driver.tick(2 * S)
+    driver.run(1)
+    assert driver.job(1).result is Result.COMPLETED
+
+
+def test_a_job_is_put_off_longer_each_time_and_at_most_for_a_minute(driver: SchedulerDriver):
+    driver.drop(a_file())
+    seconds = []
+    for _ in range(70):
+        put_off(driver)
+        wait = read_wait(driver.log(1)[-1][1]["description"])
+        seconds.append((wait.target - driver.now_us) // S)
+        driver.tick(wait.target - driver.now_us)
+    assert seconds[:5] == [1, 2, 4, 8, 16]
+    assert 60 <= min(seconds[6:]) <= max(seconds) <= 66
+
+
+@pytest.mark.parametrize("asked", ["cancel", "requeue"])
+def test_what_a_user_asked_for_comes_before_another_try(driver: SchedulerDriver, asked: str):
+    driver.drop(a_file())
+    driver.start(1)
+    at = (driver.queue, 1, driver.limits, driver.now_us)
+    driver.take(decide.dequeue(*at, userid=USERID) if asked == "cancel" else decide.requeue(*at, userid=USERID))
+    put_off(driver)
+    job = driver.job(1)
+    assert (job.result, job.state) == ((Result.CANCELED, State.INACTIVE) if asked == "cancel" else (None, State.SCHED))
+
+
+def test_a_retry_after_a_job_was_put_off_is_explained_as_one(driver: SchedulerDriver):
+    driver.drop(a_file(retries=Retries(2, delay_us=10 * S)))
+    put_off(driver)
+    driver.tick(2 * S)
+    driver.run(1, 256)
+    (why,) = obstacles(take_snapshot(driver.queue, driver.limits, driver.now_us), driver.job(1))
+    assert why.text.startswith("retry 1 of 2 in ")

@@ -1,5 +1,6 @@
 """The rig of the real executor for the contract in `jqsched.testing.contracts.executor`."""
 
+import fcntl
 import os
 import select
 import signal
@@ -25,6 +26,7 @@ class LocalRig:
         self.executor = LocalExecutor(str(spool), self.log.append)
         self.news: list[News] = []
         self.boot_id = boot_id()
+        self._leases: dict[int, int] = {}
 
     def connect(self, attempts: Sequence[Attempt] = ()) -> Recovery:
         return self.executor.recover(attempts, self.news.extend)
@@ -65,6 +67,18 @@ class LocalRig:
     def broken(self, id_: int) -> Start:
         return self.order(id_, "nosuch")
 
+    def hanging(self, id_: int) -> Start:
+        """A job whose output file is under a lease that this process does not give up."""
+        leased = self.spool / f"{id_}.leased"
+        leased.touch()
+        signal.signal(signal.SIGIO, signal.SIG_IGN)  # by which the kernel asks for it
+        self._leases[id_] = os.open(leased, os.O_RDWR)
+        fcntl.fcntl(self._leases[id_], fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        return self.order(id_, "true", output=str(leased))
+
+    def let_go(self, id_: int) -> None:
+        os.close(self._leases.pop(id_))
+
     def end(self, id_: int, code: int = 0) -> None:
         (self.spool / f"{id_}.fifo").write_text(f"{code}\n")
 
@@ -81,6 +95,9 @@ class LocalRig:
     def close(self) -> None:
         """End all that is left of this spool: by their marks, through pidfds."""
         self.executor.close()
+        for id_ in list(self._leases):
+            self.let_go(id_)
+        signal.signal(signal.SIGIO, signal.SIG_DFL)
         mark = os.fsencode(self.spool)
         for _ in range(100):
             left = [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if _belongs(pid, mark)]

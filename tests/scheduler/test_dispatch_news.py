@@ -4,7 +4,7 @@ import pytest
 from attrs import evolve
 
 from jqsched.core.job import State
-from jqsched.ports import Attempt, Finished, News, PortError, Started, Withdrawn
+from jqsched.ports import Attempt, Finished, News, PortError, Started, Starting, Withdrawn
 from tests.scheduler.conftest import LIMITS, World
 from tests.scheduler.dispatched import given, lose_executor
 
@@ -190,3 +190,54 @@ def test_no_executor_to_be_had_ends_the_scheduler(world: World) -> None:
     lose_executor(world)
     with pytest.raises(PortError, match="start the executor"):
         world.turn()
+
+
+# ---- starts that hang, and those that are put off ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", ["starts", "ends", "dies with the executor", "is canceled"])
+def test_a_start_that_hangs_is_known_as_long_as_it_does(world: World, end: str) -> None:
+    world.executor.hang(1, "chdir /mnt")
+    world.add("a")
+    assert world.scheduler.dispatch.slow_starts == {1: Starting(1, 1, "chdir /mnt")}
+    match end:
+        case "starts":
+            world.scheduler.deliver_news([Starting(1, 1, "")])
+        case "ends":
+            world.executor.end(1)
+        case "is canceled":
+            world.ask("cancel", id=1)
+            world.settle()
+        case _:
+            lose_executor(world)
+    world.settle()
+    assert world.scheduler.dispatch.slow_starts == {}
+
+
+def test_a_restarted_scheduler_learns_of_a_start_that_hangs(world: World) -> None:
+    world.executor.hang(1, "chdir /mnt")
+    world.add("a")
+    world.restart()
+    assert world.scheduler.dispatch.slow_starts == {1: Starting(1, 1, "chdir /mnt")}
+
+
+@pytest.mark.parametrize("on_interrupt", ["requeue", "fail"])
+def test_an_attempt_that_is_put_off_is_followed_by_another(world: World, on_interrupt: str) -> None:
+    """The scheduler dies before that is durable: the next one hears of it again. Others run meanwhile."""
+    world.executor.put_off(1, "no room")
+    world.drop("a", on_interrupt=on_interrupt)
+    world.turn()
+    world.turn()
+    world.commit()
+    world.advance()  # told and not durable
+    world.restart()
+    assert (world.job(1).attempt, world.job(1).state) == (2, State.DEPEND)
+    world.add("b")
+    assert world.executor.orders == [(1, 1), (2, 1)]
+    world.executor.run_for(1, 1_000)
+    world.executor.end(2)
+    world.clock.advance(2_000_000)
+    world.settle()
+    assert world.executor.orders[-1] == (1, 2)
+    assert world.events(1).count("requeue") == 1
+    world.check()

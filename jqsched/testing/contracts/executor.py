@@ -1,8 +1,8 @@
 """What every executor must do, written once; each clause is a function of a rig, which makes jobs and waits for news.
 
-Rule: a clause knows no processes, no clock and no test runner: jobs are quick, open (until they are ended) or stubborn,
-and the rig decides what that means. Whoever writes an executor writes a `Rig` for it and runs `CLAUSES`, each on a
-fresh one. `FakeRig` is that of the fake.
+Rule: a clause knows no processes, no clock and no test runner: jobs are quick, open (until they are ended), stubborn,
+or hang at their start, and the rig decides what that means. Whoever writes an executor writes a `Rig` for it and runs
+`CLAUSES`, each on a fresh one. That of the fake is in `fake_executor_rig`.
 """
 
 import os
@@ -10,9 +10,7 @@ import signal
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
-from jqsched.core.job import Spec
-from jqsched.ports import Attempt, ExecutorLost, Expired, Finished, News, Recovery, Start, Started, Withdrawn
-from jqsched.testing.fake_executor import FakeExecutor
+from jqsched.ports import Attempt, ExecutorLost, Expired, Finished, News, Recovery, Start, Started, Starting, Withdrawn
 
 GRACE_US = 200_000
 
@@ -31,6 +29,8 @@ class Rig(Protocol):
     def open(self, id_: int, **spec: Any) -> Start: ...
     def stubborn(self, id_: int) -> Start: ...
     def broken(self, id_: int) -> Start: ...
+    def hanging(self, id_: int) -> Start: ...
+    def let_go(self, id_: int) -> None: ...
     def end(self, id_: int, code: int = 0) -> None: ...
     def wait(self, condition: Callable[[], object]) -> None: ...
     def wait_until_ended(self, start: Started) -> None: ...
@@ -184,6 +184,53 @@ def cannot_be_started(rig: Rig) -> None:
     assert end.error is not None
     assert "start failed" in end.error
     assert end.pid == 0
+
+
+def a_start_that_hangs_is_told(rig: Rig) -> None:
+    """With what it does; also to the next scheduler. Other jobs run meanwhile, and it ends once it can start."""
+    rig.connect()
+    rig.executor.limit(2, 2, GRACE_US)
+    rig.executor.start([rig.hanging(1), rig.quick(2)])
+    finished(rig, 2)
+    rig.wait(lambda: of(rig.news, Starting))
+    assert [type(item) for item in rig.news if getattr(item, "id", 0) == 1] == [Started, Starting]
+    (slow,) = of(rig.news, Starting)
+    assert slow.id == slow.attempt == 1
+    assert slow.step
+    begin = started(rig, 1)[0]
+    rig.crash_scheduler()
+    rig.news.clear()
+    assert rig.connect([attempt(rig, begin)]).running == (begin,)
+    rig.wait(lambda: of(rig.news, Starting))
+    assert of(rig.news, Starting) == [slow]
+    rig.let_go(1)
+    assert finished(rig, 1)[0].status == 0
+
+
+def a_start_that_hangs_can_be_stopped(rig: Rig) -> None:
+    rig.connect()
+    rig.executor.limit(2, 2, GRACE_US)
+    rig.executor.start([rig.hanging(1)])
+    started(rig, 1)
+    rig.executor.stop(1, 1)
+    assert finished(rig, 1)[0].status == (128 + signal.SIGTERM) << 8
+
+
+def an_attempt_that_was_put_off(rig: Rig, order: Start) -> None:
+    """It takes no slot, and its end is kept as any other; another attempt of the job may begin.
+
+    Not among `CLAUSES`: how to make such an order depends on the machine.
+    """
+    rig.executor.start([order, rig.quick(99)])
+    end, _ = finished(rig, order.id, 99)
+    assert end.is_put_off
+    assert end.error
+    for _ in range(2):
+        rig.crash_scheduler()
+        found = rig.connect([attempt(rig, order)])
+        assert [(item.id, item.error) for item in found.finished] == [(order.id, end.error)]
+        assert (found.running, found.never, found.lost) == ((), (), ())
+    rig.executor.acknowledge([(order.id, 1)])
 
 
 def tells_a_limit_once_and_keeps_it(rig: Rig) -> None:
@@ -363,6 +410,8 @@ CLAUSES = [
     stop_ends_it,
     stop_kills_after_the_grace,
     cannot_be_started,
+    a_start_that_hangs_is_told,
+    a_start_that_hangs_can_be_stopped,
     tells_a_limit_once_and_keeps_it,
     a_limit_may_be_changed,
     a_second_scheduler_learns_all,
@@ -375,62 +424,3 @@ CLAUSES = [
     an_adopted_one_takes_a_slot_and_can_be_stopped,
     another_boot_is_another_world,
 ]
-
-
-# ---- the fake's rig --------------------------------------------------------------------------------------------------
-
-
-class FakeRig:
-    """The fake: a job's end is a number, and waiting lets the next thing happen."""
-
-    def __init__(self) -> None:
-        self.executor = FakeExecutor()
-        self.news: list[News] = []
-        self.boot_id = "boot"
-
-    def connect(self, attempts: Sequence[Attempt] = ()) -> Recovery:
-        return self.executor.recover(attempts, self.news.extend)
-
-    def crash_scheduler(self) -> None:
-        self.executor.disconnect()
-
-    def crash_executor(self) -> None:
-        self.executor.kill()
-
-    def _start(self, id_: int, **spec: Any) -> Start:
-        return Start(id_, 1, Spec(command=("plan",), name="job", cwd="/", **spec), "/dev/null", None)
-
-    def quick(self, id_: int, status: int = 0, **spec: Any) -> Start:
-        self.executor.run_for(id_, 1_000, status << 8)
-        return self._start(id_, **spec)
-
-    def open(self, id_: int, **spec: Any) -> Start:
-        self.executor.run_for(id_, None)
-        return self._start(id_, **spec)
-
-    def stubborn(self, id_: int) -> Start:
-        self.executor.run_for(id_, None, stubborn=True)
-        return self._start(id_)
-
-    def broken(self, id_: int) -> Start:
-        self.executor.fail(id_, "start failed: nosuch")
-        return self._start(id_)
-
-    def end(self, id_: int, code: int = 0) -> None:
-        self.executor.end(id_, code << 8)
-
-    def wait(self, condition: Callable[[], object]) -> None:
-        self.executor.on_readable()
-        while not condition():
-            next_us = self.executor.next_us
-            assert next_us is not None, f"nothing will ever happen; so far {self.news}"
-            self.executor.advance(next_us)
-
-    def wait_until_ready(self, id_: int) -> None:
-        """Plans are ready when they start."""
-
-    def wait_until_ended(self, start: Started) -> None:
-        while (start.id, start.attempt) in self.executor.running():
-            next_us = self.executor.next_us
-            assert next_us is not None
-            self.executor.advance(next_us)

@@ -30,6 +30,7 @@ from jqsched.ports import (
     Recovery,
     Start,
     Started,
+    Starting,
     Withdrawn,
 )
 
@@ -237,9 +238,9 @@ class LocalExecutor:
         ends = [end for key, (end, _) in finished.items() if key in asked]
         return Recovery(
             running=tuple(started for key, (started, _) in running.items() if key in asked),
-            finished=tuple(end for end in ends if end.status is not None),
+            finished=tuple(end for end in ends if not end.is_lost),
             never=tuple((id_, attempt) for id_, attempt in told_never),
-            lost=tuple((end.id, end.attempt) for end in ends if end.status is None),
+            lost=tuple((end.id, end.attempt) for end in ends if end.is_lost),
         )
 
     # ---- the caller's loop ----------------------------------------------------------------------------------------
@@ -271,10 +272,16 @@ class LocalExecutor:
         if messages and self._heartbeat:
             self._heartbeat.heard()
         if news:
+            self._log_slow_starts(news)
             self._deliver(news)
         elif messages is None:
             silent = self._heartbeat and self._heartbeat.is_killed
             self._lose("it did not answer and was killed" if silent else "its process has ended")
+
+    def _log_slow_starts(self, news: Sequence[News]) -> None:
+        for item in news:
+            if isinstance(item, Starting) and item.step:
+                self._log(f"job {item.id}: its process takes long to become its program: {item.step}")
 
     def look(self, now_s: float) -> float | None:
         """See whether the executor answers; returns when to look again, by time.monotonic. None: there is none."""
@@ -380,6 +387,7 @@ def _start(order: Start) -> Message:
 
 _NEWS: Mapping[str, Callable[..., News]] = {
     "started": Started,
+    "starting": Starting,
     "finished": _finished,
     "withdrawn": Withdrawn,
     "expired": Expired,

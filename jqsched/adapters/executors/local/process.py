@@ -19,12 +19,12 @@ from jqsched.adapters.executors.local.exit_status_journal import Ended, Record
 from jqsched.adapters.executors.local.mark import Marker
 from jqsched.adapters.executors.local.members import Members
 from jqsched.adapters.executors.local.mounts import Mounts
+from jqsched.adapters.executors.local.outbox import Outbox, started
 from jqsched.adapters.executors.local.run import Run, as_flux_logs_it, now_us, told_us
 from jqsched.adapters.executors.local.spawn import Launcher, NotNow, Order, StartFailed
 from jqsched.adapters.executors.local.syscalls import accept, child_signal_fd, complain, listen
 from jqsched.adapters.executors.local.wire import READY, SOCKET, VERSION, Key, Link, Message, boot_id, open_spool
 
-_NEWS_DELAY_US = 3_000  # how long news may wait for company: starts always, ends while no slot wants orders
 _PATIENCE_US = 10_000_000  # how long it waits for the scheduler that started it
 _RETRY_US, _RETRY_MOST_US = 100_000, 5_000_000
 _PAUSE_US, _PAUSE_MOST_US = 5_000, 500_000
@@ -41,6 +41,7 @@ class Executor:
         marker.clear()
         self._mounts = Mounts()
         self._launcher = Launcher(spool, self.spool_fd, marker, self._mounts)
+        self._starting = self._launcher.starting
         self._boot_id = boot_id()
         self._link: Link | None = None
         self._begun = False  # a scheduler said hello, so orders may have come
@@ -56,8 +57,7 @@ class Executor:
         self._cores_used = 0
         self._retry_us = self._retry_delay_us = 0
         self._wake_us = 0  # not later than the first `Run.wake_us`; 0: never
-        self._news: list[Message | Run] = []  # in the order in which it happened; a Run: it started
-        self._news_since_us = 0
+        self._news = Outbox()
         self._epoll = select.epoll()
         self._child_fd = child_signal_fd()
         self._listener = listen(self.spool_fd)
@@ -80,6 +80,8 @@ class Executor:
                 self._tend_all(now_us())
             if self._waiting:
                 self._launch_waiting()
+            if self._starting.due_us:
+                self._look_at_starting(now_us())
             if self._news:
                 self._tell()
 
@@ -99,7 +101,8 @@ class Executor:
 
     def _timeout_s(self) -> float:
         """Say how long epoll may wait: until the first thing that is due, for ever when nothing is."""
-        due_us = [self._wake_us, self._retry_us if self._waiting else 0, self._news_due_us()]
+        retry_us = self._retry_us if self._waiting else 0
+        due_us = [self._wake_us, retry_us, self._starting.due_us, self._news_due_us()]
         if not self._link and not self._running:
             due_us.append(self._alone_until_us)
         if not any(due_us):
@@ -174,32 +177,13 @@ class Executor:
         return len(self._waiting) >= len(self._running) > 0 and not self._has_room()
 
     def _news_due_us(self) -> int:
-        """Say when news are due; 0: there are none."""
-        if not self._news or not self._greeted:
-            return 0
-        if not self._news_since_us:
-            self._news_since_us = now_us()
-        only_starts = all(isinstance(item, Run) for item in self._news)  # which nothing depends on
-        return self._news_since_us + (_NEWS_DELAY_US if only_starts or self._content() else 0)
+        return self._news.due_us(may_wait=self._content()) if self._news and self._greeted else 0
 
     def _tell(self) -> None:
-        """Tell the news that are due, in the order in which they happened. A start whose end is told in its place goes
-        without saying, and saves a look at /proc; so the latest starts wait for their ends a little."""
+        """Send the news that are due."""
         now = now_us()
-        if not self._greeted or self._news_due_us() > now:
-            return
-        latest_us = now - _NEWS_DELAY_US
-        told = len(self._news)
-        while told and isinstance(run := self._news[told - 1], Run) and run.start_us > latest_us:
-            told -= 1
-        if told:
-            self._send([self._started(item) if isinstance(item, Run) else item for item in self._news[:told]])
-        del self._news[:told]
-        self._news_since_us = now if self._news else 0
-
-    def _started(self, run: Run) -> Message:
-        run.look_up_start()
-        return ["started", *run.key, run.pid, run.start_ticks, told_us(run.start_us)]
+        if self._greeted and self._news_due_us() <= now and (due := self._news.take(now)):
+            self._send(due)
 
     # ---- orders ---------------------------------------------------------------------------------------------------
 
@@ -222,8 +206,10 @@ class Executor:
         if not self._begun:
             self._record.begin(self._boot_id)
             self._begun = True
-        self._news, self._greeted = [], True
-        running = [[*self._started(run)[1:], run.expired] for run in self._running.values()]
+        self._news.clear()
+        self._greeted = True
+        self._starting.tell_again()
+        running = [[*started(run)[1:], run.expired] for run in self._running.values()]
         self._send([["state", running, list(self._finished.values()), never]])
 
     def _adopt(self, key: Key, pid: int, start_ticks: int, boot: str, cores: int, userid: int | None) -> bool:
@@ -260,12 +246,12 @@ class Executor:
         for id_, attempt in attempts:
             key = (id_, attempt)
             if run := self._running.get(key):
-                self._news.append(self._started(run))  # again, if it was told: it is the answer
+                self._news.add(started(run))  # again, if it was told: it is the answer
             elif ended := self._finished.get(key):
-                self._news.append(["finished", *ended])
+                self._news.add(["finished", *ended])
             else:
                 self._waiting.pop(key, None)
-                self._news.append(["withdrawn", id_, attempt])
+                self._news.add(["withdrawn", id_, attempt])
 
     def _stop(self, id_: int, attempt: int) -> None:
         if run := self._running.get((id_, attempt)):
@@ -325,11 +311,17 @@ class Executor:
         run = Run.of_order(order, pids, begun_us)
         self._children.update((pid, run) for pid in pids)
         self._begin(run)
-        self._news.append(run)
+        self._news.add(run)
         if failed:  # one of several tasks: the others are not left alone
             run.status, run.error = failed.status, str(failed)
             self._begin_stop(run, 0)
         return True
+
+    def _look_at_starting(self, now: int) -> None:
+        """Tell what keeps processes from becoming their programs, where that takes long."""
+        if now >= self._starting.due_us:
+            for key, step, since_us in self._starting.look(now):
+                self._news.add(["starting", *key, step, told_us(since_us) if step else 0])
 
     def _begin(self, run: Run) -> None:
         self._running[run.key] = run
@@ -374,10 +366,9 @@ class Executor:
     def _keep(self, ended: Ended, run: Run | None = None) -> None:
         """Keep a status until it is acknowledged; an end whose start was not told yet is told in the start's place."""
         self._finished[ended[0], ended[1]] = ended
-        if run is not None and run in self._news:
-            self._news[self._news.index(run)] = ["finished", *ended]
-        elif self._link:
-            self._news.append(["finished", *ended])
+        told_by_end = run is not None and self._news.replace_start(run, ["finished", *ended])
+        if self._link and not told_by_end:
+            self._news.add(["finished", *ended])
 
     # ---- time limits and stopping ---------------------------------------------------------------------------------
 
@@ -400,9 +391,8 @@ class Executor:
         elif not run.expired:
             run.expired = True
             if self._link:
-                if run in self._news:
-                    self._news[self._news.index(run)] = self._started(run)  # so that this comes behind it
-                self._news.append(["expired", *run.key])
+                self._news.fix_start(run)
+                self._news.add(["expired", *run.key])
             self._begin_stop(run, self._grace_us)  # the scheduler may be frozen
 
     def _begin_stop(self, run: Run, grace_us: int) -> None:

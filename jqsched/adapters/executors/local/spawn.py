@@ -19,13 +19,13 @@ from functools import partial
 from jqsched.adapters.executors.local import attributes, setuid, wire
 from jqsched.adapters.executors.local.mark import Marker
 from jqsched.adapters.executors.local.mounts import Mounts
+from jqsched.adapters.executors.local.starting import Child, Say, StartingChildren
 from jqsched.adapters.executors.local.wire import Key
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NOT_FOUND, NOT_STARTED = 127 << 8, 126 << 8
 _LEASE = "another process holds a lease on it and does not give it up"
 _LEASE_S = 60.0  # how long a child waits for a lease to end: longer than the kernel's lease-break-time
-_ROOM_S, _ROOM_MOST_S = 0.2, 5.0  # how often a child looks whether its user may have one more process
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 
 
@@ -70,9 +70,9 @@ class NotNow(Exception):
 
 
 class StartFailed(Exception):
-    """An attempt that cannot be started, now or later; `status` is its end."""
+    """An attempt that cannot be started; `status` is its end. None: it was not begun, and may be ordered later."""
 
-    def __init__(self, text: str, status: int = NOT_STARTED) -> None:
+    def __init__(self, text: str, status: int | None = NOT_STARTED) -> None:
         super().__init__(text)
         self.status = status
 
@@ -88,7 +88,7 @@ class Launcher:
         self._mounts = mounts
         self._base = _own_environment()
         self.spool, self._spool_fd, self._marker = spool, spool_fd, marker
-        self._complaints: dict[int, int] = {}  # by the pid of a task that began in a child: where it says why it failed
+        self.starting = StartingChildren()
         self._host = os.uname().nodename
         # What this process ignores, itself or by inheritance (nohup), a job does not.
         self._reset = [s for s in signal.valid_signals() if signal.getsignal(s) is signal.SIG_IGN]
@@ -109,9 +109,11 @@ class Launcher:
 
     def failure(self, pid: int, rank: int) -> StartFailed | None:
         """Say why a task that has ended could not be started; None: it was. Once for each pid that is reaped."""
-        fd = self._complaints.pop(pid, None)
-        complaint = None if fd is None else setuid.complaint(fd)
-        return None if complaint is None else StartFailed(self._say(rank, complaint[1]), complaint[0])
+        child = self.starting.remove(pid)
+        if child is None or child.failure is None:
+            return None
+        status, text = child.failure
+        return StartFailed(self._say(rank, text), None if child.is_later else status)
 
     def _say(self, rank: int, text: str) -> str:
         return f"task {rank} (host {self._host}): start failed: {text}"
@@ -171,28 +173,33 @@ class Launcher:
                 raise StartFailed(f"{order.output}: {_LEASE}") from failure
         try:
             for rank in range(order.tasks):
-                pid, fd = setuid.fork_as(order.userid, partial(self._begin, order, rank, out), _explain, self._reset)
+                begin = partial(self._begin, order, rank, out)
+                pid, fd = setuid.fork_as(order.userid, begin, _explain, self._reset, waits=order.tasks > 1)
                 pids.append(pid)
-                self._complaints[pid] = fd
+                self.starting.add(pid, order.key, Child(fd, time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000))
         finally:
             if out is not None:
                 os.close(out)
 
-    def _begin(self, order: Order, rank: int, out: int | None, user: pwd.struct_passwd | None) -> None:
+    def _begin(self, order: Order, rank: int, out: int | None, user: pwd.struct_passwd | None, say: Say) -> None:
         """Become the task, in the child and as its user."""
         env = self._environment(order, self._base if user is None else _environment_of(user))
         if order.tasks > 1:
             env["JQSCHED_TASK_RANK"] = str(rank)
+        say(f"chdir {order.cwd}")
         os.chdir(order.cwd)
-        out = _open_patiently(order.output) if out is None else out
-        err = out if order.error is None else _open_patiently(order.error)
+        out = _open_patiently(order.output, say) if out is None else out
+        err = out if order.error is None else _open_patiently(order.error, say)
         if order.separate and not rank:
             _separate([out] if order.error is None else [out, err], order.key[1])
+        say(f"look for {order.command[0]}")
         path = _find(order.command[0], env["PATH"])
         os.dup2(out, 1)
         os.dup2(err, 2)
+        say(f"execute {path}")
+        attributes.die_with_parent(die=False)
         try:
-            _exec(path, order.command, env)
+            os.execve(path, order.command, env)  # noqa: S606  # a job is whatever its user says
         except FileNotFoundError as failure:
             raise StartFailed(f"{order.command[0]}: {os.strerror(errno.ENOENT)}", NOT_FOUND) from failure
         except OSError as failure:
@@ -235,7 +242,7 @@ def _describe(failure: OSError, command: str) -> str:
 def _explain(failure: BaseException) -> tuple[int, str]:
     """Say what kept a task of another user from starting."""
     if isinstance(failure, StartFailed):
-        return failure.status, str(failure)
+        return failure.status or NOT_STARTED, str(failure)
     if isinstance(failure, OSError) and failure.errno:
         return NOT_STARTED, f"{failure.filename or 'becoming its user'}: {os.strerror(failure.errno)}"
     return NOT_STARTED, str(failure)
@@ -298,19 +305,6 @@ def _find(command: str, path: str) -> str:
     raise StartFailed(f"{command}: {os.strerror(errno.ENOENT)}", NOT_FOUND)
 
 
-def _exec(path: str, command: list[str], env: dict[str, str]) -> None:
-    """Exec the command, as soon as the user may have one more process."""
-    pause_s = _ROOM_S
-    while True:
-        attributes.die_with_parent(die=False)
-        try:
-            os.execve(path, command, env)  # noqa: S606  # a job is whatever its user says
-        except BlockingIOError:  # RLIMIT_NPROC: setresuid(2) has put it off until here
-            attributes.die_with_parent()
-            time.sleep(pause_s)
-            pause_s = min(pause_s * 2, _ROOM_MOST_S)
-
-
 def _look_for_lease(path: str) -> None:
     """Raise _Leased where to execute a file would wait for a lease on it to end: on one of root's, root alone can."""
     try:
@@ -323,9 +317,10 @@ def _look_for_lease(path: str) -> None:
         return  # posix_spawn says why
 
 
-def _open_patiently(path: str) -> int:
+def _open_patiently(path: str, say: Say) -> int:
     """Open an output file in the child, which may wait for a lease on it to end."""
     end_s = time.monotonic() + _LEASE_S
+    say(f"open {path}")
     while True:
         try:
             return _open_output(path)

@@ -15,12 +15,13 @@ A line is a JSON list of messages, so one write carries many; a message is a lis
 | ping                                                             | pong                                   |
 
 News: state, [[id, attempt, pid, start_ticks, start_us, expired]] (running), [finished], [[id, attempt]] (never
-started); started, id, attempt, pid, start_ticks, start_us;
+started); started, id, attempt, pid, start_ticks, start_us; starting, id, attempt, step, since_us;
 finished, id, attempt, status, error, pid, start_ticks, expired, start_us, end_us;
 withdrawn, id, attempt; expired, id, attempt; pong; refused, why.
 
 `start_us` and `end_us` are of the wall clock, as it is when they are said, and as far apart as the attempt ran; 0: not
-known.
+known. A finished attempt without a status, but with an error, was not begun, and may be ordered again. `step` is what a
+process does, since `since_us`, before it becomes its program; empty: it has become that.
 """
 
 import contextlib
@@ -29,7 +30,7 @@ import json
 import os
 import socket
 
-VERSION = 4
+VERSION = 5
 LOCK = "jqsched-executor.lock"
 SOCKET = "jqsched-executor.sock"
 STATE = "jqsched-executor.state"  # JSON, but not by its name: the folder is a drop zone
@@ -50,6 +51,7 @@ _INT, _NONE = (int,), type(None)
 # The types of the fields of news. What is said of a finished attempt is what the state file keeps of it, too.
 FIELDS = {
     "started": (_INT,) * 5,
+    "starting": (_INT, _INT, (str,), _INT),
     "finished": (_INT, _INT, (int, _NONE), (str, _NONE), _INT, _INT, (bool,), _INT, _INT),
     "withdrawn": (_INT,) * 2,
     "expired": (_INT,) * 2,
