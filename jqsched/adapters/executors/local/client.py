@@ -412,7 +412,7 @@ def _await_answer(link: Link, deadline_s: float) -> Message | None:
         poll.poll(left_s * 1000)
         link.flush()
         try:
-            messages = link.receive()
+            messages = link.receive(to_line_end=True)  # news may follow at once
         except ValueError:  # no executor of ours
             return None
         if messages is None:

@@ -88,13 +88,17 @@ class Link:
         """Whether something is left that the other end has not taken yet."""
         return bool(self._out)
 
-    def receive(self) -> list[Message] | None:
+    def receive(self, *, to_line_end: bool = False) -> list[Message] | None:
         """Read once and return the messages of all complete lines; None when the other end is gone.
 
+        `to_line_end`: leave what comes after the first line for later calls, so that the socket is readable then.
         Raises ValueError for any other line.
         """
         try:
-            data = self.sock.recv(_CHUNK_BYTES)
+            size = _CHUNK_BYTES
+            if to_line_end:
+                size = self.sock.recv(_CHUNK_BYTES, socket.MSG_PEEK).find(b"\n") + 1 or _CHUNK_BYTES
+            data = self.sock.recv(size)
         except (BlockingIOError, InterruptedError):
             return []
         except OSError:  # reset: what it had sent before is gone with it
