@@ -297,8 +297,9 @@ class Store(Protocol):
         """See that what becomes durable can be found again. Raises PortError when the store was taken away."""
 
     @property
-    def is_log_long(self) -> bool:
-        """Whether each commit costs space that is not given back soon, so that fewer are better."""
+    def spacing_us(self) -> int:
+        """The time that should pass between two commits that no client waits for, because each takes space that is
+        not given back soon; 0 while it is."""
 
     @property
     def is_log_full(self) -> bool:

@@ -33,7 +33,7 @@ from jqsched.core.constraint import (
     read_filter,
 )
 from jqsched.core.event import NO_CONTEXT
-from jqsched.core.explain import UNSERVED, Snapshot, reasons, stalled, take_snapshot
+from jqsched.core.explain import LOG_FULL, UNSERVED, Snapshot, reasons, stalled, take_snapshot
 from jqsched.core.job import Job, State
 from jqsched.core.json import Json, JsonObject
 from jqsched.core.policy import Limits
@@ -215,8 +215,10 @@ def snapshot_of(queue: Queue, scheduler: Status | None) -> Snapshot:
     """What is needed to say why jobs do not run: for each command that says so, that all say the same."""
     if scheduler is None:
         return take_snapshot(queue, Limits(_NO_LIMIT, _NO_LIMIT), time.time_ns() // 1000, (UNSERVED,))
-    general = (stalled(scheduler.stalled),) if scheduler.stalled else ()
-    return take_snapshot(queue, scheduler.limits, time.time_ns() // 1000, general)
+    general = [stalled(scheduler.stalled)] if scheduler.stalled else []
+    if scheduler.log_full:
+        general.append(LOG_FULL)
+    return take_snapshot(queue, scheduler.limits, time.time_ns() // 1000, tuple(general))
 
 
 def _write_json(choice: Choice, where: Place) -> None:

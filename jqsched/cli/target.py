@@ -107,6 +107,7 @@ class Status(NamedTuple):
     backfill: Backfill | None = None
     stalled: str = ""  # that its executor does not answer; else empty
     starting: Sequence[SlowStart] = ()
+    log_full: bool = False  # whether it starts nothing because the store's log is full
 
     def document(self) -> dict[str, Json]:
         """Return all of it as a document."""
@@ -153,6 +154,7 @@ def ask_scheduler(root: str) -> Status | None:
         Backfill(**cast(dict[str, int], answer["backfill"])) if answer.get("backfill") else None,
         str(answer.get("stalled", "")),
         [SlowStart(**start) for start in cast(list[Any], answer.get("starting", []))],
+        bool(answer.get("log_full")),
     )
 
 

@@ -43,6 +43,7 @@ class Why(Enum):
     RESERVATION = "reservation"
     UNSERVED = "unserved"
     STALLED = "stalled"
+    LOG_FULL = "log-full"
     SLOTS = "slots"
     CORES = "cores"
 
@@ -64,6 +65,9 @@ class Obstacle:
 
 CHANGING = Obstacle(Why.CHANGING, "being changed", "the change is made, in a moment")
 UNSERVED = Obstacle(Why.UNSERVED, "no scheduler serves this spool", "`jqsched run` is started")
+LOG_FULL = Obstacle(
+    Why.LOG_FULL, "the store's log is full", "the reader that `jqsched status` names ends its transaction"
+)
 
 
 def stalled(text: str) -> Obstacle:

@@ -294,6 +294,7 @@ class _Daemon:
             "drained": self._scheduler.drained,
             "stalled": self._stalled(),
             "starting": self._starting(),
+            "log_full": self._scheduler.intake.is_held_up,
             "warnings": [
                 *self._warnings,
                 *self._built.store.warnings(),

@@ -38,8 +38,9 @@ Apply = Callable[[Queue, Limits, int], Step]
 Answered = Callable[[Answer | None], None]
 Unsent = tuple[int, int]  # a job's id, and the number of the permit whose order is to leave
 
-# So many orders may wait unstarted at the executor before a permit is no longer urgent.
-_LOW_WATER = 2
+# So many orders may wait unstarted at the executor before a permit is no longer urgent: at least this, and a part of
+# the permits ahead, for a commit that gives more of them takes longer.
+_LOW_WATER, _LOW_WATER_PART = 2, 16
 
 GONE = "the executor went away under it, and its exit status with it"
 NEVER_SEEN = "it was allowed to start, and nothing is known of it since"
@@ -158,7 +159,7 @@ class Dispatch:
             self._executor.withdraw([(id_, permits[id_].attempt) for id_ in at_executor])
         if decided.permits:
             waiting = len(self._ledger.head.permits) + self._ledger.head.busy - self.limits.max_running
-            short = waiting - len(decided.permits) < _LOW_WATER
+            short = waiting - len(decided.permits) < max(_LOW_WATER, self.limits.ahead // _LOW_WATER_PART)
             self._ledger.after(lambda: self._order(unsent), urgent=short)
 
     def _note_unsent(self, ids: Iterable[int]) -> list[Unsent]:

@@ -19,6 +19,8 @@ from jqsched.core.queue import Queue, find
 from jqsched.ports import Attempt, Batch, Store
 from jqsched.scheduler.atom import Atom
 
+EVENTS_MAX = 2_048  # of a batch that is not due yet: some 50 ms of the store's time
+
 Act = Callable[[], None]
 Observe = Callable[[Sequence[Event], Queue], None]
 
@@ -163,6 +165,11 @@ class Ledger:
     def has_more(self) -> bool:
         """Whether there is anything for the next batch."""
         return bool(self._events or self._acts or self._attempts or self._over or self._settings or self._files)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the next batch is as large as one should be: a larger one would keep others waiting."""
+        return len(self._events) >= EVENTS_MAX
 
     def flush(self) -> None:
         """Send the pending decisions to the store as a batch, unless one is under way."""

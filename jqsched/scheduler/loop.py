@@ -29,7 +29,7 @@ from jqsched.scheduler.rulebook import Rulebook
 
 # A commit costs CPU as well as time: where no client waits, this much time may pass between two.
 COMMIT_SPACING_US = 5_000
-COMMIT_SPACING_LONG_LOG_US = 50_000  # where the store's log cannot begin anew: each commit writes whole pages
+AHEAD_TIMES_LONG_LOG = 4  # so many times the permits ahead where commits are far apart
 DRAINED = "drained"
 LEFT_OVER_MOST = 20
 
@@ -68,7 +68,7 @@ class Scheduler:
         self._stored, self._limits, self._grace_us = stored, limits, grace_us
         self._tasks: deque[Task] = deque()
         self._last_flush_us = 0
-        self._stopping = self._is_log_full = False
+        self._stopping = self._is_log_full = self._is_log_long = False
         self.accepts = True  # False: plugins would have a say in it, and there is no executor, so none are loaded
         self.ledger = Ledger(around.store, stored.queue, self._observe, self._show_to_plugins)
         self.dispatch = Dispatch(
@@ -200,10 +200,9 @@ class Scheduler:
 
     def _flush(self) -> int | None:
         now_us = self.around.clock.monotonic_us()
-        spacing_us = COMMIT_SPACING_LONG_LOG_US if self.around.store.is_log_long else COMMIT_SPACING_US
-        due_us = self._last_flush_us + spacing_us
+        due_us = self._last_flush_us + max(COMMIT_SPACING_US, self.around.store.spacing_us)
         if self.ledger.has_more and not self.ledger.is_busy:
-            if self.ledger.urgent or now_us >= due_us or self._stopping:
+            if self.ledger.urgent or self.ledger.is_full or now_us >= due_us or self._stopping:
                 self._last_flush_us = now_us
                 self.ledger.flush()
             else:
@@ -257,7 +256,8 @@ class Scheduler:
     def _present_limits(self) -> Limits:
         draining = self.drained or self._stopping or self._is_log_full
         if not self.jobtap.is_plugged:
-            return evolve(self._limits, draining=draining)
+            ahead = self._limits.ahead * (AHEAD_TIMES_LONG_LOG if self._is_log_long else 1)
+            return evolve(self._limits, draining=draining, ahead=ahead)
         # No permits ahead: plugins have something to do with a job that is about to start.
         return evolve(self._limits, draining=draining, plugged=True, ahead=0)
 
@@ -285,8 +285,10 @@ class Scheduler:
         store = self.around.store
         store.check()
         self.housekeeping.look(self.finished_count)
-        if store.is_log_full != self._is_log_full:
-            self._is_log_full = self.intake.is_held_up = store.is_log_full
+        log = (store.spacing_us > 0, store.is_log_full)
+        if log != (self._is_log_long, self._is_log_full):
+            self._is_log_long, self._is_log_full = log
+            self.intake.is_held_up = self._is_log_full
             self._apply_limits()
 
     # -- after a commit

@@ -71,7 +71,7 @@ class MemoryStore:
         self.fails_at, self.automatic = fails_at, automatic
         self.batches: list[Batch] = []  # all that were handed over
         self.has_failed = False
-        self.is_log_long = self.is_log_full = False
+        self.spacing_us, self.is_log_full = 0, False
         self._sync_spool = sync_spool
         self._durable = 0
         self._deliver: Deliver | None = None

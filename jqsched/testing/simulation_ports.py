@@ -208,7 +208,7 @@ class TableStore:
         """None: nothing is purged."""
         return []
 
-    is_log_long = is_log_full = False
+    spacing_us, is_log_full = 0, False
 
     def check(self) -> None:
         """Nobody takes it away."""

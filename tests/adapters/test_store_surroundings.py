@@ -13,10 +13,11 @@ from jqsched.adapters.store.fsck import audit
 from jqsched.adapters.store.reader import StoreReader
 from jqsched.adapters.store.schema import store_path
 from jqsched.adapters.store.writer import SqliteStore
+from jqsched.core.event import Event
 from jqsched.core.job import Spec
 from jqsched.ports import PortError
 from jqsched.testing.contracts.store import Author, Heard
-from tests.adapters.store_case import open_store
+from tests.adapters.store_case import PAGE_BYTES, open_store
 
 
 @pytest.fixture
@@ -118,17 +119,46 @@ def test_a_log_that_a_reader_keeps_from_beginning_anew_is_said(
     with closing(StoreReader(str(tmp_path))) as reader, reader.snapshot():
         reader.last_seq()
         heard.wait_for_batch(store.submit(author.job(1)))
-        assert (store.warnings(), store.is_log_long, store.is_log_full) == ([], False, False)
+        assert (store.warnings(), store.spacing_us, store.is_log_full) == ([], 0, False)
         heard.wait_for_batch(store.submit(author.job(2, spec=Spec(("x" * 200_000,), "big", "/"))))
         (said,) = store.warnings()
         assert "a read transaction: end it" in said
-        assert (store.is_log_long, store.is_log_full) == (True, False)
+        assert 0 < store.spacing_us < writer.SPACING_MAX_US
+        assert not store.is_log_full
+        monkeypatch.setattr(writer, "LOG_BYTES_PER_US", 0.001)
+        assert store.spacing_us == writer.SPACING_MAX_US
         monkeypatch.setattr(writer, "LOG_MAX_BYTES", 100_000)
         assert store.is_log_full
         assert "nothing is accepted or started" in store.warnings()[0]
     for id_ in (3, 4, 5):
         heard.wait_for_batch(store.submit(author.job(id_)))
-    assert (store.warnings(), store.is_log_long, store.is_log_full) == ([], False, False)
+    assert (store.warnings(), store.spacing_us, store.is_log_full) == ([], 0, False)
+
+
+def test_a_change_of_a_job_leaves_the_index_over_names_as_it_is(store: SqliteStore, heard: Heard, tmp_path: Path):
+    """A commit writes each page that it touches to the log, and names are anywhere in that index; a rename is in it."""
+    author, log = Author(), Path(f"{store_path(tmp_path)}-wal")
+    life = author.life(1)
+    heard.wait_for_batch(store.submit(author.batch(life[:3])))
+    index = "SELECT rootpage FROM sqlite_master WHERE name = 'jobs_by_name'"
+    (page,) = store._reading.execute(index).fetchone()
+    before = log.stat().st_size
+    heard.wait_for_batch(store.submit(author.batch(life[3:])))
+    assert page not in pages_since(log, before)
+    renamed = Event(2, author.queue.last_us + 9, "jobspec-update", {}, Spec(("true",), "other", "/"))
+    heard.wait_for_batch(store.submit(author.job(2, "priority")))
+    before = log.stat().st_size
+    heard.wait_for_batch(store.submit(author.batch([renamed])))
+    assert page in pages_since(log, before)
+    with closing(StoreReader(str(tmp_path))) as reader:
+        assert {id_: job.spec.name for id_, job in reader.jobs([1, 2]).items()} == {1: "job", 2: "other"}
+    assert audit(str(tmp_path)) == []
+
+
+def pages_since(log: Path, size: int) -> set[int]:
+    """The pages whose frames were added to a log."""
+    data = log.read_bytes()
+    return {int.from_bytes(data[at : at + 4], "big") for at in range(max(size, 32), len(data), 24 + PAGE_BYTES)}
 
 
 # ---- space --------------------------------------------------------------------------------------------------------

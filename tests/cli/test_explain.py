@@ -133,8 +133,8 @@ def test_who_has_been_handed_over_waits_for_a_slot(spool: SpoolMaker, scheduler:
 
 @pytest.mark.parametrize(
     "status",
-    [None, {"max_running": 1}, {"max_running": 3}, {"stalled": "it is silent"}, {"drained": True}],
-    ids=["no scheduler", "no slot", "slots", "stalled", "drained"],
+    [None, {"max_running": 1}, {"max_running": 3}, {"stalled": "it is silent"}, {"drained": True}, {"log_full": True}],
+    ids=["no scheduler", "no slot", "slots", "stalled", "drained", "log full"],
 )
 def test_all_commands_say_the_same(spool: SpoolMaker, request: pytest.FixtureRequest, status: dict | None):
     """Of each job: handed over or not, held, waiting, paused."""
@@ -284,15 +284,15 @@ def test_without_a_scheduler(spool: SpoolMaker):
 
 
 def test_all_reasons_at_once(spool: SpoolMaker, scheduler: FakeScheduler):
-    """There is no kind but these, `unserved`, `stalled`, and those of backfill, changes under way, and plugins."""
-    limits(scheduler, max_running=1, cores=1, drained=True)
+    """There is no kind but these, those of all jobs, and those of backfill, changes under way, and plugins."""
+    limits(scheduler, max_running=1, cores=1, drained=True, stalled="it is silent", log_full=True)
     bucket = (Reason("me", "rate-limit:1:x"),)
     spool.add(*STARTED, reasons=bucket)
     spool.add(*waits("after-success=1"), ("urgency", {"urgency": 0, "userid": 0}), name="b", reasons=bucket)
     keep_rules(spool, Rule("p", 0, 0, (is_named("b"),), Action.PAUSE))
     kinds = [reason["kind"] for reason in told(spool, 2)["reasons"]]
-    assert kinds == ["dependency", "held", "drained", "rule", "rate-limit", "slots", "cores"]
-    assert {*kinds, "changing", "priority", "reservation", "retry", "unserved", "stalled"} == {why.value for why in Why}
+    assert kinds == ["dependency", "held", "drained", "rule", "rate-limit", "slots", "cores", "stalled", "log-full"]
+    assert {*kinds, "changing", "priority", "reservation", "retry", "unserved"} == {why.value for why in Why}
 
 
 def test_a_running_job_whose_process_hangs_at_its_start(spool: SpoolMaker, scheduler: FakeScheduler):

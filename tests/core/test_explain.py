@@ -260,9 +260,9 @@ def test_what_concerns_all_is_told_to_each():
     assert not told.permitted
 
 
-@pytest.mark.parametrize("general", [explain.UNSERVED, explain.stalled("it is silent")], ids=["unserved", "stalled"])
+@pytest.mark.parametrize("general", [explain.UNSERVED, explain.stalled("it is silent"), explain.LOG_FULL])
 def test_what_concerns_all_is_told_to_who_was_handed_over_too(general):
-    """Without a scheduler, or an executor that answers, nothing starts; who has started needs neither."""
+    """Without a scheduler, an executor that answers, or room in the log, nothing starts; what runs needs none."""
     driver = SchedulerDriver()
     driver.drop(a_file(), a_file())
     driver.start(1)

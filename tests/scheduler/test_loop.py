@@ -10,7 +10,8 @@ from jqsched.core.event import Event
 from jqsched.core.job import State
 from jqsched.core.queue import same
 from jqsched.ports import Attempt, Batch, PortError
-from jqsched.scheduler.loop import COMMIT_SPACING_US
+from jqsched.scheduler.ledger import EVENTS_MAX
+from jqsched.scheduler.loop import AHEAD_TIMES_LONG_LOG, COMMIT_SPACING_US
 from tests.scheduler.conftest import LIMITS, World
 
 # ---- recovery: what became of an attempt ---------------------------------------------------------------------------
@@ -355,6 +356,46 @@ def test_where_nobody_waits_commits_keep_their_distance(world: World) -> None:
     world.ask("stop-starts")
     world.scheduler.turn()
     assert len(world.store.batches) == batches + 1
+
+
+def test_where_the_log_is_long_commits_are_fewer_and_larger(world: World) -> None:
+    """Further apart, with more permits ahead, but never larger than a batch should be; what is awaited goes at once."""
+    world.store.spacing_us = 50 * COMMIT_SPACING_US
+    world.scheduler.look_at_store()
+    world.add(*(f"job{number}" for number in range(30)))
+    assert len(world.executor.waiting()) == AHEAD_TIMES_LONG_LOG * world.limits.ahead
+    world.settle()
+    batches = len(world.store.batches)
+    world.scheduler.ledger.setting("x", "1")
+    world.clock.advance(COMMIT_SPACING_US)
+    assert world.scheduler.turn() == world.scheduler._last_flush_us + 50 * COMMIT_SPACING_US
+    assert len(world.store.batches) == batches
+    for number in range(600):
+        world.drop(f"held{number}", urgency=0)
+    while len(world.store.batches) == batches:
+        world.scheduler.turn()
+    assert EVENTS_MAX <= len(world.store.batches[-1].events) < 2 * EVENTS_MAX
+    assert world.clock.monotonic_us() - world.scheduler._last_flush_us == 0
+
+
+def test_a_full_log_stops_acceptance_and_starts_until_there_is_room(world: World) -> None:
+    """What runs ends, what was permitted is called back, and what is dropped waits where it is."""
+    world.add("a", "b")
+    world.store.is_log_full = True
+    world.scheduler.look_at_store()
+    world.settle()
+    assert (world.executor.running(), world.executor.waiting()) == ([(1, 1)], [])
+    world.drop("c")
+    (answer,) = world.ask("submit", text='{"command": ["true"]}')
+    assert "the store's log is full" in str(answer)
+    world.settle()
+    world.end(1)
+    assert [world.job(1).state, world.job(2).state] == [State.INACTIVE, State.SCHED]
+    world.store.is_log_full = False
+    world.scheduler.look_at_store()
+    world.settle()
+    assert world.executor.running() == [(2, 1)]
+    assert world.job(3).state is State.SCHED
 
 
 def test_observers_see_each_event_once_and_in_order(world: World) -> None:
