@@ -8,9 +8,9 @@ configuration.
 import os
 from collections.abc import Callable, Mapping
 
-from attrs import asdict, frozen
+from attrs import asdict, evolve, fields, frozen
 
-from jqsched.adapters.jobfile import BadFile, Refusal, Strict, bad, read_document, read_trusted
+from jqsched.adapters.jobfile import BadFile, Refusal, bad, read_document, read_keys, read_trusted
 from jqsched.core.jobspec import Wrong, values
 from jqsched.core.json import JsonObject
 from jqsched.ports import PortError
@@ -79,23 +79,21 @@ def _one_of(*words: str) -> Callable[[object], str]:
     return read
 
 
-_CONFIG = Strict(
-    Config,
-    {
-        "max_running": values.integer(1, 1_000_000),
-        "cores": values.integer(1, 1_000_000),
-        "grace_s": _seconds(0, 86_400),
-        "scan_s": _seconds(0.1, 10),
-        "interruptions_max": values.integer(0, 1_000_000),
-        "queue_max": values.integer(1, values.COUNT_MAX),
-        "keep_finished": values.integer(0, values.COUNT_MAX),
-        "plugins": _words,
-        "executor": _word,
-        "run_as_owner": values.boolean,
-        "backfill": _one_of("none", "easy"),
-        "backfill_depth": values.integer(0, values.COUNT_MAX),
-    },
-)
+_READERS: Mapping[str, Callable[[object], object]] = {
+    "max_running": values.integer(1, 1_000_000),
+    "cores": values.integer(1, 1_000_000),
+    "grace_s": _seconds(0, 86_400),
+    "scan_s": _seconds(0.1, 10),
+    "interruptions_max": values.integer(0, 1_000_000),
+    "queue_max": values.integer(1, values.COUNT_MAX),
+    "keep_finished": values.integer(0, values.COUNT_MAX),
+    "plugins": _words,
+    "executor": _word,
+    "run_as_owner": values.boolean,
+    "backfill": _one_of("none", "easy"),
+    "backfill_depth": values.integer(0, values.COUNT_MAX),
+}
+assert set(_READERS) == {field.name for field in fields(Config)}, "each setting has a reader"
 
 
 def as_document(config: Config) -> JsonObject:
@@ -134,7 +132,7 @@ def parse_config(data: bytes) -> Config | BadFile:
     if isinstance(document, BadFile):
         return document
     entries, errors = document
-    config = _CONFIG.read(entries)
+    config = _changed(Config(), entries)
     if errors:
         return bad([*errors, *(config.errors if isinstance(config, BadFile) else ())])
     return bad(config.errors) if isinstance(config, BadFile) else config
@@ -143,7 +141,9 @@ def parse_config(data: bytes) -> Config | BadFile:
 def merge(config: Config, options: Mapping[str, object]) -> Config | BadFile:
     """Let the options of the command line win; one that is None was not given. Errors name the option."""
     given = {key: value for key, value in options.items() if value is not None}
-    checked = _CONFIG.read(given)
-    if isinstance(checked, BadFile):
-        return checked
-    return Config(**{**asdict(config), **{key: getattr(checked, key) for key in given}})
+    return _changed(config, given)
+
+
+def _changed(config: Config, entries: dict[str, object]) -> Config | BadFile:
+    settings = read_keys(entries, _READERS)
+    return settings if isinstance(settings, BadFile) else evolve(config, **settings)  # type: ignore[arg-type]  # by readers of the fields' types

@@ -5,7 +5,8 @@ Rule: declarations only; a function here hands over what it was given.
 
 import sys
 import time
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import typer
 
@@ -27,7 +28,6 @@ from jqsched.cli.options import (
     OptionalIds,
     Spool,
     Store,
-    any_integer,
     integer,
     path,
     text,
@@ -44,12 +44,29 @@ app = typer.Typer(
 )
 
 
+FROM_TABLE = ("submit",)
+
+
+def commands(called: Sequence[str] = FROM_TABLE) -> Any:  # a group of the click that typer brings
+    """Return all commands as click has them; those of FROM_TABLE have their options only where one of them is called.
+
+    These come from the table of the job file's keys, and to read that costs the other commands more than they take.
+    """
+    if set(called) & set(FROM_TABLE):
+        from jqsched.cli import app_submit
+
+        for info in app.registered_commands:
+            if info.name in FROM_TABLE:
+                info.callback = getattr(app_submit, info.name)
+    return typer.main.get_command(app)
+
+
 def call(arguments: list[str]) -> int:
     """Call the command that the arguments name. Raises UsageError, and whatever the command lets through.
 
     Not through click's `main`, which would take Ctrl-C and broken pipes for its own.
     """
-    command = typer.main.get_command(app)
+    command = commands(arguments[:1])
     try:
         with command.make_context("jqsched", arguments) as context:
             code = command.invoke(context)
@@ -121,74 +138,23 @@ def run(
         shown.close()
 
 
-@app.command(context_settings={"allow_interspersed_args": False})
-def submit(
-    command: Annotated[
-        list[str], typer.Argument(metavar="-- COMMAND...", help="What to run, with its arguments.", parser=path)
-    ],
-    spool: Spool = None,
-    name: Annotated[str | None, typer.Option(metavar="TEXT", help="The job's name.", parser=text)] = None,
-    urgency: Annotated[
-        int | None, typer.Option(metavar="N", help="0 (hold) to 31, default 16.", parser=any_integer)
-    ] = None,
-    priority: Annotated[int | None, typer.Option(metavar="N", help="Pin the priority.", parser=any_integer)] = None,
-    after: Annotated[
-        list[str] | None, typer.Option(metavar="JOB", help="Run when this job (id or name) has succeeded.", parser=text)
-    ] = None,
-    cores: Annotated[int | None, typer.Option(metavar="N", help="How many cores it takes.", parser=any_integer)] = None,
-    time_limit: Annotated[
-        str | None, typer.Option(metavar="DURATION", help="Seconds, or 10m, 1.5h, 2d.", parser=text)
-    ] = None,
-    cwd: Annotated[str | None, typer.Option(metavar="DIR", help="Where it runs; default: here.", parser=path)] = None,
-    env: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME[=VALUE]", help="A variable for it; NAME alone: as it is here.", parser=path),
-    ] = None,
-    env_all: Annotated[bool, typer.Option("--env-all", help="All variables but the session's and secrets.")] = False,
-    env_none: Annotated[bool, typer.Option("--env-none", help="No variables but those of --env.")] = False,
-    output: Annotated[
-        str | None, typer.Option(metavar="PATH", help="Its output; may contain {id} and {name}.", parser=path)
-    ] = None,
-    error: Annotated[
-        str | None, typer.Option(metavar="PATH", help="Its stderr, if not with the output.", parser=path)
-    ] = None,
-    on_interrupt: Annotated[
-        str | None, typer.Option(metavar="requeue|fail", help="If the machine goes down.", parser=text)
-    ] = None,
-    as_json: AsJson = False,
-    store: Store = None,
-) -> int:
+@app.command("submit", context_settings={"allow_interspersed_args": False})
+def _submit() -> None:
     """Submit a job; prints its id and nothing else."""
-    from jqsched.cli import control
-    from jqsched.cli.environment import Capture
-    from jqsched.cli.target import place
-
-    if env_all and env_none:
-        raise Failure("submit: --env-all and --env-none exclude each other", USAGE)
-    given = control.Submission(
-        command,
-        name=name,
-        urgency=urgency,
-        priority=priority,
-        after=after or (),
-        cores=cores,
-        time_limit=time_limit,
-        cwd=cwd,
-        env=env or (),
-        capture=Capture.ALL if env_all else Capture.NONE if env_none else Capture.DEFAULT,
-        output=output,
-        error=error,
-        on_interrupt=on_interrupt,
-    )
-    return control.submit(place(spool, store), given, as_json=as_json)
+    raise AssertionError("`commands` has put app_submit.submit here")
 
 
 @app.command()
-def check(files: Annotated[list[str], typer.Argument(metavar="FILE...", parser=path)]) -> int:
+def check(
+    files: Annotated[list[str] | None, typer.Argument(metavar="[FILE...]", parser=path)] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of the job file.")] = False,
+) -> int:
     """Check job files: all errors, with their place."""
     from jqsched.cli import maintenance as upkeep
 
-    return upkeep.check(files)
+    if bool(files) is schema:
+        raise Failure("check: say which FILE..., or --schema", USAGE)
+    return upkeep.print_schema() if schema else upkeep.check(files or ())
 
 
 # ---- looking ------------------------------------------------------------------------------------------------------

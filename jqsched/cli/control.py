@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Protocol
+from typing import Protocol, cast
 
 from attrs import frozen
 
@@ -99,34 +99,17 @@ def ask(asked: Asked, topic: str, payload: JsonObject, doing: str, invalid: int 
 
 @frozen
 class Submission:
-    """What `submit` was given; None: not given."""
+    """What `submit` was given: a command, keys of the job file as the options say them, and what to capture."""
 
     command: Sequence[str]
-    name: str | None = None
-    urgency: int | None = None
-    priority: int | None = None
-    after: Sequence[str] = ()
-    cores: int | None = None
-    time_limit: str | None = None
-    cwd: str | None = None
-    env: Sequence[str] = ()
+    keys: Mapping[str, Json] = {}
     capture: Capture = Capture.DEFAULT
-    output: str | None = None
-    error: str | None = None
-    on_interrupt: str | None = None
 
 
 def job_text(given: Submission, variables: Mapping[str, str]) -> str:
     """Write the job file of a submission. What is wrong in it is for whatever reads job files to say."""
-    entries: dict[str, object] = {"command": list(given.command), "cwd": _cwd(given.cwd)}
-    for key in ("name", "urgency", "priority", "cores", "output", "error", "on_interrupt"):
-        value = getattr(given, key)
-        if value is not None:
-            entries[key] = value
-    if given.after:
-        entries["after"] = list(given.after)
-    if given.time_limit is not None:
-        entries["time_limit"] = given.time_limit
+    entries: dict[str, object] = {"command": list(given.command), **given.keys, "cwd": _cwd(given.keys.get("cwd"))}
+    entries.pop("env", None)
     if variables:
         entries["env"] = dict(variables)
     text = json.dumps(entries, ensure_ascii=False)
@@ -137,16 +120,16 @@ def job_text(given: Submission, variables: Mapping[str, str]) -> str:
     return text
 
 
-def _cwd(given: str | None) -> str:
+def _cwd(given: Json) -> str:
     try:
-        return os.path.abspath(given or ".")
+        return os.path.abspath(str(given or "."))
     except FileNotFoundError:
         raise Failure("submit: the current directory was removed; name one with --cwd", USAGE) from None
 
 
 def submit(where: Place, given: Submission, *, as_json: bool) -> int:
     """Submit a job and print its id."""
-    captured = environment(os.environ, given.capture, given.env)
+    captured = environment(os.environ, given.capture, cast(Sequence[str], given.keys.get("env", ())))
     text = job_text(given, captured.variables)
     with control(where) as asked:
         id_ = ask(asked, "submit", {"text": text}, "submit")["id"]

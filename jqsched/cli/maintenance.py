@@ -38,6 +38,14 @@ def check(files: Sequence[str]) -> int:
     return worst
 
 
+def print_schema() -> int:
+    """Print the JSON Schema of the job file, as editors and other programs want it."""
+    from jqsched.core.jobspec.json_schema import json_schema
+
+    sys.stdout.write(json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n")
+    return OK
+
+
 def _for_plugins(draft: Draft) -> str:
     """What only a plugin can say yes to: perhaps it is a slip of the pen."""
     foreign = [dependency.scheme for dependency in draft.spec.dependencies if not is_ours(dependency)]

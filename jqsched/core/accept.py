@@ -45,7 +45,9 @@ from jqsched.core.job import (
     read_wait,
     unsupported,
 )
-from jqsched.core.jobspec import reason_list, retries_value, to_jobspec
+from jqsched.core.jobspec import to_jobspec
+from jqsched.core.jobspec.key import Edit
+from jqsched.core.jobspec.keys import OF_SPEC
 from jqsched.core.json import Json
 from jqsched.core.policy import Limits, Verdict, antecedents, judge_live, judge_outcome, rejecting, rule_name, why_not
 from jqsched.core.queue import Queue, find, namesakes, singleton_key, waiters
@@ -378,8 +380,12 @@ def update(
     return fold.step(Changed(after if after is not None else job))
 
 
+_CHANGEABLE_WHILE_RUNNING = (*(key.fills for key in OF_SPEC if key.edit is Edit.RUNNING), "jobspec")
+
+
 def _update_running(fold: Fold, job: Job, was: Draft, now: Draft) -> Step:
-    limited = evolve(was, spec=evolve(was.spec, time_limit_us=now.spec.time_limit_us, jobspec=now.spec.jobspec))
+    changeable = {field: getattr(now.spec, field) for field in _CHANGEABLE_WHILE_RUNNING}
+    limited = evolve(was, spec=evolve(was.spec, **changeable))
     if now != limited or (now != was and job.state is State.CLEANUP):
         return fold.step(AlreadyStarted(job.id))
     if now.spec != was.spec:
@@ -427,21 +433,7 @@ def spec_changes(was: Spec, now: Spec) -> dict[str, Json]:
     changes: dict[str, Json] = {}
     if was.command != now.command or was.tasks != now.tasks:
         changes["tasks"] = to_jobspec(now)["tasks"]
-    if was.time_limit_us != now.time_limit_us:
-        changes["attributes.system.duration"] = (now.time_limit_us or 0) / 1_000_000
-    if was.cwd != now.cwd:
-        changes["attributes.system.cwd"] = now.cwd
-    if was.env != now.env:
-        changes["attributes.system.environment"] = "changed"
-    for key in ("cores", "output", "error"):
-        if getattr(was, key) != getattr(now, key):
-            changes[f"attributes.user.jqsched.{key}"] = getattr(now, key)
-    if was.on_interrupt != now.on_interrupt:
-        changes["attributes.user.jqsched.on_interrupt"] = now.on_interrupt.value
-    if was.retries != now.retries:
-        changes["attributes.user.jqsched.retries"] = retries_value(now.retries) if now.retries is not None else None
-    if was.reasons != now.reasons:
-        changes["attributes.user.jqsched.reasons"] = [reason_list(reason) for reason in now.reasons]
-    if was.dependencies != now.dependencies:
-        changes["attributes.system.dependencies"] = [dependency.scheme for dependency in now.dependencies]
+    for key in OF_SPEC:
+        if getattr(was, key.fills) != getattr(now, key.fills) and key.name != "command":
+            changes[key.place] = key.changed(getattr(now, key.fills))
     return changes

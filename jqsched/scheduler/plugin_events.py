@@ -17,7 +17,8 @@ from jqsched.core import queue as queues
 from jqsched.core.event import Event, advance
 from jqsched.core.fold import Refused, Step
 from jqsched.core.job import Job, Spec, State, is_ours, unsupported
-from jqsched.core.jobspec import JobspecError, dependency_object, shown_jobspec, updated
+from jqsched.core.jobspec import JobspecError, shown_jobspec, updated
+from jqsched.core.jobspec.writers import dependency_object
 from jqsched.core.json import Json, JsonObject
 from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue, find

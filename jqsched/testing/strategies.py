@@ -18,6 +18,7 @@ from jqsched.core import queue as queue_module
 from jqsched.core.event import Event, advance
 from jqsched.core.filters import BadRule, Rule, in_order, read_rule
 from jqsched.core.job import PRIORITY_MAX, Dependency, Draft, Job, OnInterrupt, Reason, Retries, Spec
+from jqsched.core.jobspec.keys import BY_NAME, KEYS
 from jqsched.core.json import Json
 from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue
@@ -178,51 +179,18 @@ class JobFile(NamedTuple):
     text: str
 
 
-_KEYS: dict[str, SearchStrategy[Json]] = {
-    "name": names,
+# Each key with its examples, or with more than these can show.
+_KEYS: dict[str, SearchStrategy[Json]] = {key.name: st.sampled_from(key.examples) for key in KEYS} | {
     "urgency": st.integers(0, 31),
     "priority": st.integers(0, PRIORITY_MAX),
     "after": st.lists(st.integers(1, 8) | names, min_size=1, max_size=2),
-    "dependencies": st.lists(
-        st.sampled_from(
-            (
-                {"scheme": "afterany", "value": "1"},
-                {"scheme": "afternotok", "value": "a", "next": True},
-                {"scheme": "begin-time", "value": "2030-01-01T00:00:00+00:00"},
-                {"scheme": "singleton"},
-            )
-        ),
-        min_size=1,
-        max_size=2,
-    ),
-    "cwd": st.sampled_from(("/", "/srv")),
     "env": st.dictionaries(st.sampled_from(("A", "B")), st.sampled_from(("", "1", "ü")), min_size=1),
-    "cores": st.integers(1, 4),
-    "time_limit": st.sampled_from((1, 2.5, "10m", "1.5h")),
-    "output": st.sampled_from(("{id}.log", "/out/{name}.log")),
-    "error": st.just("err"),
-    "on_interrupt": st.sampled_from(("requeue", "fail")),
-    "retries": st.sampled_from((0, 3, {"max": 2, "delay": "1s"}, {"max": 1, "factor": 1.5, "on": [75, "signal"]})),
-    "reason": st.lists(st.sampled_from(("nightly", "rate-limit:2:x", ["cron", "again"])), min_size=1, max_size=2),
 }
+_PROGRAMS = ("command", "script")
 _WRONG: tuple[dict[str, Json], ...] = (
-    {"command": "not a list"},
-    {"command": []},
+    *({key.name: value} for key in KEYS for value in key.wrong if key.name not in _PROGRAMS),
+    *({"command": value} for value in BY_NAME["command"].wrong),
     {"command": ["true"], "script": "true"},
-    {"urgency": 32},
-    {"urgency": "high"},
-    {"priority": -1},
-    {"cores": 0},
-    {"cores": 1.5},
-    {"name": "-starts with a sign"},
-    {"name": "17"},
-    {"after": "17"},
-    {"cwd": "relative"},
-    {"env": {"A": 1}},
-    {"time_limit": "soon"},
-    {"on_interrupt": "ignore"},
-    {"retries": {"delay": "1s"}},
-    {"dependencies": [{"scheme": "no such scheme", "value": "1"}]},
     {"comand": ["true"]},
 )
 _TORN: tuple[Callable[[str], str], ...] = (
@@ -236,11 +204,9 @@ _TORN: tuple[Callable[[str], str], ...] = (
 @st.composite
 def job_files(draw: DrawFn, *, broken: bool = False, toml: bool = True) -> JobFile:
     """Job files in their short form, in JSON or TOML; `broken`: with one thing in them that makes them none."""
-    keys: dict[str, Json] = draw(
-        st.sampled_from(({"command": ["true"]}, {"command": ["echo", "ünï"]}, {"script": "exit 3"}))
-    )
-    more = draw(st.lists(st.sampled_from(sorted(_KEYS)), unique=True, max_size=4))
-    keys = keys | {key: draw(_KEYS[key]) for key in more}
+    program = draw(st.sampled_from(_PROGRAMS))
+    more = [program, *draw(st.lists(st.sampled_from(sorted({*_KEYS} - {*_PROGRAMS})), unique=True, max_size=4))]
+    keys = {key: draw(_KEYS[key]) for key in more}
     wrong = draw(st.sampled_from((*_WRONG, None))) if broken else {}
     suffix = draw(st.sampled_from((".json", ".toml"))) if toml else ".json"
     text = (_toml if suffix == ".toml" else json.dumps)({**keys, **(wrong or {})})

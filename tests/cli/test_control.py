@@ -47,7 +47,7 @@ def test_submit_hands_over_every_option(spool: SpoolMaker, scheduler: FakeSchedu
 
 @pytest.mark.parametrize(("word", "wanted"), [("90", "90"), ("1_0", "1_0"), ("10m", "10m"), ("soon", "soon")])
 def test_a_time_limit_is_for_the_reader_of_job_files(word: str, wanted: object):
-    given = control.Submission(("true",), time_limit=word)
+    given = control.Submission(("true",), {"time_limit": word})
     assert json.loads(control.job_text(given, {}))["time_limit"] == wanted
 
 

@@ -10,9 +10,8 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-import typer
 
-from jqsched.cli.app import app
+from jqsched.cli.app import commands as all_commands
 from tests.cli.conftest import COMPLETED, FakeScheduler, SpoolMaker
 
 VALUES = ["", "0", "-1", str(2**63), "9" * 5_000, "٣", "1_0", "nan", "a\nb", "a\0b", "a\udcff"]
@@ -27,6 +26,7 @@ REQUIRED = {  # by its metavar, what a parameter that must be given is when anot
     "UUID": "u",
     "UUID...": "u",
     "FILE...": "x.json",
+    "[FILE...]": "x.json",
     "PLUGIN": "x",
     "NAME": "x",
 }
@@ -47,7 +47,7 @@ def commands(group: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[
             yield (*path, name), [param for param in command.params if param.name != "help"]
 
 
-COMMANDS = dict(commands(typer.main.get_command(app)))
+COMMANDS = dict(commands(all_commands()))
 
 
 def lines_of(path: tuple[str, ...], root: str) -> Iterator[list[str]]:

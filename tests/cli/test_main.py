@@ -175,7 +175,7 @@ def test_reading_commands_import_little(spool: SpoolMaker):
     program = (
         "import sys\nfrom jqsched.cli.main import main\n"
         f"code = main(['jobs', '-a', '--spool', {str(spool.root)!r}])\n"
-        "heavy = {'rich', 'cattrs', 'watchdog', 'jqsched.scheduler', 'jqsched.runtime', 'hypothesis'}\n"
+        "heavy = {'rich', 'watchdog', 'jqsched.scheduler', 'jqsched.runtime', 'hypothesis'}\n"
         "print(code, sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)

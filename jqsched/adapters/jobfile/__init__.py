@@ -15,14 +15,13 @@ from jqsched.adapters.jobfile.owned import (
     read_trusted,
 )
 from jqsched.adapters.jobfile.serialize import write_job
-from jqsched.adapters.jobfile.structure import Strict
+from jqsched.adapters.jobfile.structure import read_keys
 
 __all__ = [
     "BadFile",
     "Content",
     "Distrust",
     "Refusal",
-    "Strict",
     "as_json",
     "bad",
     "distrust",
@@ -31,6 +30,7 @@ __all__ = [
     "other_owner",
     "read_document",
     "read_job",
+    "read_keys",
     "read_trusted",
     "write_job",
 ]

@@ -1,64 +1,29 @@
 """The job file: its keys in the short form, what they default to, and the `Draft` that they make.
 
-Rule: the table of docs/reference/job-file.md is `_READERS` and `_Short`; `core.jobspec.values` knows what a value may
-be.
+Rule: which keys there are, and what a value may be, is said by the table `core.jobspec.keys`.
 """
 
 import json
 import tomllib
+from collections.abc import Mapping
+from typing import Any, cast
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from jqsched.adapters.jobfile.document import BadFile, Object, bad, read_document
-from jqsched.adapters.jobfile.structure import Strict
-from jqsched.core.job import URGENCY_DEFAULT, Dependency, Draft, OnInterrupt, Reason, Retries, Spec
-from jqsched.core.jobspec import JobspecError, from_jobspec, retry_values, values
+from jqsched.adapters.jobfile.structure import read_keys
+from jqsched.core.job import Dependency, Draft, Spec
+from jqsched.core.jobspec import JobspecError, from_jobspec, values
+from jqsched.core.jobspec.keys import KEYS, OF_SPEC
 from jqsched.core.jobspec.script import interpreter_of
 
 NO_CWD = "cwd: missing, and the folder that the spool is in has a name that is not UTF-8: state an absolute path"
 
 
-@frozen
-class _Short:
-    """A job file in its short form, as it stands there."""
-
-    command: tuple[str, ...] = ()
-    script: str = ""
-    name: str = ""
-    urgency: int = URGENCY_DEFAULT
-    priority: int | None = None
-    after: tuple[Dependency, ...] = ()
-    dependencies: tuple[Dependency, ...] = ()
-    cwd: str = ""
-    env: tuple[tuple[str, str], ...] = ()
-    cores: int = 1
-    time_limit: int | None = None
-    output: str | None = None
-    error: str | None = None
-    on_interrupt: OnInterrupt = OnInterrupt.REQUEUE
-    retries: Retries | None = None
-    reason: tuple[Reason, ...] = ()
-
-
-_READERS = {
-    "command": values.command,
-    "script": values.script,
-    "name": values.name,
-    "urgency": values.urgency,
-    "priority": values.priority,
-    "after": values.after,
-    "dependencies": values.dependencies,
-    "cwd": values.cwd,
-    "env": values.env,
-    "cores": values.cores,
-    "time_limit": values.duration_us,
-    "output": values.path,
-    "error": values.path,
-    "on_interrupt": values.on_interrupt,
-    "retries": retry_values.retries,
-    "reason": values.reasons,
-}
-_SHORT = Strict(_Short, _READERS)
+_READERS = {key.name: key.read for key in KEYS}
+_PLAIN = {key.name: key.fills for key in OF_SPEC if key.name not in ("command", "name", "cwd", "dependencies")}
+_OF_DEPENDENCIES = tuple(key.name for key in KEYS if key.fills == "dependencies")
+_BESIDE = tuple(key for key in KEYS if key.in_draft)  # what may stand beside a jobspec, which has no place for it
 
 
 def read_job(data: bytes, suffix: str, default_cwd: str, stem: str = "", name: str = "") -> Draft | BadFile:
@@ -81,7 +46,7 @@ def read_job(data: bytes, suffix: str, default_cwd: str, stem: str = "", name: s
 def _read_entries(entries: Object, default_cwd: str, stem: str, name: str) -> Draft | BadFile:
     if "version" in entries or ("tasks" in entries and "resources" in entries):
         return _read_long(entries, default_cwd, name)
-    short = _SHORT.read(entries)
+    short = read_keys(entries, _READERS)
     command = _one_of_two(entries)
     if isinstance(short, BadFile):
         return BadFile((*short.errors, *command))
@@ -94,25 +59,32 @@ def _one_of_two(entries: Object) -> list[str]:
     return ["command, script: only one of the two" if "command" in entries else "command: missing (or script)"]
 
 
-def _draft(short: _Short, default_cwd: str, name: str, stem: str) -> Draft | BadFile:
-    if not short.cwd and not values.is_unicode(default_cwd):
+def _draft(short: Object, default_cwd: str, name: str, stem: str) -> Draft | BadFile:
+    """Make the draft of values that were read; the table says which field each fills."""
+    if "cwd" not in short and not values.is_unicode(default_cwd):
         return BadFile((NO_CWD,))
-    command = short.command or (*interpreter_of(short.script), short.script)
+    script = cast(str, short.get("script", ""))
+    command = cast(tuple[str, ...], short.get("command")) or (*interpreter_of(script), script)
     spec = Spec(
         command=command,
-        name=short.name or name or values.name_from(stem if stem and short.script else command[0]),
-        cwd=short.cwd or default_cwd,
-        env=short.env,
-        cores=short.cores,
-        time_limit_us=short.time_limit,
-        output=short.output,
-        error=short.error,
-        on_interrupt=short.on_interrupt,
-        retries=short.retries,
-        reasons=short.reason,
-        dependencies=short.after + short.dependencies,
+        name=cast(str, short.get("name")) or name or values.name_from(stem if stem and script else command[0]),
+        cwd=cast(str, short.get("cwd", default_cwd)),
+        dependencies=_dependencies(short),
+        **{_PLAIN[key]: value for key, value in short.items() if key in _PLAIN},  # type: ignore[arg-type]  # see `Key`
     )
-    return Draft(spec, short.urgency, short.priority)
+    return Draft(spec, **_wishes(short))
+
+
+def _dependencies(short: Object) -> tuple[Dependency, ...]:
+    found: tuple[Dependency, ...] = ()
+    for key in _OF_DEPENDENCIES:
+        if key in short:
+            found += cast(tuple[Dependency, ...], short[key])
+    return found
+
+
+def _wishes(read: Object) -> Mapping[str, Any]:
+    return {key.fills: read[key.name] for key in _BESIDE if key.name in read}
 
 
 def is_named_by_file(job: Draft, stem: str) -> bool:
@@ -120,33 +92,22 @@ def is_named_by_file(job: Draft, stem: str) -> bool:
     return job.spec.command[-2:-1] in (("-c",), ("-e",)) and job.spec.name == values.name_from(stem)
 
 
-@frozen
-class _Wishes:
-    """What a file in the long form may say beside the jobspec, which has no place for it."""
-
-    urgency: int = URGENCY_DEFAULT
-    priority: int | None = None
-
-
-_WISH_KEYS = ("urgency", "priority")
-_WISHES = Strict(_Wishes, {key: _READERS[key] for key in _WISH_KEYS})
-
-
 def _read_long(entries: Object, default_cwd: str, name: str) -> Draft | BadFile:
-    wishes = _WISHES.read({key: entries[key] for key in _WISH_KEYS if key in entries})
-    errors = wishes.errors if isinstance(wishes, BadFile) else ()
+    beside = read_keys({key.name: entries[key.name] for key in _BESIDE if key.name in entries}, _READERS)
+    errors = beside.errors if isinstance(beside, BadFile) else ()
     if not values.is_unicode(default_cwd):
         if not _states_cwd(entries):
             return BadFile((*errors, NO_CWD))
         default_cwd = "/"
+    names = [key.name for key in _BESIDE]
     try:
-        spec = from_jobspec({key: entries[key] for key in entries if key not in _WISH_KEYS}, default_cwd)
+        spec = from_jobspec({key: entries[key] for key in entries if key not in names}, default_cwd)
     except JobspecError as wrong:
         return BadFile((*errors, *wrong.errors))
-    if isinstance(wishes, BadFile):
-        return wishes
+    if isinstance(beside, BadFile):
+        return beside
     named = evolve(spec, name=name) if name and not _states_name(entries) else spec
-    return Draft(named, wishes.urgency, wishes.priority)
+    return Draft(named, **_wishes(beside))
 
 
 def _states_cwd(entries: Object) -> bool:

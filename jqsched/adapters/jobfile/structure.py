@@ -1,60 +1,37 @@
-"""Strict reading of an object into an attrs class, by cattrs: no coercion, no unknown keys, all errors at once.
+"""Strict reading of an object by a table of readers: no coercion, no unknown keys, all errors at once.
 
-Rule: which keys there are is said by the class, what each may hold by its reader, and nothing by this module.
+Rule: which keys there are, and what each may hold, is said by the readers, and nothing by this module.
 """
 
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from typing import Any, Generic, TypeVar
-
-from attrs import fields
-from cattrs import Converter
-from cattrs.errors import AttributeValidationNote, ClassValidationError, ForbiddenExtraKeysError
-from cattrs.gen import make_dict_structure_fn, override
 
 from jqsched.adapters.jobfile.document import ERRORS_MAX, BadFile, Object, shown
 from jqsched.core.jobspec import Wrong
 
-T = TypeVar("T")
+Readers = Mapping[str, Callable[[object], object]]
 
 
-class Strict(Generic[T]):
-    """A reader of objects into `cls`. Its keys are the fields of `cls`, all optional; `readers` has one each."""
-
-    def __init__(self, cls: type[T], readers: Mapping[str, Callable[[object], object]]) -> None:
-        self._keys = [attribute.name for attribute in fields(cls)]  # type: ignore[arg-type]  # an attrs class, as said
-        assert set(self._keys) == set(readers), "each key has a reader"
-        overrides = {key: override(struct_hook=_hook(read)) for key, read in readers.items()}
-        self._structure: Callable[[Object, type[T]], T] = make_dict_structure_fn(
-            cls,
-            Converter(detailed_validation=True),
-            _cattrs_forbid_extra_keys=True,
-            _cattrs_detailed_validation=True,
-            **overrides,  # type: ignore[arg-type]  # cattrs takes its own options and the fields' in one namespace
-        )
-        self._cls = cls
-
-    def read(self, entries: Object) -> T | BadFile:
-        """Read an object, or say all that is wrong with it."""
-        try:
-            return self._structure(entries, self._cls)
-        except ClassValidationError as group:
-            return BadFile(tuple(error for cause in group.exceptions for error in self._explain(cause)))
-
-    def _explain(self, cause: BaseException) -> list[str]:
-        if isinstance(cause, ForbiddenExtraKeysError):
-            return [self._unknown(key, nth < ERRORS_MAX) for nth, key in enumerate(sorted(cause.extra_fields))]
-        if not isinstance(cause, Wrong):
-            raise cause  # a reader is broken: that is no error of the file's
-        notes = [note for note in cause.__notes__ if isinstance(note, AttributeValidationNote)]
-        return [f"{notes[0].name}{place}: {what}" for place, what in cause.errors]
-
-    def _unknown(self, key: str, suggest: bool) -> str:
-        # difflib is quadratic in the key's length, and there may be 50,000 keys
-        near = get_close_matches(key.lower(), self._keys, 1) if suggest and len(key) <= 40 else []
-        return f"{shown(key)}: unknown key" + (f"; did you mean {near[0]}?" if near else "")
+def read_keys(entries: Object, readers: Readers) -> Object | BadFile:
+    """Read the values of an object, each key by its reader; or say all that is wrong, in the order of the readers."""
+    found: Object = {}
+    errors: list[tuple[str, Wrong]] = []
+    for key, value in entries.items():
+        if key in readers:
+            try:
+                found[key] = readers[key](value)
+            except Wrong as wrong:
+                errors.append((key, wrong))
+    if not errors and len(found) == len(entries):
+        return found
+    order = list(readers)
+    errors.sort(key=lambda error: order.index(error[0]))
+    lines = [f"{key}{place}: {what}" for key, wrong in errors for place, what in wrong.errors]
+    unknown = sorted(key for key in entries if key not in readers)
+    return BadFile((*lines, *(_unknown(key, order, nth < ERRORS_MAX) for nth, key in enumerate(unknown))))
 
 
-def _hook(read: Callable[[object], object]) -> Callable[[Any, Any], object]:
-    """Drop the type that cattrs passes along."""
-    return lambda value, _type: read(value)
+def _unknown(key: str, keys: list[str], suggest: bool) -> str:
+    # difflib is quadratic in the key's length, and there may be 50,000 keys
+    near = get_close_matches(key.lower(), keys, 1) if suggest and len(key) <= 40 else []
+    return f"{shown(key)}: unknown key" + (f"; did you mean {near[0]}?" if near else "")

@@ -9,6 +9,7 @@ import json
 import marshal
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
+from operator import attrgetter
 from typing import Any, cast
 from zlib import crc32
 
@@ -16,7 +17,7 @@ from attrs import astuple, fields
 
 from jqsched.core.event import NO_CONTEXT, Event
 from jqsched.core.job import Dependency, Job, JobException, OnInterrupt, Reason, Retries, Spec, State
-from jqsched.core.jobspec import reason_list
+from jqsched.core.jobspec.writers import reason_list
 from jqsched.core.json import Json
 
 # Encoders are kept: json.dumps with options builds one for each call, which costs more than the encoding.
@@ -40,7 +41,24 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 EventRow = tuple[int, int, int, str, str | None, str | None]
 Row = tuple[Any, ...]  # a row of SQLite: what it holds is known by the column, not by the type
 
-_SPEC_DEFAULTS = {field.name: field.default for field in fields(Spec)}
+_MORE = tuple(field.name for field in fields(Spec) if field.name not in ("command", "name", "cwd"))
+_DEFAULTS = tuple(getattr(fields(Spec), field).default for field in _MORE)
+_more = attrgetter(*_MORE)
+# The fields whose values are not JSON as they are: how they are written in a store, and read.
+_PACK: Mapping[str, Callable[[Any], object]] = {
+    "env": dict,
+    "on_interrupt": lambda policy: policy.value,
+    "retries": lambda retries: astuple(retries, recurse=False),
+    "dependencies": lambda wanted: [[one.scheme, one.value, one.next_only] for one in wanted],
+    "reasons": lambda trail: [reason_list(reason) for reason in trail],
+}
+_UNPACK: Mapping[str, Callable[[Any], object]] = {
+    "env": lambda entries: tuple(entries.items()),
+    "on_interrupt": OnInterrupt,
+    "retries": lambda parts: _retries(*parts),
+    "dependencies": lambda wanted: tuple(Dependency(*parts) for parts in wanted),
+    "reasons": lambda trail: tuple(Reason(*parts) for parts in trail),
+}
 _SHORT = 200  # characters of a context that may be remembered
 _REQUEUING, _RETRYING, _RETRIED = 1, 2, 4  # what the bits of the column `requeuing` mean
 _STATES = {state.value: state for state in State}
@@ -84,20 +102,11 @@ def decode_json(text: str) -> Any:
 def spec_to_json(spec: Spec) -> str:
     """Write a spec: what differs from the defaults, under the names of its fields."""
     document: dict[str, object] = {"command": spec.command, "name": spec.name, "cwd": spec.cwd}
-    if spec.env:
-        document["env"] = dict(spec.env)
-    if spec.on_interrupt is not OnInterrupt.REQUEUE:
-        document["on_interrupt"] = spec.on_interrupt.value
-    if spec.retries is not None:
-        document["retries"] = astuple(spec.retries, recurse=False)
-    if spec.dependencies:
-        document["dependencies"] = [[d.scheme, d.value, d.next_only] for d in spec.dependencies]
-    if spec.reasons:
-        document["reasons"] = [reason_list(reason) for reason in spec.reasons]
-    for key in ("cores", "tasks", "nodes", "time_limit_us", "output", "error", "jobspec"):
-        value = getattr(spec, key)
-        if value != _SPEC_DEFAULTS[key]:
-            document[key] = value
+    more = _more(spec)
+    if more != _DEFAULTS:
+        for field, value, default in zip(_MORE, more, _DEFAULTS, strict=True):
+            if value != default:
+                document[field] = _PACK[field](value) if field in _PACK else value
     return encode_json(document)
 
 
@@ -107,18 +116,13 @@ def spec_from_json(text: str) -> Spec:
     document["command"] = tuple(document["command"])
     if len(document) == 3:
         return Spec(document["command"], document["name"], document["cwd"])
-    if "env" in document:
-        document["env"] = tuple(document["env"].items())
-    if "on_interrupt" in document:
-        document["on_interrupt"] = OnInterrupt(document["on_interrupt"])
-    if "retries" in document:
-        most, delay_us, factor, max_delay_us, on, *more = document["retries"]
-        document["retries"] = Retries(most, delay_us, factor, max_delay_us, tuple(on), *more)
-    if "dependencies" in document:
-        document["dependencies"] = tuple(Dependency(*parts) for parts in document["dependencies"])
-    if "reasons" in document:
-        document["reasons"] = tuple(Reason(*parts) for parts in document["reasons"])
+    for field in document.keys() & _UNPACK.keys():
+        document[field] = _UNPACK[field](document[field])
     return Spec(**document)
+
+
+def _retries(most: int, delay_us: int, factor: float, max_delay_us: int, on: list[Any], *more: Any) -> Retries:
+    return Retries(most, delay_us, factor, max_delay_us, tuple(on), *more)
 
 
 def event_to_row(seq: int, event: Event) -> EventRow:

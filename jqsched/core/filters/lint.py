@@ -20,6 +20,8 @@ from jqsched.core.filters.predicates import (
 )
 from jqsched.core.filters.rule import Rule
 from jqsched.core.filters.subject import ALWAYS, OURS, SOMETIMES, USER, getter
+from jqsched.core.jobspec.key import Seen
+from jqsched.core.jobspec.keys import OF_SPEC
 from jqsched.core.jobspec.values import show
 
 _FIELDS: Mapping[Kind, tuple[str, ...]] = {
@@ -27,9 +29,11 @@ _FIELDS: Mapping[Kind, tuple[str, ...]] = {
     Kind.REASON: REASON_FIELDS,
     Kind.JOB: (*ALWAYS, *SOMETIMES, f"{USER}X"),
 }
-_NUMBERS = ("id", "cores", "tasks", "nodes", "time_limit", "userid", "timestamp")
-_TEXTS = ("name", "cwd", "on_interrupt", "output", "error", "source", "reason")
-_SHAPES = dict.fromkeys(_NUMBERS, "a number") | dict.fromkeys(_TEXTS, "a string") | {"command": "a list of strings"}
+_SHAPES = {
+    **dict.fromkeys(("id", "tasks", "nodes", "userid", "timestamp"), "a number"),
+    **dict.fromkeys(("source", "reason"), "a string"),
+    **{key.name: key.shape for key in OF_SPEC if key.seen is not Seen.NEVER},
+}
 _NEEDS: Mapping[type, str] = {Truth: "a boolean", Search: "a string", Contains: "a list"}
 
 

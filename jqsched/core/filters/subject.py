@@ -8,10 +8,13 @@ Source: docs/reference/job-file.md (keys of the job file); docs/reference/filter
 
 from collections.abc import Callable, Mapping
 from enum import Enum
+from operator import attrgetter
 
 from attrs import frozen
 
 from jqsched.core.job import Job, Reason, Spec
+from jqsched.core.jobspec.key import Key, Seen, unchanged
+from jqsched.core.jobspec.keys import OF_SPEC
 
 
 class Absent(Enum):
@@ -55,22 +58,25 @@ def _timed(reason: Reason, t_submit_ns: int) -> Reason:
 
 Getter = Callable[[Subject], object]
 
+
+def _looked_up(key: Key) -> Getter:
+    """Make the getter of a key: without a Python call where the value is seen as it is, for rules ask often."""
+    whole: Getter = attrgetter(f"spec.{key.fills}")
+    if key.seen is Seen.SOMETIMES:
+        return lambda subject: ABSENT if (value := whole(subject)) is None else key.as_seen(value)
+    return whole if key.as_seen is unchanged else lambda subject: key.as_seen(whole(subject))
+
+
 ALWAYS: Mapping[str, Getter] = {
-    "name": lambda subject: subject.spec.name,
-    "command": lambda subject: subject.spec.command,
-    "cwd": lambda subject: subject.spec.cwd,
-    "cores": lambda subject: subject.spec.cores,
+    **{key.name: _looked_up(key) for key in OF_SPEC if key.seen is Seen.ALWAYS},
     "tasks": lambda subject: subject.spec.tasks,
     "nodes": lambda subject: subject.spec.nodes,
-    "on_interrupt": lambda subject: subject.spec.on_interrupt.value,
     "userid": lambda subject: subject.userid,
 }
-"""The fields that every job has."""
+"""The fields that every job has: keys of the job file, what only a jobspec says, and the job's user."""
 
 SOMETIMES: Mapping[str, Getter] = {
-    "time_limit": lambda subject: _seconds(subject.spec.time_limit_us),
-    "output": lambda subject: _given(subject.spec.output),
-    "error": lambda subject: _given(subject.spec.error),
+    **{key.name: _looked_up(key) for key in OF_SPEC if key.seen is Seen.SOMETIMES},
     "queue": lambda subject: _attribute(subject, "system", ("queue",)),
     "project": lambda subject: _attribute(subject, "system", ("project",)),
     "bank": lambda subject: _attribute(subject, "system", ("bank",)),
@@ -91,14 +97,6 @@ def getter(field: str) -> Getter | None:
         return ALWAYS.get(field) or SOMETIMES.get(field)
     keys = tuple(field.removeprefix(USER).split("."))
     return None if keys[0] == OURS else lambda subject: _attribute(subject, "user", keys)
-
-
-def _seconds(time_limit_us: int | None) -> object:
-    return ABSENT if time_limit_us is None else time_limit_us / 1_000_000
-
-
-def _given(path: str | None) -> object:
-    return ABSENT if path is None else path
 
 
 def _attribute(subject: Subject, section: str, keys: tuple[str, ...]) -> object:

@@ -5,10 +5,7 @@ Rule: `from_jobspec(to_jobspec(spec)) == spec`, and whatever is not valid is sai
 
 from jqsched.core.jobspec.document import (
     JobspecError,
-    dependency_object,
     from_jobspec,
-    reason_list,
-    retries_value,
     shown_jobspec,
     to_jobspec,
     updated,
@@ -19,11 +16,8 @@ from jqsched.core.jobspec.values import Wrong
 __all__ = [
     "JobspecError",
     "Wrong",
-    "dependency_object",
     "from_jobspec",
-    "reason_list",
     "remarks",
-    "retries_value",
     "shown_jobspec",
     "to_jobspec",
     "updated",

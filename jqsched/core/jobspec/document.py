@@ -6,12 +6,13 @@ Source: RFC 25, RFC 14 (attributes), RFC 26 (dependencies; optional keys such as
 """
 
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from attrs import define, evolve, field
 
-from jqsched.core.job import Dependency, OnInterrupt, Reason, Retries, Scheme, Spec
-from jqsched.core.jobspec import retry_values, values
+from jqsched.core.job import Spec
+from jqsched.core.jobspec import values
+from jqsched.core.jobspec.keys import OF_SPEC, OURS, SYSTEM
 from jqsched.core.jobspec.values import Wrong, show
 from jqsched.core.json import Json, JsonObject
 
@@ -19,7 +20,17 @@ T = TypeVar("T")
 
 _KEYS = ("version", "resources", "tasks", "attributes")
 _PATH_MAX = 32  # names in a dotted key of an update: what is nested deeper could not be written to the store
-_OURS = ("output", "error", "on_interrupt", "retries", "reasons")
+# What RFC 25 demands, or makes of parts. Each other key has its place, where it stands unless it is left out.
+_STRUCTURAL = ("command", "name", "cwd", "env", "cores", "time_limit")
+_PLACED = tuple(
+    (key, section, key.place.removeprefix(section).split("."))
+    for key in OF_SPEC
+    for section in (SYSTEM, OURS)
+    if key.name not in _STRUCTURAL and key.place.startswith(section)
+)
+_OURS = tuple(path[0] for _, section, path in _PLACED if section == OURS)
+_FROM_PARTS = ("command", "cores")
+_READ = tuple((key, *key.place.rpartition(".")) for key in OF_SPEC if key.name not in _FROM_PARTS)
 
 
 class JobspecError(ValueError):
@@ -66,10 +77,13 @@ def _made_of(spec: Spec, environment: JsonObject) -> dict[str, Json]:
         **environment,
         "job": {"name": spec.name},
     }
-    if spec.dependencies:
-        system["dependencies"] = [dependency_object(dependency) for dependency in spec.dependencies]
+    ours: dict[str, Json] = {}
+    for key, section, path in _PLACED:
+        value = getattr(spec, key.fills)
+        if value != key.absent:
+            _set(ours if section == OURS else system, path, key.write_there(value))
     attributes: dict[str, Json] = {"system": system}
-    if ours := _ours(spec):
+    if ours:
         attributes["user"] = {"jqsched": ours}
     slots, resources = _resources(spec)
     count: Json = {"per_slot": 1} if slots == spec.tasks else {"total": spec.tasks}
@@ -81,6 +95,13 @@ def _made_of(spec: Spec, environment: JsonObject) -> dict[str, Json]:
     }
 
 
+def _set(document: dict[str, Json], path: list[str], value: Json) -> None:
+    """Put a value into a document that is being made; the objects on the way are its own."""
+    for name in path[:-1]:
+        document = cast(dict[str, Json], document.setdefault(name, {}))
+    document[path[-1]] = value
+
+
 def _resources(spec: Spec) -> tuple[int, list[Json]]:
     """Choose the number of slots (in all), one for each task where nodes and cores can be shared out evenly."""
     even = spec.tasks % spec.nodes == 0 and spec.cores % spec.tasks == 0
@@ -89,52 +110,6 @@ def _resources(spec: Spec) -> tuple[int, list[Json]]:
     core: Json = {"type": "core", "count": spec.cores // slots}
     slot: Json = {"type": "slot", "count": slots // spec.nodes, "with": [core], "label": "task"}
     return slots, [slot if spec.nodes == 1 else {"type": "node", "count": spec.nodes, "with": [slot]}]
-
-
-def dependency_object(dependency: Dependency) -> Json:
-    """Write a dependency as an RFC 26 object, times in seconds as Flux does."""
-    value = dependency.value
-    if dependency.scheme == Scheme.BEGIN_TIME.value and isinstance(value, int):
-        return {"scheme": dependency.scheme, "value": value / 1_000_000}
-    entries: dict[str, Json] = {"scheme": dependency.scheme, "value": "" if value is None else str(value)}
-    if dependency.next_only:
-        entries["next"] = True
-    return entries
-
-
-def _ours(spec: Spec) -> dict[str, Json]:
-    ours: dict[str, Json] = {}
-    if spec.output is not None:
-        ours["output"] = spec.output
-    if spec.error is not None:
-        ours["error"] = spec.error
-    if spec.on_interrupt is not OnInterrupt.REQUEUE:
-        ours["on_interrupt"] = spec.on_interrupt.value
-    if spec.retries is not None:
-        ours["retries"] = retries_value(spec.retries)
-    if spec.reasons:
-        ours["reasons"] = [reason_list(reason) for reason in spec.reasons]
-    return ours
-
-
-def retries_value(retries: Retries) -> Json:
-    """Write retries as a job file has them: a number where that says all, else an object; times in seconds."""
-    plain = Retries(retries.max)
-    wishes: dict[str, Json] = {
-        "delay": retries.delay_us / 1_000_000 if retries.delay_us else None,
-        "factor": retries.factor if retries.factor != plain.factor else None,
-        "max_delay": retries.max_delay_us / 1_000_000 if retries.max_delay_us != plain.max_delay_us else None,
-        "on": [*retries.on] or None,
-        "separator": None if retries.separator else False,
-    }
-    entries: dict[str, Json] = {"max": retries.max}
-    entries |= {key: value for key, value in wishes.items() if value is not None}
-    return retries.max if len(entries) == 1 else entries
-
-
-def reason_list(reason: Reason) -> Json:
-    """Write a reason as `[source, text]`, with the nanoseconds where it has a time of its own."""
-    return [reason.source, reason.text] if reason.t_ns is None else [reason.source, reason.text, reason.t_ns]
 
 
 # ---- reading ------------------------------------------------------------------------------------------------------
@@ -149,7 +124,7 @@ def from_jobspec(jobspec: object, default_cwd: str = "/") -> Spec:
     """
     if not isinstance(jobspec, Mapping):
         raise JobspecError((f"a jobspec must be an object, not {show(jobspec)}",))
-    reading = _Reading()
+    reading = _Reading({"": jobspec})
     reading.known("", jobspec, _KEYS)
     if reading.take("", jobspec, "version", values.integer(1, 1, "1"), 0, required=True):
         spec = _read(reading, jobspec, default_cwd)
@@ -190,8 +165,12 @@ def _put(document: dict[str, Json], key: str, path: list[str], value: Json) -> N
 
 @define
 class _Reading:
-    """The errors of one reading, and how a value is taken out of an object with its errors noted."""
+    """The errors of one reading, and how a value is taken out of an object with its errors noted.
 
+    `sections`: the objects by their places; at first only the jobspec itself.
+    """
+
+    sections: dict[str, Mapping[str, object]]
     errors: list[str] = field(factory=list)
 
     def take(
@@ -218,6 +197,15 @@ class _Reading:
     ) -> Mapping[str, object]:
         return self.take(place, parent, key, values.mapping, {}, required=required)
 
+    def at(self, place: str, *, required: bool = False) -> Mapping[str, object]:
+        """Take the object at a place such as `attributes.user.`; empty where there is none. Errors are noted once."""
+        found = self.sections.get(place)
+        if found is None:
+            outer, dot, name = place[:-1].rpartition(".")
+            found = self.section(outer + dot, self.at(outer + dot), name, required=required)
+            self.sections[place] = found
+        return found
+
     def only(self, place: str, parent: Mapping[str, object], key: str) -> Mapping[str, object] | None:
         """Take the one object that a list must consist of."""
         return self.take(place, parent, key, _one_object, None, required=True)
@@ -243,33 +231,23 @@ def _read(reading: _Reading, jobspec: Mapping[str, object], default_cwd: str) ->
     if found is not None and slots and not isinstance(task.get("slot"), str):
         wanted, given = show(label), show(task.get("slot"))
         reading.errors.append(f"tasks[0].slot: must be the label of the slot, {wanted}, not {given}")
-    attributes = reading.section("", jobspec, "attributes", required=True)
+    attributes = reading.at("attributes.", required=True)
     reading.known("attributes.", attributes, ("system", "user"))
-    system = reading.section("attributes.", attributes, "system", required="attributes" in jobspec)
-    ours = reading.section("attributes.user.", reading.section("attributes.", attributes, "user"), "jqsched")
-    job = reading.section("attributes.system.", system, "job")
-    place, user = "attributes.system.", "attributes.user.jqsched."
-    reading.known(user, ours, _OURS)
+    system = reading.at(SYSTEM, required="attributes" in jobspec)
+    reading.known(OURS, reading.at(OURS), _OURS)
     for key, why in _NOT_OBEYED.items():
         if system.get(key):
-            reading.errors.append(f"{place}{key}: {why}")
-    stdout, stderr = _read_shell_output(reading, system)
-    return Spec(
-        command=command,
-        name=reading.take(f"{place}job.", job, "name", values.name, "") or values.name_from(command[0]),
-        cwd=reading.take(place, system, "cwd", values.cwd, default_cwd),
-        env=reading.take(place, system, "environment", values.env, ()),
-        cores=cores,
-        tasks=tasks,
-        nodes=nodes,
-        time_limit_us=reading.take(place, system, "duration", _duration, None),
-        output=reading.take(user, ours, "output", values.path, stdout),
-        error=reading.take(user, ours, "error", values.path, stderr),
-        on_interrupt=reading.take(user, ours, "on_interrupt", values.on_interrupt, OnInterrupt.REQUEUE),
-        retries=reading.take(user, ours, "retries", retry_values.retries, None),
-        reasons=reading.take(user, ours, "reasons", values.reasons, ()),
-        dependencies=reading.take(place, system, "dependencies", values.dependencies, ()),
-    )
+            reading.errors.append(f"{SYSTEM}{key}: {why}")
+    defaults: dict[str, object] = {"name": values.name_from(command[0]), "cwd": default_cwd}
+    if "shell" in system:
+        defaults |= {name: _read_stream(reading, f"{_SHELL_OUTPUT}{stream}.") for name, stream in _STREAMS.items()}
+    more = {
+        key.fills: reading.take(
+            outer + dot, reading.at(outer + dot), name, key.read_there, defaults.get(key.name, key.absent)
+        )
+        for key, outer, dot, name in _READ
+    }
+    return Spec(command=command, cores=cores, tasks=tasks, nodes=nodes, **more)  # type: ignore[arg-type]  # see `Key`
 
 
 # What changes where or how a job may run, so that to ignore it would run another job than was asked for.
@@ -280,22 +258,13 @@ _NOT_OBEYED = {
 }
 
 
-def _read_shell_output(reading: _Reading, system: Mapping[str, object]) -> tuple[str | None, str | None]:
-    """Where Flux's job shell is told to write stdout and stderr. Source: flux-shell(1), output.{stdout,stderr}."""
-    place = "attributes.system.shell."
-    shell = reading.section("attributes.system.", system, "shell")
-    options = reading.section(place, shell, "options")
-    output = reading.section(f"{place}options.", options, "output")
-    stdout, stderr = (
-        _read_stream(
-            reading, f"{place}options.output.{name}.", reading.section(f"{place}options.output.", output, name)
-        )
-        for name in ("stdout", "stderr")
-    )
-    return stdout, stderr
+# Where Flux's job shell is told to write, which holds where we are not told. Source: flux-shell(1), output.stdout.
+_SHELL_OUTPUT = f"{SYSTEM}shell.options.output."
+_STREAMS = {"output": "stdout", "error": "stderr"}
 
 
-def _read_stream(reading: _Reading, place: str, stream: Mapping[str, object]) -> str | None:
+def _read_stream(reading: _Reading, place: str) -> str | None:
+    stream = reading.at(place)
     if stream.get("type", "file" if "path" in stream else "kvs") == "kvs":
         return None
     if stream.get("type", "file") != "file":

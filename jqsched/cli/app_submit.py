@@ -1,0 +1,68 @@
+"""`jqsched submit` as typer sees it: its own options, and one for each key of the job file.
+
+Rule: declarations only. The options of the keys come from the table `core.jobspec.keys`: a new key has its option.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from jqsched.cli.failure import USAGE, Failure
+from jqsched.cli.options import AsJson, Spool, Store, any_integer, path, text
+from jqsched.core.jobspec.key import Option, Words
+from jqsched.core.jobspec.keys import KEYS
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_READERS: dict[Words, Callable[[Any], object]] = {
+    Words.TEXT: text,
+    Words.TEXTS: text,
+    Words.PATH: path,
+    Words.PATHS: path,
+    Words.INTEGER: any_integer,
+}
+_TYPES: dict[Words, Any] = {Words.INTEGER: int | None, Words.TEXTS: list[str] | None, Words.PATHS: list[str] | None}
+
+
+def with_key_options(command: F) -> F:
+    """Give a command an option for each key that has one, in place of its parameter `**keys`."""
+    signature = inspect.signature(command)
+    own = [given for given in signature.parameters.values() if given.kind is not inspect.Parameter.VAR_KEYWORD]
+    options = [
+        inspect.Parameter(key.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_declared(key.option))
+        for key in KEYS
+        if key.option is not None
+    ]
+    command.__signature__ = signature.replace(parameters=[*own, *options])  # type: ignore[attr-defined]  # PEP 362
+    return command
+
+
+def _declared(option: Option) -> Any:
+    declaration = typer.Option(metavar=option.metavar, help=option.help, parser=_READERS[option.words])
+    return Annotated[_TYPES.get(option.words, str | None), declaration]
+
+
+@with_key_options
+def submit(
+    command: Annotated[
+        list[str], typer.Argument(metavar="-- COMMAND...", help="What to run, with its arguments.", parser=path)
+    ],
+    spool: Spool = None,
+    env_all: Annotated[bool, typer.Option("--env-all", help="All variables but the session's and secrets.")] = False,
+    env_none: Annotated[bool, typer.Option("--env-none", help="No variables but those of --env.")] = False,
+    as_json: AsJson = False,
+    store: Store = None,
+    **keys: Any,
+) -> int:
+    """Submit a job; prints its id and nothing else."""
+    from jqsched.cli import control
+    from jqsched.cli.environment import Capture
+    from jqsched.cli.target import place
+
+    if env_all and env_none:
+        raise Failure("submit: --env-all and --env-none exclude each other", USAGE)
+    capture = Capture.ALL if env_all else Capture.NONE if env_none else Capture.DEFAULT
+    wished = {key: value for key, value in keys.items() if value is not None}
+    return control.submit(place(spool, store), control.Submission(command, wished, capture), as_json=as_json)
