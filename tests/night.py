@@ -123,7 +123,7 @@ def sweeps(_: int, tests: int) -> Share:
     return Share(tests, failed or ((done.stdout + done.stderr,) if done.returncode else ()))
 
 
-SWEPT = ("tests/e2e",)
+SWEPT = ("tests/e2e", "tests/crash")
 PARTS = (
     Part("worlds", "stories of the whole scheduler, with crashes, power cuts and faults", worlds, 40_000, 500, 20),
     Part("offline", "such stories with commands that act without a scheduler", offline, 20_000, 500, 10),
