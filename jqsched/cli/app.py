@@ -4,28 +4,27 @@ Rule: declarations only; a function here hands over what it was given.
 """
 
 import sys
-import time
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
-from jqsched.cli import app_live
+from jqsched.cli import app_change, app_live
 from jqsched.cli.app_filter import filter_app
 from jqsched.cli.app_jobs import jobs
 from jqsched.cli.app_plugin import plugin_app
 from jqsched.cli.app_simulate import simulate
 from jqsched.cli.failure import USAGE, Failure
 from jqsched.cli.options import (
-    INTEGER_MAX,
+    AJob,
+    AllJobs,
     AsJson,
     Cores,
+    Failed,
+    FilteredBy,
     Follow,
-    Id,
-    Ids,
     MaxRunning,
-    OlderThan,
-    OptionalIds,
+    SomeJobs,
     Spool,
     Store,
     integer,
@@ -41,6 +40,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
@@ -164,21 +164,25 @@ app.command()(jobs)
 
 
 @app.command()
-def show(id_: Id, spool: Spool = None, as_json: AsJson = False, store: Store = None) -> int:
+def show(job: AJob, spool: Spool = None, as_json: AsJson = False, store: Store = None) -> int:
     """Show all about one job."""
     from jqsched.cli import show as details
-    from jqsched.cli.target import job_id, place
+    from jqsched.cli.selection import select_one
+    from jqsched.cli.target import place
 
-    return details.show(place(spool, store), job_id(id_), as_json=as_json)
+    where = place(spool, store)
+    return details.show(where, select_one(where, job), as_json=as_json)
 
 
 @app.command()
-def events(id_: Id, spool: Spool = None, follow: Follow = False, as_json: AsJson = False, store: Store = None) -> int:
+def events(job: AJob, spool: Spool = None, follow: Follow = False, as_json: AsJson = False, store: Store = None) -> int:
     """Print the event log of a job."""
     from jqsched.cli import history
-    from jqsched.cli.target import job_id, place
+    from jqsched.cli.selection import select_one
+    from jqsched.cli.target import place
 
-    return history.events(place(spool, store), job_id(id_), follow=follow, as_json=as_json)
+    where = place(spool, store)
+    return history.events(where, select_one(where, job), follow=follow, as_json=as_json)
 
 
 @app.command()
@@ -200,7 +204,7 @@ def journal(
 
 @app.command()
 def log(
-    id_: Id,
+    job: AJob,
     spool: Spool = None,
     follow: Follow = False,
     error: Annotated[bool, typer.Option("-e", "--error", help="Its stderr, where that is a file of its own.")] = False,
@@ -208,9 +212,11 @@ def log(
 ) -> int:
     """Print what a job wrote."""
     from jqsched.cli import history
-    from jqsched.cli.target import job_id, place
+    from jqsched.cli.selection import select_one
+    from jqsched.cli.target import place
 
-    return history.log(place(spool, store), job_id(id_), follow=follow, error=error)
+    where = place(spool, store)
+    return history.log(where, select_one(where, job), follow=follow, error=error)
 
 
 @app.command()
@@ -224,7 +230,7 @@ def status(spool: Spool = None, as_json: AsJson = False, store: Store = None) ->
 
 @app.command()
 def wait(
-    ids: OptionalIds = None,
+    jobs: SomeJobs = None,
     spool: Spool = None,
     count: Annotated[
         int | None, typer.Option(metavar="N", help="Until so many jobs in all are done.", parser=integer(0))
@@ -232,16 +238,21 @@ def wait(
     timeout: Annotated[
         str | None, typer.Option(metavar="DURATION", help="At most so long (seconds, or 90s, 5m).", parser=text)
     ] = None,
+    failed: Failed = False,
+    filter_: FilteredBy = None,
+    everything: AllJobs = False,
     store: Store = None,
 ) -> int:
     """Wait for jobs (all active and dropped ones); ends with their status."""
     from jqsched.cli import wait as waiting
-    from jqsched.cli.target import duration_us, job_ids, place
+    from jqsched.cli.selection import Filters
+    from jqsched.cli.target import duration_us, place
 
-    if ids and count is not None:
-        raise Failure("wait: ids or --count, not both", USAGE)
+    filters = Filters(failed, filter_, everything)
+    if count is not None and (jobs or not filters.is_empty):
+        raise Failure("wait: jobs or --count, not both", USAGE)
     timeout_us = duration_us(timeout) if timeout is not None else None
-    return waiting.wait(place(spool, store), job_ids(ids), count, timeout_us)
+    return waiting.wait(place(spool, store), jobs or (), filters, count, timeout_us)
 
 
 app.command("wait-event")(app_live.wait_event)
@@ -252,87 +263,24 @@ app.command()(app_live.top)
 
 
 @app.command()
-def explain(id_: Id, spool: Spool = None, as_json: AsJson = False, store: Store = None) -> int:
+def explain(job: AJob, spool: Spool = None, as_json: AsJson = False, store: Store = None) -> int:
     """Show why a job does not run, and what would help."""
     from jqsched.cli import explain as explaining
-    from jqsched.cli.target import job_id, place
+    from jqsched.cli.selection import select_one
+    from jqsched.cli.target import place
 
-    return explaining.explain(place(spool, store), job_id(id_), as_json=as_json)
-
-
-@app.command()
-def cancel(
-    ids: Ids,
-    spool: Spool = None,
-    note: Annotated[
-        str, typer.Option("-m", "--note", metavar="TEXT", help="Why; kept in the job's events.", parser=text)
-    ] = "",
-    store: Store = None,
-) -> int:
-    """Cancel jobs."""
-    from jqsched.cli import control
-    from jqsched.cli.target import job_ids, place
-
-    return control.cancel(place(spool, store), job_ids(ids), note)
+    where = place(spool, store)
+    return explaining.explain(where, select_one(where, job), as_json=as_json)
 
 
-@app.command()
-def hold(ids: Ids, spool: Spool = None, store: Store = None) -> int:
-    """Keep queued jobs from starting."""
-    from jqsched.cli import control
-    from jqsched.cli.target import job_ids, place
-
-    return control.change(place(spool, store), job_ids(ids), "hold", told=lambda _: "is held")
-
-
-@app.command()
-def release(ids: Ids, spool: Spool = None, store: Store = None) -> int:
-    """Let held jobs start."""
-    from jqsched.cli import control
-    from jqsched.cli.target import job_ids, place
-
-    return control.change(place(spool, store), job_ids(ids), "release", told=lambda _: "is released")
-
-
-app.command()(app_live.kill)
-app.command("raise")(app_live.raise_exception)
-
-
-@app.command()
-def requeue(ids: Ids, spool: Spool = None, store: Store = None) -> int:
-    """Run jobs again; a finished one as a new job (prints its id)."""
-    from jqsched.cli import control
-    from jqsched.cli.target import job_ids, place
-
-    return control.requeue(place(spool, store), job_ids(ids))
-
-
-@app.command()
-def urgency(
-    id_: Id,
-    value: Annotated[int, typer.Argument(metavar="N", parser=integer(0, 31))],
-    spool: Spool = None,
-    store: Store = None,
-) -> int:
-    """Set how urgent a job is: 0 (hold) to 31 (before all others)."""
-    from jqsched.cli import control
-    from jqsched.cli.target import job_id, place
-
-    return control.urgency(place(spool, store), job_id(id_), value)
-
-
-@app.command()
-def priority(
-    id_: Id,
-    value: Annotated[str, typer.Argument(metavar="N|auto", parser=text)],
-    spool: Spool = None,
-    store: Store = None,
-) -> int:
-    """Pin the priority of a job, or have it computed again."""
-    from jqsched.cli import control
-    from jqsched.cli.target import job_id, place
-
-    return control.priority(place(spool, store), job_id(id_), value)
+app.command()(app_change.cancel)
+app.command()(app_change.hold)
+app.command()(app_change.release)
+app.command()(app_change.kill)
+app.command("raise")(app_change.raise_exception)
+app.command()(app_change.requeue)
+app.command()(app_change.urgency)
+app.command()(app_change.priority)
 
 
 @app.command()
@@ -362,31 +310,8 @@ app.command()(simulate)
 # ---- upkeep -------------------------------------------------------------------------------------------------------
 
 
-def _before_us(older_than: str | None) -> int:
-    """The time before which a job must have ended; any time, whatever the clock says, where nothing was asked."""
-    from jqsched.cli.target import duration_us
-
-    return time.time_ns() // 1000 - duration_us(older_than) if older_than is not None else INTEGER_MAX
-
-
-@app.command()
-def archive(ids: OptionalIds = None, spool: Spool = None, older_than: OlderThan = None, store: Store = None) -> int:
-    """Write what the store knows of finished jobs to SPOOL/archive."""
-    from jqsched.cli import maintenance as upkeep
-    from jqsched.cli.target import job_ids, place
-
-    return upkeep.archive(place(spool, store), job_ids(ids), _before_us(older_than))
-
-
-@app.command()
-def purge(ids: OptionalIds = None, spool: Spool = None, older_than: OlderThan = None, store: Store = None) -> int:
-    """Forget finished jobs."""
-    from jqsched.cli import control
-    from jqsched.cli.target import job_ids, place
-
-    if not ids and older_than is None:
-        raise Failure("purge: say which jobs: ids, or --older-than DURATION", USAGE)
-    return control.purge(place(spool, store), job_ids(ids), _before_us(older_than))
+app.command()(app_change.archive)
+app.command()(app_change.purge)
 
 
 @app.command()

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from jqsched.cli.failure import USAGE, Failure
-from jqsched.cli.options import AsJson, OptionalIds, Spool, Store, integer, text
+from jqsched.cli.options import AsJson, Failed, SomeJobs, Spool, Store, integer, text
 
 AllUsers = Annotated[bool, typer.Option("-A", "--all-users", help="Jobs of all users (the default).")]
 StatesAndResults = Annotated[
@@ -46,11 +46,12 @@ Template = Annotated[
 
 
 def jobs(
-    ids: OptionalIds = None,
+    which: SomeJobs = None,
     spool: Spool = None,
     everything: Annotated[bool, typer.Option("-a", "--all", help="Finished jobs too.")] = False,
     all_users: AllUsers = False,
     filter_: StatesAndResults = None,
+    failed: Failed = False,
     name: Annotated[str | None, typer.Option(metavar="TEXT", help="Only jobs of this name.", parser=text)] = None,
     queue: InQueue = None,
     user: OfUser = None,
@@ -65,16 +66,18 @@ def jobs(
 ) -> int:
     """List jobs: the active ones, or those asked for."""
     from jqsched.cli import jobs as lists
-    from jqsched.cli.target import job_ids, place, time_us
+    from jqsched.cli.selector import read_selector
+    from jqsched.cli.target import place, time_us
 
     if only_ids + as_json + (template is not None) > 1:
         raise Failure("--ids, --format and --json: only one of them", USAGE)
     if all_users and user is not None:
         raise Failure("--all-users and --user: only one of them", USAGE)
     query = lists.Query(
-        ids=job_ids(ids),
+        selectors=[read_selector(word) for word in which or ()],
         everything=everything,
         filter=filter_,
+        failed=failed,
         name=name,
         queue=queue,
         user=user,

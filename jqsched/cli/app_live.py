@@ -1,4 +1,4 @@
-"""Commands about jobs that live, as typer sees them: wait for an event, look on, send a signal, raise an exception.
+"""Commands that watch jobs, as typer sees them: wait for an event, look on.
 
 Rule: declarations only, as in `app`.
 """
@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from jqsched.cli.options import AsJson, Id, Ids, Spool, Store, integer, text
+from jqsched.cli.options import AJob, AsJson, Spool, Store, integer, text
 
 
 def wait_event(
-    id_: Id,
+    job: AJob,
     event: Annotated[str, typer.Argument(metavar="EVENT", help="Its name, such as start or clean.", parser=text)],
     spool: Spool = None,
     timeout: Annotated[
@@ -35,12 +35,14 @@ def wait_event(
 ) -> int:
     """Wait for an event of a job; one that has happened counts."""
     from jqsched.cli import wait_event as waiting
-    from jqsched.cli.target import duration_us, job_id, place
+    from jqsched.cli.selection import select_one
+    from jqsched.cli.target import duration_us, place
 
     wanted = waiting.wanted(event, match, count)
     timeout_us = duration_us(timeout) if timeout is not None else None
     shown = waiting.Shown(before=verbose, itself=not quiet, as_json=as_json)
-    return waiting.wait_event(place(spool, store), job_id(id_), wanted, shown, path=path, timeout_us=timeout_us)
+    where = place(spool, store)
+    return waiting.wait_event(where, select_one(where, job), wanted, shown, path=path, timeout_us=timeout_us)
 
 
 def top(
@@ -54,39 +56,3 @@ def top(
     from jqsched.cli.target import place
 
     return looking.top(place(spool, store), once=once, as_json=as_json)
-
-
-def kill(
-    ids: Ids,
-    spool: Spool = None,
-    signal: Annotated[
-        str, typer.Option("-s", "--signal", metavar="SIGNAL", help="A name or a number; default TERM.", parser=text)
-    ] = "TERM",
-    store: Store = None,
-) -> int:
-    """Send a signal to all processes of running jobs."""
-    from jqsched.cli import control
-    from jqsched.cli.target import job_ids, place
-
-    return control.kill(place(spool, store), job_ids(ids), signal)
-
-
-def raise_exception(
-    ids: Ids,
-    spool: Spool = None,
-    type_: Annotated[
-        str, typer.Option("-t", "--type", metavar="TYPE", help="A word; default cancel.", parser=text)
-    ] = "cancel",
-    severity: Annotated[
-        int, typer.Option("-s", "--severity", metavar="N", help="0 (ends the job; default) to 7.", parser=integer(0, 7))
-    ] = 0,
-    note: Annotated[
-        str, typer.Option("-m", "--note", metavar="TEXT", help="Why; kept in the job's events.", parser=text)
-    ] = "",
-    store: Store = None,
-) -> int:
-    """Raise an exception on jobs."""
-    from jqsched.cli import control
-    from jqsched.cli.target import job_ids, place
-
-    return control.raise_exception(place(spool, store), job_ids(ids), type_, severity, note)

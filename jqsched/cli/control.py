@@ -25,6 +25,7 @@ from jqsched.cli.failure import (
     refusal,
     tell,
 )
+from jqsched.cli.selector import NAME_PREFIX, is_read_as_other
 from jqsched.cli.target import Place, reading
 from jqsched.client.connection import Connection, NoScheduler
 from jqsched.core.job import PRIORITY_MAX
@@ -33,6 +34,8 @@ from jqsched.core.json import Json, JsonObject
 
 ANSWER_TIMEOUT_S = 60.0
 LOCK_PATIENCE_S = 60.0  # so long one command, or a scheduler that just starts, may hold the spool
+_PURGED_AT_ONCE = 10_000  # ids in one request
+_HINTS = {"job is not running": " (`jqsched cancel` ends a queued one)"}  # what to do where the refusal does not say it
 _DIGITS_MAX = 20  # of a number; more make it no larger, only slower to read
 
 
@@ -134,6 +137,9 @@ def submit(where: Place, given: Submission, *, as_json: bool) -> int:
     with control(where) as asked:
         id_ = ask(asked, "submit", {"text": text}, "submit")["id"]
     _note_left_out(captured)
+    name = given.keys.get("name")
+    if isinstance(name, str) and is_read_as_other(name):
+        tell(f"submit: commands read {show(name)} as something else than a name: say {NAME_PREFIX}{name}")
     sys.stdout.write(json.dumps({"schema": "jqsched.submit/1", "id": id_}) + "\n" if as_json else f"{id_}\n")
     return OK
 
@@ -162,12 +168,14 @@ def change(
 ) -> int:
     """Ask the same for each job, and say what became of it; the worst exit code."""
     worst = OK
+    if not ids:
+        return OK
     with control(where) as asked:
         for id_ in ids:
             try:
                 answer = ask(asked, topic, {"id": id_, **(more or {})}, f"job {id_}", invalid)
             except Failure as failure:
-                tell(*failure.lines)
+                tell(*(line + _HINTS.get(line.removeprefix(f"job {id_}: "), "") for line in failure.lines))
                 worst = max(worst, failure.code)
                 if failure.code == NO_SCHEDULER and isinstance(asked, Connection):
                     break
@@ -238,25 +246,29 @@ def requeue(where: Place, ids: Sequence[int]) -> int:
     return change(where, ids, "requeue", told=told)
 
 
-def urgency(where: Place, id_: int, value: int) -> int:
-    """Change the urgency of a job."""
+def urgency(where: Place, ids: Sequence[int], value: int) -> int:
+    """Change the urgency of jobs."""
     return change(
         where,
-        [id_],
+        ids,
         "urgency",
         {"urgency": value},
         told=lambda answer: f"urgency {answer.get('old_urgency', '?')} → {value}",
     )
 
 
-def priority(where: Place, id_: int, value: str) -> int:
-    """Pin the priority of a job, or leave it to the priority plugin again."""
+def read_priority(value: str) -> int | None:
+    """Read a priority; None for `auto`, which leaves it to the priority plugin."""
     digits = value.isascii() and value.isdigit() and len(value) <= _DIGITS_MAX
     if value != "auto" and not (digits and int(value) <= PRIORITY_MAX):
         raise Failure(f"{show(value)} is no priority: an integer from 0 to {PRIORITY_MAX}, or auto", USAGE)
-    pin = None if value == "auto" else int(value)
+    return None if value == "auto" else int(value)
+
+
+def priority(where: Place, ids: Sequence[int], pin: int | None) -> int:
+    """Pin the priority of jobs, or leave it to the priority plugin again."""
     words = "priority is computed again" if pin is None else f"priority is {pin} now"
-    return change(where, [id_], "priority", {"priority": pin}, told=lambda _: words)
+    return change(where, ids, "priority", {"priority": pin}, told=lambda _: words)
 
 
 def _outcome(answer: dict[str, Json]) -> str:
@@ -279,17 +291,17 @@ def resume(where: Place) -> int:
     return OK
 
 
-def purge(where: Place, ids: Sequence[int], before_us: int) -> int:
-    """Remove finished jobs from the store: these (none: all), if they ended before a time."""
-    payload: dict[str, Json] = {} if ids else {"before_us": before_us}
-    if ids:
+def purge(where: Place, ids: Sequence[int] | None, before_us: int) -> int:
+    """Remove finished jobs from the store: these (None: all), if they ended before a time."""
+    payloads: list[dict[str, Json]] = [{"before_us": before_us}]
+    if ids is not None:
         with reading(where) as reader:  # unknown ones go along: they are refused there
             known = reader.jobs(ids)
-        payload["ids"] = [id_ for id_ in ids if id_ not in known or known[id_].t_inactive_us <= before_us]
-        if not payload["ids"]:
-            tell("purged 0 job(s)")
-            return OK
-    with control(where, unbounded=True) as asked:  # millions take minutes, in steps
-        purged = ask(asked, "purge", payload, "purge")["purged"]
+        old = [id_ for id_ in ids if id_ not in known or known[id_].t_inactive_us <= before_us]
+        payloads = [{"ids": list[Json](old[at : at + _PURGED_AT_ONCE])} for at in range(0, len(old), _PURGED_AT_ONCE)]
+    purged = 0
+    if payloads:
+        with control(where, unbounded=True) as asked:  # millions take minutes, in steps
+            purged = sum(cast(int, ask(asked, "purge", payload, "purge")["purged"]) for payload in payloads)
     tell(f"purged {purged} job(s)")
     return OK

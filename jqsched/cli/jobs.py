@@ -16,11 +16,12 @@ from attrs import frozen
 from jqsched.adapters.store.reader import StoreReader
 from jqsched.cli import formats
 from jqsched.cli.failure import NO_JOB, OK, USAGE, Failure, printable, tell
+from jqsched.cli.selection import Filters, Scope, resolve
+from jqsched.cli.selector import Selector
 from jqsched.cli.target import Place, Status, hostname, reading, scheduler_status, userid, username
 from jqsched.core.constraint import (
     And,
     BadConstraint,
-    BadFilter,
     Budget,
     Constraint,
     Every,
@@ -30,7 +31,6 @@ from jqsched.core.constraint import (
     UserIds,
     matches,
     read_constraint,
-    read_filter,
 )
 from jqsched.core.event import NO_CONTEXT
 from jqsched.core.explain import LOG_FULL, UNSERVED, Snapshot, reasons, stalled, take_snapshot
@@ -54,9 +54,10 @@ Why = Callable[[Job], Sequence[str]]
 class Query:
     """What was asked for; `since_us` is for finished jobs only. `constraint` is JSON, `sort` a list of keys."""
 
-    ids: Sequence[int] = ()
+    selectors: Sequence[Selector] = ()
     everything: bool = False
     filter: str | None = None
+    failed: bool = False
     name: str | None = None
     queue: str | None = None
     user: str | None = None
@@ -75,6 +76,8 @@ class Choice:
     def __init__(self, reader: StoreReader, query: Query) -> None:
         self.reader, self._query = reader, query
         self._constraint = _constraint_of(query)
+        is_widened = query.everything or query.since_us is not None or self._constraint != Every()
+        self._ids = resolve(reader, query.selectors, Scope.EITHER, widened=is_widened)
         self._active: list[Job] | None = None
         self.unknown: list[int] = []
 
@@ -87,7 +90,7 @@ class Choice:
 
     def jobs(self) -> Iterator[Job]:
         """The jobs that were asked for, in the order of lists, or that of `--sort`; named by id, in the order given."""
-        jobs = self._by_id() if self._query.ids else self._listed()
+        jobs = self._by_id() if self._query.selectors else self._listed()
         if self._query.sort is None:
             return jobs
         from jqsched.cli.template import sorted_by
@@ -96,8 +99,8 @@ class Choice:
 
     def _by_id(self) -> Iterator[Job]:
         """Those of the named jobs that all other options let through, too."""
-        found = self.reader.jobs(self._query.ids)
-        self.unknown = [id_ for id_ in self._query.ids if id_ not in found]
+        found = self.reader.jobs(self._ids)
+        self.unknown = [id_ for id_ in self._ids if id_ not in found]
         budget, here, since_us = Budget(_ALL_COMPARISONS), hostname(), self._query.since_us or 0
         chosen = (
             job
@@ -123,9 +126,10 @@ class Choice:
 def _constraint_of(query: Query) -> Constraint:
     """What a job must be to be listed; without any word on it, and not named by id, active."""
     parts: list[Constraint] = []
-    if query.filter is not None:
-        parts.append(_read_filter(query.filter))
-    elif not query.everything and query.since_us is None and query.constraint is None and not query.ids:
+    chosen = Filters(query.failed, query.filter).constraint
+    if chosen != Every():
+        parts.append(chosen)
+    elif not query.everything and query.since_us is None and query.constraint is None and not query.selectors:
         parts.append(_ACTIVE)
     if query.name is not None:
         parts.append(Names(frozenset((query.name,))))
@@ -136,13 +140,6 @@ def _constraint_of(query: Query) -> Constraint:
     if query.constraint is not None:
         parts.append(_read_constraint(query.constraint))
     return And(tuple(parts)) if len(parts) > 1 else parts[0] if parts else Every()
-
-
-def _read_filter(text: str) -> Constraint:
-    wanted = read_filter(text)
-    if isinstance(wanted, BadFilter):
-        raise Failure(f"--filter: {wanted.text}", USAGE)
-    return wanted
 
 
 def _read_constraint(text: str) -> Constraint:
@@ -277,7 +274,7 @@ def _write_table(choice: Choice, query: Query) -> None:
     rows = (_row(job, now_us) for job in choice.jobs())
     portion = list(islice(rows, PORTION))
     if not portion and not choice.unknown:
-        tell("no active jobs (-a shows finished ones too)" if query == Query(query.ids) else "no such jobs")
+        tell("no active jobs (-a shows finished ones too)" if query == Query(query.selectors) else "no such jobs")
         return
     portion.insert(0, HEADER)
     widths, write = [0] * 5, _write_colored if sys.stdout.isatty() else _write_plain

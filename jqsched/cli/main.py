@@ -6,11 +6,15 @@ stdout or stderr closed a command does the same and ends with the same code; wha
 
 import gc
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
 
 from jqsched.cli.failure import INTERRUPTED, USAGE, Failure, explained, of_wait, tell
+
+# What typer guesses by spelling, where there is something better to say.
+_WITHOUT_GUESSES = re.compile(r"[ .]*(\(Possible options: .*\)|\(Did you mean .*\)|Did you mean .*)$", re.DOTALL)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,9 +57,14 @@ def _run(given: list[str]) -> int:
 
 def _usage(error: Exception) -> Failure:
     """One line for what typer did not understand."""
+    from jqsched.cli.suggestions import suggestion
+
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "jqsched"
     text = getattr(error, "format_message", error.__str__)().strip().rstrip(".").replace("\n", " ")
+    meant = suggestion(path, text)
+    if meant is not None:
+        return Failure(f"{_WITHOUT_GUESSES.sub('', text)}: {meant}", USAGE)
     return Failure(f"{text} (see `{path} --help`)", USAGE)
 
 

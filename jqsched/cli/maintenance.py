@@ -75,8 +75,11 @@ def read_draft(file: str) -> Draft | Sequence[str]:
 # ---- the archive --------------------------------------------------------------------------------------------------
 
 
-def archive(where: Place, ids: Sequence[int], before_us: int) -> int:
-    """Write `archive/ID.json` for finished jobs that ended before a time; those that are there already stay."""
+def archive(where: Place, ids: Sequence[int] | None, before_us: int) -> int:
+    """Write `archive/ID.json` for these finished jobs (None: all), if they ended before a time.
+
+    Those that are there already stay.
+    """
     from jqsched.cli.show import document
     from jqsched.scheduler.housekeeping import CLOCK, ended_before_us
 
@@ -85,13 +88,13 @@ def archive(where: Place, ids: Sequence[int], before_us: int) -> int:
     check_folder(folder)
     written, unknown = 0, 0
     with reading(where) as reader:
-        known = reader.jobs(ids) if ids else {}
-        for id_ in ids:
+        known = reader.jobs(ids or ())
+        for id_ in ids or ():
             if id_ not in known or known[id_].state is not State.INACTIVE:
                 tell(f"job {id_}: {'is not finished' if id_ in known else 'unknown'}; not archived")
                 unknown += 1
         before_us = ended_before_us(reader.setting(CLOCK), before_us, time.time_ns() // 1000)
-        for job in known.values() if ids else _finished(reader):
+        for job in _finished(reader) if ids is None else known.values():
             path = os.path.join(folder, f"{job.id}.json")
             if job.state is not State.INACTIVE or job.t_inactive_us >= before_us or os.path.exists(path):
                 continue

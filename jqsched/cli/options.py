@@ -87,9 +87,16 @@ Store = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 Follow = Annotated[bool, typer.Option("-f", "--follow", help="Go on with what comes.")]
-Id = Annotated[str, typer.Argument(metavar="ID", parser=text)]
-Ids = Annotated[list[str], typer.Argument(metavar="ID...", parser=text)]
-OptionalIds = Annotated[list[str] | None, typer.Argument(metavar="[ID...]", parser=text)]
+_JOBS_HELP = "Ids, ranges as 40-44, names, last; - reads ids from stdin."
+AJob = Annotated[str, typer.Argument(metavar="JOB", help="An id, a name, or last.", parser=text)]
+SomeJobs = Annotated[list[str] | None, typer.Argument(metavar="[JOB...]", help=_JOBS_HELP, parser=text)]
+Failed = Annotated[bool, typer.Option("--failed", help="Only jobs that failed or ran out of time.")]
+FilteredBy = Annotated[
+    str | None,
+    typer.Option("--filter", metavar="F", help="Only jobs in these states, such as pending,failed.", parser=text),
+]
+AllJobs = Annotated[bool, typer.Option("-a", "--all", help="All jobs that it applies to.")]
+Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask before changing many jobs.")]
 OlderThan = Annotated[
     str | None,
     typer.Option(metavar="DURATION", help="Only jobs that ended so long ago (seconds, or 90m, 12h, 30d).", parser=text),

@@ -1,4 +1,4 @@
-"""Where a command works: the spool, its store and its scheduler; and how job ids, times and durations are given.
+"""Where a command works: the spool, its store and its scheduler; and how times and durations are given.
 
 Rule: reading needs no scheduler; a spool without a store has no jobs yet.
 """
@@ -6,7 +6,7 @@ Rule: reading needs no scheduler; a spool without a store has no jobs yet.
 import errno
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from math import inf
@@ -22,7 +22,6 @@ from jqsched.core.json import Json
 from jqsched.core.policy import Backfill, Limits
 
 STATUS_TIMEOUT_S = 2.0
-_IDS_END = 2**63
 FOREVER_US = values.SECONDS_MAX * 1_000_000
 
 
@@ -165,34 +164,6 @@ def slow_start(root: str, job: Job) -> list[str]:
 
 
 # ---- values on the command line -----------------------------------------------------------------------------------
-
-
-def job_ids(words: Iterable[str] | None) -> list[int]:
-    """Read job ids; a repeated one counts once."""
-    return list(dict.fromkeys(job_id(word) for word in words or ()))
-
-
-def job_id(word: str) -> int:
-    """Read a job id: decimal, or in any other form of RFC 19."""
-    try:
-        found = values.target(word)
-    except Wrong:
-        found = word
-    if isinstance(found, str):
-        found = _other_form(found)
-    if not 0 < found < _IDS_END:
-        raise Failure(f"{values.show(word)} is no job id (an integer)", USAGE)
-    return found
-
-
-def _other_form(word: str) -> int:
-    """Read a hexadecimal, dotted, worded or pictured id; 0 for what is none. `f…` is a word sooner than an id."""
-    from jqsched.job.jobid import JobID
-
-    try:
-        return 0 if word.startswith("f") else int(JobID(word))
-    except ValueError:
-        return 0
 
 
 def time_us(text: str) -> int:

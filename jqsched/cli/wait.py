@@ -8,10 +8,12 @@ restarted meanwhile makes no difference. Whatever goes wrong that is no job's st
 import errno
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from jqsched.adapters.spool.inbox import is_job_name
-from jqsched.cli.failure import NO_SCHEDULER, OK, WAIT_TIMEOUT, Failure, refusal, tell
+from jqsched.cli import formats
+from jqsched.cli.failure import NO_JOB, NO_SCHEDULER, OK, WAIT_TIMEOUT, Failure, refusal, tell
+from jqsched.cli.selection import Filters, Scope, select
 from jqsched.cli.target import Place, known_job, reading
 from jqsched.client.connection import Connection, NoScheduler
 from jqsched.core.job import Job, Result, State
@@ -20,27 +22,58 @@ from jqsched.core.json import Json, JsonObject
 RESTART_S = 10.0  # so long a scheduler that went away may take to come back
 LOOK_S = 0.1
 SLOW_S = 10.0  # after which it is said that a file is not taken
+_TOLD_MAX = 20  # jobs that did not succeed, each of which has a line
 _REQUEST_MAX_S = 86_400.0
 _AWAY = {errno.ENOTCONN, errno.EHOSTDOWN, errno.ENODATA, errno.ECONNRESET, errno.EPIPE}
 
 Look = Callable[[], JsonObject | None]
 
 
-def wait(where: Place, ids: Sequence[int], count: int | None, timeout_us: int | None) -> int:
+def wait(where: Place, words: Sequence[str], filters: Filters, count: int | None, timeout_us: int | None) -> int:
     """Wait until these jobs, or so many in all, or all that are active or dropped now are finished."""
     patience = _Patience(timeout_us)
     if count is not None:
         _await(where, lambda: {"count": count} if _finished(where) < count else None, patience)
         return OK
-    wanted: Iterable[int] = ids
-    if ids:
-        _await(where, lambda: _open(where, ids), patience)
-    else:
-        wanted = _await_all(where, patience)
-    with reading(where) as reader:
-        if ids:  # one that was purged as soon as it ended has no status to end with: known_job says so
-            return max(exit_status(known_job(reader, id_)) for id_ in ids)
-        return max(map(exit_status, reader.jobs(wanted).values()), default=OK)
+    if not words and not (filters.failed or filters.filter is not None):
+        wanted = list(_await_all(where, patience))
+        with reading(where) as reader:
+            return tell_ends(reader.jobs(wanted).values())
+    return await_jobs(where, _chosen(where, words, filters, patience), patience)
+
+
+def await_jobs(where: Place, ids: Sequence[int], patience: "_Patience | None" = None) -> int:
+    """Wait until these jobs are finished; their status."""
+    _await(where, lambda: _open(where, ids), patience or _Patience(None))
+    with reading(
+        where
+    ) as reader:  # one that was purged as soon as it ended has no status to end with: known_job says so
+        return tell_ends([known_job(reader, id_) for id_ in ids])
+
+
+def tell_ends(jobs: Collection[Job]) -> int:
+    """Say which of these finished jobs did not succeed, and how each ended; return the largest exit status."""
+    failed = [job for job in jobs if job.result is not Result.COMPLETED]
+    for job in failed[:_TOLD_MAX]:
+        ending = formats.ending(job)
+        tell(f"job {job.id} ({job.spec.name}): {formats.status(job)}" + (f" ({ending})" if ending else ""))
+    if len(failed) > _TOLD_MAX:
+        tell(
+            f"and {len(failed) - _TOLD_MAX} more jobs did not succeed (`jqsched jobs --filter failed,timeout,canceled`)"
+        )
+    return max(map(exit_status, jobs), default=OK)
+
+
+def _chosen(where: Place, words: Sequence[str], filters: Filters, patience: "_Patience") -> list[int]:
+    """Return the jobs that are named, which may be in the drop zone still."""
+    try:
+        return select(where, "wait", words, filters, Scope.AWAITED)
+    except Failure as failure:
+        dropped = _dropped(where)
+        if failure.code != NO_JOB or not dropped or "-" in words:  # standard input can be read once
+            raise
+    _await_taken(where, dropped, patience)
+    return select(where, "wait", words, filters, Scope.AWAITED)
 
 
 def exit_status(job: Job) -> int:

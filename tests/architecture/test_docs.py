@@ -30,7 +30,7 @@ PAGES = [
 ]
 UNITS = sorted((DOCS / "systemd").glob("*.service"))
 
-OF_EVERY_COMMAND = {"--spool", "--store", "--help"}
+OF_EVERY_COMMAND = {"--spool", "--store", "-h", "--help"}
 
 Options = Mapping[str, set[str]]
 
@@ -81,13 +81,19 @@ def differences(documented: Iterable[str], real: Iterable[str], what: str) -> li
 
 
 def commands(text: str, real: Options) -> list[str]:
-    """Each command has a section that names each of its options, and no other."""
+    """Each command has a section that names each of its options, and no other.
+
+    Those by which jobs are chosen are explained once, for all commands that take jobs.
+    """
     titles = {title: title.split()[1:] for title in sections(text, 3) if title.startswith("jqsched ")}
     groups = {name.split()[0] for name in real if " " in name}
     found = {" ".join(words[: 1 + (words[0] in groups)]): sections(text, 3)[title] for title, words in titles.items()}
     complaints = differences(found, real, "command")
+    choosing = {cell.split()[0] for cell in first_cells(sections(text, 2)["Naming jobs"]) if cell.startswith("-")}
+    takes_jobs = {" ".join(words[: 1 + (words[0] in groups)]) for title, words in titles.items() if "JOB..." in title}
     for name in sorted(real.keys() & found.keys()):
         said = set(re.findall(r"(?<![\w-])--?[a-zA-Z][a-z-]*", " ".join(re.findall(r"`([^`]+)`", found[name]))))
+        said |= choosing & real[name] if name in takes_jobs else set()
         complaints += differences(said - OF_EVERY_COMMAND, real[name] - OF_EVERY_COMMAND, f"jqsched {name}: option")
     everywhere = {cell.split()[0] for cell in first_cells(text.partition("\n## ")[0])}
     return complaints + differences(everywhere, OF_EVERY_COMMAND, "option of every command")

@@ -143,7 +143,11 @@ def test_what_is_asked_and_said(spool: SpoolMaker, scheduler: FakeScheduler, arg
 def test_a_signal_to_a_job_that_does_not_run_is_5(spool: SpoolMaker, scheduler: FakeScheduler):
     """The scheduler's EINVAL: the signal itself is known to be one."""
     scheduler.answers["kill"] = OSError(errno.EINVAL, "job is not running")
-    assert spool.run("kill", "3") == (5, "", "jqsched: job 3: job is not running\n")
+    assert spool.run("kill", "3") == (
+        5,
+        "",
+        "jqsched: job 3: job is not running (`jqsched cancel` ends a queued one)\n",
+    )
 
 
 @pytest.mark.parametrize(
@@ -261,19 +265,31 @@ def test_a_scheduler_that_does_not_answer_is_said(spool: SpoolMaker, scheduler: 
 
 
 @pytest.mark.parametrize(
-    ("facts", "status"),
+    ("facts", "status", "told"),
     [
-        (COMPLETED, 0),
-        (failed(42 << 8), 42),
-        (failed((128 + 15) << 8), 143),
-        (TIMED_OUT, 124),
-        (CANCELED, 125),
-        ((*QUEUED, ("exception", {"type": "alloc", "severity": 0, "note": "", "userid": 0}), "clean"), 1),
+        (COMPLETED, 0, ""),
+        (failed(42 << 8), 42, "FAILED (exit 42)"),
+        (failed((128 + 15) << 8), 143, "FAILED (signal 15)"),
+        (TIMED_OUT, 124, "TIMEOUT (timeout: resource allocation expired)"),
+        (CANCELED, 125, "CANCELED (cancel: because)"),
+        (
+            (*QUEUED, ("exception", {"type": "alloc", "severity": 0, "note": "", "userid": 0}), "clean"),
+            1,
+            "FAILED (alloc)",
+        ),
     ],
 )
-def test_wait_ends_with_the_jobs_status(spool: SpoolMaker, facts, status: int):
+def test_wait_ends_with_the_jobs_status_and_says_how_it_failed(spool: SpoolMaker, facts, status: int, told: str):
     spool.add(*facts)
-    assert spool.run("wait", "1") == (status, "", "")
+    assert spool.run("wait", "1") == (status, "", f"jqsched: job 1 (job1): {told}\n" if told else "")
+
+
+def test_wait_names_so_many_failed_jobs_and_counts_the_rest(spool: SpoolMaker):
+    for _ in range(23):
+        spool.add(*failed(256))
+    err = spool.run("wait", "1-23")[2].splitlines()
+    assert len(err) == 21
+    assert err[-1].startswith("jqsched: and 3 more jobs did not succeed")
 
 
 def test_wait_takes_the_largest_of_several(spool: SpoolMaker):
@@ -292,7 +308,7 @@ def test_wait_asks_for_what_is_open(spool: SpoolMaker, scheduler: FakeScheduler)
         request.respond({})
 
     scheduler.answers["wait"] = finish
-    assert spool.run("wait", "1", "2") == (7, "", "")
+    assert spool.run("wait", "1", "2") == (7, "", "jqsched: job 2 (job2): FAILED (exit 7)\n")
     assert scheduler.asked == [("wait", {"ids": [2]})]
 
 
@@ -378,8 +394,23 @@ def test_wait_counts_what_was_dropped(spool: SpoolMaker, scheduler: FakeSchedule
 
     monkeypatch.setattr(waiting.time, "sleep", take)
     scheduler.answers["wait"] = end
-    assert spool.run("wait") == (5, "", "")
+    assert spool.run("wait") == (5, "", "jqsched: job 2 (job2): FAILED (exit 5)\n")
     assert scheduler.asked == [("wait", {"all": True})]
+
+
+def test_wait_for_a_name_waits_for_the_file_of_that_name(
+    spool: SpoolMaker, scheduler: FakeScheduler, monkeypatch: pytest.MonkeyPatch
+):
+    """A file that was just dropped is a job as soon as it is taken. Seen to fail: 66, no such job."""
+    drop(spool)
+
+    def take(_: float) -> None:
+        (spool.root / "late.json").unlink()
+        spool.add(*COMPLETED, name="late")
+
+    monkeypatch.setattr(waiting.time, "sleep", take)
+    assert spool.run("wait", "late") == (0, "", "")
+    assert spool.run("wait", "later")[0] == 66
 
 
 def test_wait_says_which_file_is_not_taken(spool: SpoolMaker, scheduler: FakeScheduler, monkeypatch):

@@ -346,7 +346,7 @@ def test_a_long_chain_is_told_up_to_a_hundred(spool: SpoolMaker, roomy: FakeSche
 
 @pytest.mark.parametrize("json_", [[], ["--json"]])
 @pytest.mark.parametrize(
-    ("arguments", "code"), [(["17"], 4), (["x"], 2), ([EVIL], 2), ([], 2), (["1", "2"], 2), (["9" * 5_000], 2)]
+    ("arguments", "code"), [(["17"], 4), (["x"], 4), ([EVIL], 2), ([], 2), (["1", "2"], 2), (["9" * 5_000], 2)]
 )
 def test_what_is_refused(spool: SpoolMaker, arguments: list[str], code: int, json_: list[str]):
     """One line, nothing on stdout."""

@@ -16,8 +16,7 @@ from tests.cli.conftest import COMPLETED, FakeScheduler, SpoolMaker
 
 VALUES = ["", "0", "-1", str(2**63), "9" * 5_000, "٣", "1_0", "nan", "a\nb", "a\0b", "a\udcff"]
 REQUIRED = {  # by its metavar, what a parameter that must be given is when another one is looked at
-    "ID": "1",
-    "ID...": "1",
+    "JOB": "1",
     "EVENT": "start",
     "-- COMMAND...": "true",
     "N": "5",

@@ -232,7 +232,7 @@ def test_a_format_reaches_nothing_but_keys(full: SpoolMaker, template: str):
         (["--sort", "annotations"], "--sort: 'annotations' is no key to sort by"),
         (["--user", "no such user"], "'no such user' is no user"),
         (["-A", "-u", "0"], "--all-users and --user: only one of them"),
-        (["fun"], "'fun' is no job id (an integer)"),
+        (["a/b\tc"], "names no job"),
         (["0x0"], "'0x0' is no job id (an integer)"),
         (["0x" + "f" * 16], "is no job id (an integer)"),
     ],

@@ -47,7 +47,7 @@ def test_the_version(spool: SpoolMaker):
     [
         ["nope"],
         ["jobs", "--nope"],
-        ["jobs", "x17"],
+        ["jobs", "44-40"],
         ["jobs", "--count", "0"],
         ["jobs", "--count", "many"],
         ["jobs", "--filter", "sleeping"],
@@ -55,7 +55,7 @@ def test_the_version(spool: SpoolMaker):
         ["jobs", "--ids", "--json"],
         ["show"],
         ["show", "0"],
-        ["show", "build"],
+        ["show", "+build"],
         ["urgency", "1", "high"],
         ["priority", "1", "high"],
         ["journal", "--since-seq", "-1"],
@@ -74,7 +74,7 @@ def test_a_usage_error_is_one_line_and_2(spool: SpoolMaker, arguments: list[str]
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("arguments", [["wait", "x"], ["wait", "--nope"], ["wait", "1", "--count", "2"]])
+@pytest.mark.parametrize("arguments", [["wait", "0"], ["wait", "--nope"], ["wait", "1", "--count", "2"]])
 def test_waits_usage_errors_are_64(spool: SpoolMaker, arguments: list[str]):
     assert spool.run(*arguments)[0] == 64
 

@@ -20,8 +20,7 @@ from jqsched.adapters.store import codec
 from jqsched.adapters.store.query import FINISHED, LIVE, condition
 from jqsched.adapters.store.schema import TABLES
 from jqsched.adapters.store.writer import PUT_JOB
-from jqsched.cli import rules, template
-from jqsched.cli import target as place
+from jqsched.cli import rules, selector, target, template
 from jqsched.cli.failure import Failure, printable
 from jqsched.core.accept import Arrival, accept
 from jqsched.core.admission import gates_of
@@ -355,7 +354,14 @@ def trace(data: bytes) -> Lines:
 def job_id(data: bytes) -> Lines:
     """A job's id in any encoding, as an argument and in a script."""
     text = data.decode(errors="surrogateescape")
-    return _least((partial(_said, lambda: _is_id(place.job_id(text))), partial(_script_id, text)))
+    readers = (partial(_said, lambda: _is_id(selector.job_id(text))), partial(_script_id, text))
+    return _least((*readers, partial(_said, lambda: _names_jobs(text))))
+
+
+def _names_jobs(text: str) -> None:
+    read = selector.read_selector(text)
+    if isinstance(read, selector.Ids):
+        assert 0 <= read.first <= read.last < 2**63
 
 
 def _script_id(text: str) -> Lines:
@@ -376,7 +382,7 @@ def _is_id(found: int) -> None:
 def time(data: bytes) -> Lines:
     """A time and a duration."""
     text = data.decode(errors="surrogateescape")
-    return _least(partial(_said, partial(_is_time, read, text)) for read in (place.time_us, place.duration_us))
+    return _least(partial(_said, partial(_is_time, read, text)) for read in (target.time_us, target.duration_us))
 
 
 def _is_time(read: Callable[[str], int], text: str) -> None:

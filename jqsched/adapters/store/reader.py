@@ -188,6 +188,10 @@ class StoreReader:
                 found[id_] = job
         return found
 
+    def between(self, first: int, last: int) -> Iterator[Job]:
+        """Return the jobs with ids from `first` to `last`, by id."""
+        return self._jobs(f"{SELECT_JOBS} WHERE id BETWEEN ? AND ? ORDER BY id", (first, last))
+
     def known(self, ids: Iterable[int]) -> int:
         """Count the jobs with these ids that are in the store."""
         return next((row[0] for row in self._rows(f"SELECT count(*) FROM jobs WHERE id IN ({_numbers(ids)})")), 0)
