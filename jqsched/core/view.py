@@ -118,11 +118,11 @@ def runtime_us(job: Job, now_us: int) -> int:
 
 def returncode(job: Job) -> int | None:
     """Return how a job ended, as a shell does: exit code or 128 + signal; -128 canceled, 1 failed before it started."""
-    if job.state is not State.INACTIVE:
-        return None
-    if job.status is not None:
+    if job.status is not None:  # known from `finish` on, as in Flux
         signum = job.status & 0x7F
         return -signum if signum else job.status >> 8
+    if job.state is not State.INACTIVE:
+        return None
     return -128 if job.result is Result.CANCELED else 1
 
 
