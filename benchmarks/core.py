@@ -20,7 +20,8 @@ from statistics import median
 
 from jqsched.core import decide
 from jqsched.core import queue as queues
-from jqsched.core.accept import Arrival, accept
+from jqsched.core.accept import accept
+from jqsched.core.binding import Arrival
 from jqsched.core.filters import Rule, Rules, in_order, read_rule
 from jqsched.core.job import Draft, Job, Reason, Spec, State
 from jqsched.core.json import Json

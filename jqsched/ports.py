@@ -10,8 +10,8 @@ from typing import Protocol
 from attrs import field, frozen
 
 from jqsched.core.event import Event
-from jqsched.core.job import Draft, Job, Outcome, OwnName, Spec
-from jqsched.core.queue import Queue
+from jqsched.core.job import Draft, Job, Outcome, OwnName, Spec, State
+from jqsched.core.queue import Queue, file_of, has_file
 
 
 class PortError(Exception):
@@ -224,13 +224,23 @@ PLUGGED = "plugged"  # the setting that is there once plugins had a say: "1" whe
 
 
 @frozen
+class ArrayRow:
+    """The durable record of an array: the ids from `id` on are its elements', in the order of their `indexes`."""
+
+    id: int
+    count: int
+    indexes: str
+
+
+@frozen
 class Batch:
     """What one commit makes durable, and what is done when it is.
 
-    `first_seq` is the seq of the first of `events`. `jobs` are the jobs these events changed, as they are after all
-    of them (the projection). `attempts` are records to write, `over` those to remove. `files` are accepted job files
-    (id, text). `purged` are finished jobs of which all is deleted. `sync_spool` says that files were renamed and the
-    folders are to be synced first. `queue` becomes visible when durable.
+    `first_seq` is the seq of the first of `events`. `jobs` are the jobs these events changed, as they are after all of
+    them (the projection). `attempts` are records to write, `over` those to remove. `files` are accepted job files (id,
+    text), that of an array under its id; a file is forgotten when the last job of it is over. `arrays` are new ones,
+    whose elements are all in this commit. `purged` are finished jobs of which all is deleted. `sync_spool` says that
+    files were renamed and the folders are to be synced first. `queue` becomes visible when durable.
     """
 
     queue: Queue
@@ -243,6 +253,13 @@ class Batch:
     settings: tuple[tuple[str, str], ...] = ()
     purged: tuple[int, ...] = ()
     sync_spool: bool = False
+    arrays: tuple[ArrayRow, ...] = ()
+
+
+def files_over(batch: Batch) -> list[int]:
+    """Return the ids of the job files that are over with this batch: no live job is of them any more."""
+    over = {file_of(job): None for job in batch.jobs if job.state is State.INACTIVE}
+    return [id_ for id_ in over if not has_file(batch.queue, id_)]
 
 
 @frozen
@@ -273,10 +290,12 @@ class Store(Protocol):
         come fast. Does not wait."""
 
     def outcomes(self, ids: Iterable[int], names: Iterable[OwnName]) -> dict[int | OwnName, Outcome]:
-        """What is known of finished jobs: by id, and for each name the newest. Absent: unknown or purged."""
+        """What is known of finished jobs: by id, and for each name the newest. Absent: unknown or purged. By the id of
+        an array that is over, or its name, the outcome says what is known of all its elements (`whole`).
+        """
 
     def spec(self, id_: int) -> Draft | None:
-        """The spec that a job has now, with the urgency and pin that it had last; None when unknown or purged."""
+        """The spec that a job has now, as that of no element, its last urgency and pin; None: unknown or purged."""
 
     def events(self, id_: int) -> Sequence[Event]:
         """The event log of a job, oldest first; empty when it is unknown or purged."""
@@ -291,7 +310,9 @@ class Store(Protocol):
         """How many jobs are finished, purged ones included."""
 
     def finished_before(self, before_us: int, most: int) -> list[int]:
-        """The ids of jobs that ended before this time, oldest first, at most so many."""
+        """The ids of jobs that ended before this time, oldest first, at most so many; but for elements of arrays that
+        are not over.
+        """
 
     def check(self) -> None:
         """See that what becomes durable can be found again. Raises PortError when the store was taken away."""
@@ -327,16 +348,39 @@ class Taken:
     text: str
     userid: int | None = None
 
+    @property
+    def next_id(self) -> int:
+        """The first id above those that its jobs take."""
+        return self.id + self.draft.ids
+
+
+@frozen
+class Room:
+    """How many more `jobs` may be queued now. A file of more than `most` is refused: it will never have room."""
+
+    jobs: int = 2**63
+    most: int = 2**63
+
+    def refusal(self, draft: Draft) -> str:
+        """Say why there will never be room for a file; empty: there may be."""
+        return f"array: {draft.ids} elements; queue_max is {self.most}" if draft.ids > self.most else ""
+
+
+UNLIMITED = Room()
+
 
 @frozen
 class ScanResult:
     """What one intake step brought: files taken, how many were set aside (name, errors), whether files may be left
-    that want another look at `again_us` (monotonic; None: nothing is waiting)."""
+    that want another look at `again_us` (monotonic; None: nothing is waiting). `awaits_room`: the next file is an
+    array's, for which there is no room yet: of so many jobs (0: none waits for it).
+    """
 
     taken: tuple[Taken, ...] = ()
     refused: tuple[tuple[str, str], ...] = ()
     more: bool = False
     again_us: int | None = None
+    awaits_room: int = 0
 
 
 @frozen
@@ -352,9 +396,10 @@ class Edit:
 class Spool(Protocol):
     """The folder of job files; one owner of every byte in it but the store's and the jobs'."""
 
-    def intake(self, next_id: int, most: int) -> ScanResult:
+    def intake(self, next_id: int, most: int, room: Room = UNLIMITED) -> ScanResult:
         """Take up to `most` dropped files, in the order of their names within one scan (of very many files: within each
-        portion of it); ids count up from next_id.
+        portion of it); ids count up from next_id. Of arrays no more are taken when there are as many jobs. A file for
+        which there is no room yet stays, and so does what is behind it.
         """
 
     def leftovers(self, live: Callable[[int], bool], finished: Callable[[int], bool], next_id: int) -> ScanResult:

@@ -43,7 +43,8 @@ def _explained(where: Place, reader: StoreReader, job: Job) -> Explanation:
 
 def _queue(reader: StoreReader) -> Queue:
     """The queue as the store has it, permits included."""
-    queue = queues.load(reader.active(), seq=0, last_us=0, last_id=0, rules=reader.rules())
+    arrays = reader.progress()
+    queue = queues.load(reader.active(), seq=0, last_us=0, last_id=0, rules=reader.rules(), arrays=arrays)
     for id_ in reader.permitted():
         job = queue.enqueued.get(id_)
         if job is not None and queues.is_ready(job):

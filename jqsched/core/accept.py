@@ -6,15 +6,13 @@ Rule: a dependency on a name is bound once: when the job that depends is accepte
 arrives. Source: docs/reference/job-file.md; RFC 26.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
-from itertools import chain
-from typing import TypeAlias
+from collections.abc import Iterable, Sequence
 
 from attrs import evolve, frozen
 
-from jqsched.core import order
+from jqsched.core import queue as queues
 from jqsched.core.admission import gates_of
+from jqsched.core.binding import Arrival, Binding, Bound, Known
 from jqsched.core.event import effective_priority
 from jqsched.core.fold import (
     AlreadyStarted,
@@ -31,11 +29,10 @@ from jqsched.core.fold import (
 )
 from jqsched.core.job import (
     ARROW,
+    ArrayId,
     Dependency,
     Draft,
     Job,
-    Outcome,
-    OwnName,
     Scheme,
     Spec,
     State,
@@ -43,40 +40,18 @@ from jqsched.core.job import (
     describe_begin_time,
     is_ours,
     read_wait,
-    unsupported,
 )
 from jqsched.core.jobspec import to_jobspec
 from jqsched.core.jobspec.key import Edit
 from jqsched.core.jobspec.keys import OF_SPEC
 from jqsched.core.json import Json
-from jqsched.core.policy import Limits, Verdict, antecedents, judge_live, judge_outcome, rejecting, rule_name, why_not
-from jqsched.core.queue import Queue, find, namesakes, singleton_key, waiters
+from jqsched.core.policy import (
+    Limits,
+    rejecting,
+    rule_name,
+)
+from jqsched.core.queue import Queue, find, waiters
 from jqsched.core.retries import is_backoff
-
-Known: TypeAlias = Mapping[int | OwnName, Outcome]
-
-
-@frozen
-class Arrival:
-    """A draft with the id that it would get and its owner."""
-
-    id: int
-    draft: Draft
-    userid: int
-
-    @property
-    def own_name(self) -> OwnName:
-        """Return the name by which other jobs of the same user may depend on this one."""
-        return (self.userid, self.draft.spec.name)
-
-
-@frozen
-class Bound:
-    """A dependency after binding: its description, the antecedent's id if it has one, and whether it is met."""
-
-    description: str
-    antecedent: int | None = None
-    met: bool = False
 
 
 @frozen
@@ -95,17 +70,18 @@ def accept(queue: Queue, arrivals: Sequence[Arrival], known: Known, limits: Limi
 
     Shape:    names are looked for among the same user's arrivals first, then among its live jobs, then in `known`
               (what the store says of finished jobs; see `policy.lookups`). A file whose dependencies can never
-              be met, or which would close a cycle with those that came before it, is refused with the reason.
+              be met, or which would close a cycle with those that came before it, is refused with the reason; an array
+              is refused whole.
     Cost:     O(k log n), and O(what is reachable) for an arrival that another job waits for by name.
     """
-    refused = _refused_by_rule(queue, arrivals, now_us)
+    refused = _whole_arrays(arrivals, _refused_by_rule(queue, arrivals, now_us))
     while True:
         accepted = [arrival for arrival in arrivals if arrival.id not in refused]
-        binding = _Binding(queue, accepted, known, now_us, plugged=limits.plugged)
+        binding = Binding(queue, accepted, known, now_us, plugged=limits.plugged)
         errors = binding.errors or binding.cycle()
         if not errors:
             break
-        refused |= errors
+        refused |= _whole_arrays(arrivals, errors)
     fold = Fold(queue, limits, now_us)
     for arrival in accepted:
         _enter(fold, arrival, binding.bound[arrival.id])
@@ -116,6 +92,14 @@ def accept(queue: Queue, arrivals: Sequence[Arrival], known: Known, limits: Limi
         if job is not None:
             end_if_hopeless(fold, job)
     return Accepted(fold.step(), refused)
+
+
+def _whole_arrays(arrivals: Iterable[Arrival], refused: dict[int, str]) -> dict[int, str]:
+    """Refuse all elements of an array for the reason for which one is refused."""
+    if not refused:
+        return refused
+    reasons = {arrival.unit: refused[arrival.id] for arrival in arrivals if arrival.id in refused}
+    return {arrival.id: reasons[arrival.unit] for arrival in arrivals if arrival.unit in reasons}
 
 
 def _refused_by_rule(queue: Queue, arrivals: Iterable[Arrival], now_us: int) -> dict[int, str]:
@@ -158,182 +142,23 @@ def _submit_context(arrival: Arrival) -> dict[str, Json]:
 
 def _bind_waiting(fold: Fold, arrival: Arrival) -> None:
     """Bind the jobs that waited for a job of this name to it."""
+    if arrival.unit != arrival.id:
+        return  # bound to the array when its first element came
     name = arrival.draft.spec.name
+    antecedent = arrival.id if arrival.element is None else ArrayId(arrival.id)
     for id_ in waiters(fold.queue, arrival.own_name):
         job = find(fold.queue, id_)
-        if job is None or id_ == arrival.id:
+        if job is None or queues.file_of(job) == arrival.id:
             continue
         facts: list[Fact] = []
         for wait in filter(None, map(read_wait, job.waits)):
             if wait.target == name and wait.scheme is not Scheme.SINGLETON:
-                bound = describe(wait.scheme, name, arrival.id)
+                bound = describe(wait.scheme, name, antecedent)
                 facts += [
                     ("dependency-add", {"description": bound}),
                     ("dependency-remove", {"description": wait.description}),
                 ]
         fold.post(id_, *facts)
-
-
-class _Binding:
-    """The dependencies of a batch of arrivals, each bound to what it names; `errors` for those that cannot be."""
-
-    def __init__(
-        self, queue: Queue, arrivals: Sequence[Arrival], known: Known, now_us: int, *, plugged: bool = False
-    ) -> None:
-        self.queue, self.known, self.now_us, self.plugged = queue, known, now_us, plugged
-        self.arrivals = {arrival.id: arrival for arrival in arrivals}
-        self.named: dict[OwnName, list[int]] = {}
-        for arrival in arrivals:
-            self.named.setdefault(arrival.own_name, []).append(arrival.id)
-        self.is_edit = any(find(queue, arrival.id) is not None for arrival in arrivals)
-        self.errors: dict[int, str] = {}
-        self.bound: dict[int, list[Bound]] = {}
-        for arrival in arrivals:
-            try:
-                ours = self.ours(arrival.draft.spec.dependencies)
-                self.bound[arrival.id] = [self.bind(arrival, dependency) for dependency in ours]
-            except _CannotBind as reason:
-                self.errors[arrival.id] = str(reason)
-
-    def ours(self, dependencies: Iterable[Dependency]) -> list[Dependency]:
-        """Return the dependencies that the scheduler resolves itself; where there are plugins, they add the others."""
-        dependencies = list(dependencies)
-        for dependency in dependencies:
-            if not is_ours(dependency) and not self.plugged:
-                raise _CannotBind(unsupported(dependency.scheme))
-        return [dependency for dependency in dependencies if is_ours(dependency)]
-
-    def bind(self, arrival: Arrival, dependency: Dependency) -> Bound:
-        scheme = Scheme(dependency.scheme)
-        if scheme is Scheme.BEGIN_TIME:
-            assert isinstance(dependency.value, int)
-            return Bound(describe_begin_time(dependency.value), met=dependency.value <= self.now_us)
-        if scheme is Scheme.SINGLETON:
-            return Bound("singleton", met=not any(self.elders(arrival.id, arrival.own_name)))
-        if isinstance(dependency.value, int):
-            return self.bind_id(arrival.id, scheme, dependency.value)
-        assert isinstance(dependency.value, str)
-        wanted = (arrival.userid, dependency.value)
-        return self.bind_name(arrival.id, scheme, wanted, next_only=dependency.next_only)
-
-    def elders(self, id_: int, name: OwnName) -> Iterator[int]:
-        """Return the unfinished jobs of that name with a lower id."""
-        yield from (other for other in self.named.get(name, ()) if other < id_)
-        eldest = order.first(namesakes(self.queue, name))
-        if eldest is not None and eldest < (id_,):
-            yield eldest[0]
-
-    def bind_id(self, id_: int, scheme: Scheme, wanted: int) -> Bound:
-        if wanted == id_:
-            raise _CannotBind(f"dependency: {scheme.value}: a job cannot depend on itself")
-        job = find(self.queue, wanted)
-        if job is not None:
-            met = judge_live(scheme, job) is Verdict.SATISFIED
-            return Bound(describe(scheme, wanted), wanted, met)
-        if wanted in self.arrivals:
-            return Bound(describe(scheme, wanted), wanted)
-        outcome = self.known.get(wanted)
-        if outcome is None:
-            raise _CannotBind(f"dependency: {scheme.value}: job {wanted} is unknown (purged, or never given out)")
-        if judge_outcome(scheme, outcome) is Verdict.NEVER:
-            raise _CannotBind(f"dependency: {scheme.value}: job {wanted} {why_not(scheme, outcome)}")
-        return Bound(describe(scheme, wanted), wanted, met=True)
-
-    def bind_name(self, id_: int, scheme: Scheme, wanted: OwnName, *, next_only: bool) -> Bound:
-        _, name = wanted
-        beside = [other for other in self.named.get(wanted, ()) if other != id_]
-        if beside:
-            return Bound(describe(scheme, name, beside[-1]), beside[-1])
-        newest = order.last(order.discard(namesakes(self.queue, wanted), (id_,)))
-        if newest is not None:
-            job = find(self.queue, newest[0])
-            assert job is not None
-            met = judge_live(scheme, job) is Verdict.SATISFIED
-            return Bound(describe(scheme, name, job.id), job.id, met)
-        outcome = self.known.get(wanted)
-        if outcome is not None and not next_only and judge_outcome(scheme, outcome) is Verdict.SATISFIED:
-            return Bound(describe(scheme, name, outcome.id), outcome.id, met=True)
-        return Bound(describe(scheme, name))
-
-    # -- cycles
-
-    def cycle(self) -> dict[int, str]:
-        """Return the refusal of the first arrival that closes a cycle; empty when none does.
-
-        Only the first: once it is refused, later arrivals may be bound differently, so the caller binds again.
-        """
-        for id_ in self.arrivals:
-            path = self.path_back(id_)
-            if path is not None:
-                names = " -> ".join(f"{self.name_of(member)} ({member})" for member in [*path, id_])
-                return {id_: f"dependency: cycle: {names}"}
-        return {}
-
-    def path_back(self, start: int) -> list[int] | None:
-        """Find a path from an arrival along its antecedents back to itself, through live jobs and earlier arrivals."""
-        if not self.is_awaited(start):
-            return None
-        came_from: dict[int, int] = {}
-        todo = [start]
-        while todo:
-            here = todo.pop()
-            for there in self.antecedents(here):
-                if there == start:
-                    return _walk(came_from, start, here)
-                if there not in came_from and (there < start or there not in self.arrivals):
-                    came_from[there] = here
-                    todo.append(there)
-        return None
-
-    def is_awaited(self, id_: int) -> bool:
-        """Whether any job can wait for this arrival (or, at an edit, live job): only then can it close a cycle."""
-        name = self.arrivals[id_].own_name
-        if name in self.queue.dependents or len(self.named[name]) > 1:
-            return True
-        if self.is_edit and (id_ in self.queue.dependents or singleton_key(name) in self.queue.dependents):
-            return True
-        return any(bound.antecedent == id_ for bounds in self.bound.values() for bound in bounds)
-
-    def antecedents(self, id_: int) -> Iterator[int]:
-        if id_ in self.arrivals:
-            awaited = self.awaited_by_arrival(id_)
-            yield from awaited if self.is_awaited_outside else (other for other in awaited if other in self.arrivals)
-            return
-        job = find(self.queue, id_)
-        if job is None:
-            return
-        yield from antecedents(self.queue, job)
-        for wait in filter(None, map(read_wait, job.waits)):
-            if isinstance(wait.target, str) and (job.userid, wait.target) in self.named:
-                yield self.named[job.userid, wait.target][0]
-
-    def awaited_by_arrival(self, id_: int) -> Iterator[int]:
-        yield from (b.antecedent for b in self.bound[id_] if b.antecedent is not None and not b.met)
-        if any(bound.description == "singleton" for bound in self.bound[id_]):
-            name = self.arrivals[id_].own_name
-            same_name = chain(self.named[name], (other for (other,) in order.ascending(namesakes(self.queue, name))))
-            yield from (other for other in same_name if other < id_)
-
-    @cached_property
-    def is_awaited_outside(self) -> bool:
-        """Whether a live job can wait for any of these: if not, no cycle leads through live jobs."""
-        names_and_ids = chain(self.named, self.arrivals, map(singleton_key, self.named) if self.is_edit else ())
-        return any(key in self.queue.dependents for key in names_and_ids)
-
-    def name_of(self, id_: int) -> str:
-        arrival, job = self.arrivals.get(id_), find(self.queue, id_)
-        return arrival.draft.spec.name if arrival else job.spec.name if job else str(id_)
-
-
-class _CannotBind(Exception):
-    """Leaves `bind` early; its text becomes the refusal."""
-
-
-def _walk(came_from: dict[int, int], start: int, here: int) -> list[int]:
-    path = [here]
-    while path[-1] != start:
-        path.append(came_from[path[-1]])
-    return path[::-1]
 
 
 # ---- edits --------------------------------------------------------------------------------------------------------
@@ -365,7 +190,7 @@ def update(
         if not all(map(is_ours, (*added, *gone))):
             return Step(queue, answer=Refused("dependencies: those of plugins cannot be changed"))
         edited = evolve(now, spec=evolve(now.spec, dependencies=added))
-        binding = _Binding(queue, [Arrival(id_, edited, job.userid)], known, now_us)
+        binding = Binding(queue, [Arrival(id_, edited, job.userid)], known, now_us)
         refusal = binding.errors or binding.cycle()
         if refusal:
             return Step(queue, answer=Refused(refusal[id_]))

@@ -26,16 +26,21 @@ RATE_LIMIT_PREFIX = "rate-limit:"
 
 
 class GateKind(IntEnum):
-    """What a gate is made by: a rule (that pauses, rejects or limits), or a rate limit among a job's reasons."""
+    """What a gate is made by: a rule (that pauses, rejects or limits), a rate limit among a job's reasons, or the limit
+    of its array.
+    """
 
     PAUSE = 1
     REJECT = 2
     RULE = 3
     BUCKET = 4
+    ARRAY = 5
 
 
 class Gate(NamedTuple):
-    """What lets `limit` jobs through at a time, 0 = none. `key`: the rule's uuid, or what follows `rate-limit:`."""
+    """What lets `limit` jobs through at a time, 0 = none. `key`: the rule's uuid, what follows `rate-limit:`, or an
+    array's id.
+    """
 
     kind: GateKind
     key: str
@@ -55,12 +60,17 @@ _NO_PLACES: PMap[Gate, int] = pmap()
 
 
 def gates_of(rules: Rules, job: Job) -> Gates:
-    """The gates of a job: of the rule that applies to it, and of its rate limits. O(rules)."""
-    if not rules and not job.spec.reasons:
+    """The gates of a job: of the rule that applies to it, of its rate limits, and of its array. O(rules)."""
+    element = job.spec.element
+    limit = element.array.limit if element is not None else None
+    if not rules and not job.spec.reasons and limit is None:
         return OPEN
     rule = applying_filter(rules, subject_of(job)) if rules else None
     shut = rule_gate(rule) if rule is not None else None
-    return _together(shut, buckets(job.spec.reasons))
+    gates = _together(shut, buckets(job.spec.reasons))
+    if element is None or limit is None:
+        return gates
+    return _together(_gate(GateKind.ARRAY, str(element.array.id), limit), gates)
 
 
 @lru_cache(maxsize=4096)  # a million jobs of a few kinds share a few tuples

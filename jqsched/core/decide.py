@@ -33,10 +33,12 @@ from jqsched.core.fold import (
     pinned,
     satisfy,
     settle,
+    settle_array,
     waits_on,
 )
 from jqsched.core.job import (
     URGENCY_HOLD,
+    ArrayId,
     Job,
     OnInterrupt,
     Outcome,
@@ -174,16 +176,23 @@ def _note_start(fold: Fold, id_: int, attempt: int, start_us: int = 0) -> Job | 
     facts: list[Fact] = [start] if job.state >= State.RUN else [("alloc", allocation(job)), start]
     running = fold.post(id_, *facts, last_at_us=start_us or None)
     assert running is not None
-    for waiting in waiters(fold.queue, id_):
-        other = find(fold.queue, waiting)
-        if other is None:
-            continue  # it ended because of one before it
-        met = [wait.description for wait in waits_on(other, id_) if policy.is_met_by_start(wait.scheme)]
-        if met:
-            satisfy(fold, other, met)
+    _meet_by_start(fold, id_)
+    if running.spec.element is not None:
+        _meet_by_start(fold, ArrayId(running.spec.element.array.id))
     if running.fatal or running.requeuing:
         fold.effects.append(Stop(id_, attempt))  # it was ended before it started
     return running
+
+
+def _meet_by_start(fold: Fold, antecedent: int | ArrayId) -> None:
+    """Resolve the dependencies that wait for no more than a start of this job, or of an element of this array."""
+    for waiting in waiters(fold.queue, antecedent):
+        other = find(fold.queue, waiting)
+        if other is None:
+            continue  # it ended because of one before it
+        met = [wait.description for wait in waits_on(other, antecedent) if policy.is_met_by_start(wait.scheme)]
+        if met:
+            satisfy(fold, other, met)
 
 
 def allocation(job: Job) -> JsonObject:
@@ -383,6 +392,9 @@ def resolve_missing_antecedents(queue: Queue, known: Known, limits: Limits, now_
     gone = sorted(id_ for id_ in queue.dependents if isinstance(id_, int) and find(queue, id_) is None)
     for id_ in gone:
         settle(fold, known.get(id_) or Outcome(id_, "", 0, success=False, ran=False))
+    for key in sorted(key for key in queue.dependents if isinstance(key, ArrayId) and key.id not in queue.arrays):
+        outcome = known.get(key.id)
+        settle_array(fold, key.id, outcome.whole if outcome is not None else None)
     return fold.step()
 
 

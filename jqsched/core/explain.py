@@ -19,10 +19,10 @@ from jqsched.core import queue as queues
 from jqsched.core.admission import Gate, GateKind
 from jqsched.core.backfill import Left, Prospects, ends_by, needs_of
 from jqsched.core.event import effective_priority
-from jqsched.core.job import Job, Scheme, State, Wait, read_wait
+from jqsched.core.job import ArrayId, Job, Scheme, State, Wait, read_wait
 from jqsched.core.order import Key
 from jqsched.core.policy import UUID_SHOWN, Limits, antecedents, candidates, is_admitted, rule_name, rule_of
-from jqsched.core.queue import Queue, find, gates_known, rank_key
+from jqsched.core.queue import Queue, elements, find, gates_known, rank_key
 from jqsched.core.retries import is_backoff, phase
 
 CHAIN_MAX = 100  # so many jobs are told of those that a job waits for in turn
@@ -39,6 +39,7 @@ class Why(Enum):
     PRIORITY = "priority"
     RULE = "rule"
     RATE_LIMIT = "rate-limit"
+    ARRAY = "array"
     DRAINED = "drained"
     RESERVATION = "reservation"
     UNSERVED = "unserved"
@@ -256,9 +257,20 @@ def _open_wait(queue: Queue, job: Job, wait: Wait) -> _Said:
     if isinstance(wait.target, str):
         return f": no job named {wait.target} was dropped yet", f"a job named {wait.target} is dropped", ()
     assert wait.target is not None
+    if isinstance(wait.target, ArrayId):
+        return _open_array(queue, wait.scheme, wait.target.id)
     antecedent = find(queue, wait.target)
     name = f" ({antecedent.spec.name})" if antecedent is not None else ""
     return "", f"job {wait.target}{name} {_WHEN[wait.scheme]}", (wait.target,)
+
+
+def _open_array(queue: Queue, scheme: Scheme, id_: int) -> _Said:
+    """Say how many elements of an array are awaited, where that is known."""
+    progress = queue.arrays.get(id_)
+    if progress is None:
+        return "", f"array {id_} {_WHEN[scheme]}", ()
+    on = tuple(job.id for job in islice(elements(queue, progress.array), SHOWN_MAX))
+    return f": {progress.left} of {progress.array.count} are not over", f"array {id_} {_WHEN[scheme]}", on
 
 
 def _unprioritized(job: Job) -> Iterator[Obstacle]:
@@ -297,6 +309,8 @@ def _stopped(queue: Queue, gate: Gate, through: int, before: int) -> Obstacle:
     said = f"{through} of {gate.limit} taken" + (f", {before} ahead of it" if before else "")
     on = _through(queue, gate)
     waits_for = f"{_one_of(on)} over" if on and not before else "those ahead of it are over"
+    if gate.kind is GateKind.ARRAY:
+        return Obstacle(Why.ARRAY, f"array {gate.key}: {said}", waits_for, on, gate=gate)
     if rule is not None:
         return Obstacle(
             Why.RULE, f"{rule_name(rule)} limits it: {said}", f"{waits_for}, or {_lift(gate)}", on, gate=gate

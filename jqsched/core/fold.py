@@ -6,7 +6,7 @@ a decision returns is the one that a replay of its events gives. Refusals are va
 docs/reference/events.md.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import reduce
 from typing import TypeAlias
 
@@ -15,19 +15,21 @@ from attrs import frozen
 from jqsched.core import order
 from jqsched.core import queue as queues
 from jqsched.core.event import Event, advance, effective_priority
-from jqsched.core.job import Job, Outcome, Scheme, Spec, State, Wait, read_wait
+from jqsched.core.job import ArrayId, Job, Outcome, Progress, Scheme, Spec, State, Wait, read_wait
 from jqsched.core.json import Json, JsonObject
 from jqsched.core.policy import (
     Limits,
     Verdict,
     is_feasible,
+    judge_array,
     judge_outcome,
+    may_start,
     outcome_of,
     rejecting,
     rule_name,
     singleton_waits,
 )
-from jqsched.core.queue import Queue, as_order, find, gates_known, singleton_key, waiters
+from jqsched.core.queue import Queue, advanced, as_order, elements, find, gates_known, singleton_key, waiters
 
 RELEASE: JsonObject = {"ranks": "all", "final": True}
 
@@ -54,7 +56,17 @@ class SetTimeLimit:
     time_limit_us: int | None
 
 
-Effect: TypeAlias = Stop | SetTimeLimit
+@frozen
+class EndHopeless:
+    """Effect: end these jobs, which are not to start any more, unless they start before their permits are given back.
+
+    Repeatable; a start finds them again (`policy.infeasible`).
+    """
+
+    ids: tuple[int, ...]
+
+
+Effect: TypeAlias = Stop | SetTimeLimit | EndHopeless
 
 
 @frozen
@@ -182,6 +194,9 @@ def _if_hopeless(fold: Fold, job: Job) -> tuple[Fact, ...]:
         return (exception(job, "cancel", 0, f"rejected by {rule_name(rule)}"), "clean")
     if not is_feasible(job, fold.limits):
         return (exception(job, "alloc", 0, infeasible(job, fold.limits)), "clean")
+    progress = array_of(fold.queue, job)
+    if progress is not None and progress.is_spent:
+        return (exception(job, "cancel", 0, spent(progress)), "clean")
     return ()
 
 
@@ -203,6 +218,11 @@ def infeasible(job: Job, limits: Limits) -> str:
     if job.spec.nodes > 1:
         return f"unsatisfiable request: need {job.spec.nodes} nodes, there is 1"
     return f"unsatisfiable request: need {job.spec.cores} core(s), there are {limits.cores}"
+
+
+def spent(progress: Progress) -> str:
+    """Say why no other element of an array is to start."""
+    return f"{progress.failed} of {progress.array.count} failed (max_failures = {progress.array.max_failures})"
 
 
 def end_unstarted(fold: Fold, job: Job, kind: str, note: str, userid: int | None = None) -> None:
@@ -241,50 +261,113 @@ def settle(fold: Fold, outcome: Outcome) -> None:
 
 def _end_all(fold: Fold, todo: list[tuple[Job, tuple[Fact, ...]]]) -> None:
     for here, last in todo:  # grows while it is walked: jobs that can never run are appended
-        if find(fold.queue, here.id) is not None and fold.post(here.id, *last) is None:
+        if find(fold.queue, here.id) is None:
+            continue
+        before = array_of(fold.queue, here)
+        if fold.post(here.id, *last) is None:
             ended_well = fold.finished and fold.finished[-1].id == here.id
             never = Outcome(here.id, here.spec.name, here.userid, success=False, ran=False, is_fatal=True)
             todo += _resolve(fold, outcome_of(fold.finished[-1]) if ended_well else never)
+            if before is not None:
+                after = advanced(before, arrives=False, job=fold.finished[-1] if ended_well else None)
+                todo += _resolve_array(fold, before, after)
 
 
-def _resolve(fold: Fold, outcome: Outcome) -> list[tuple[Job, tuple[Fact, ...]]]:
+def array_of(queue: Queue, job: Job) -> Progress | None:
+    """How far the array of a job is; None for a job that is no element of one."""
+    return queue.arrays.get(job.spec.element.array.id) if job.spec.element is not None else None
+
+
+_Doomed: TypeAlias = list[tuple[Job, tuple[Fact, ...]]]
+
+
+def _resolve(fold: Fold, outcome: Outcome) -> _Doomed:
     """Resolve the dependencies on a finished job; returns the jobs that can never run, with their last events.
 
     No job is ended here, so that each job that waits is still in the queue when its dependency is resolved.
     """
-    doomed: list[tuple[Job, tuple[Fact, ...]]] = []
-
-    def move_on(job: Job, met: Iterable[str]) -> None:
-        moved = _satisfy(fold, job, met)
-        last = _if_hopeless(fold, moved)
-        if last:  # not ended at once: the chain of those behind it may be long
-            doomed.append((moved, _for_now(fold, last)))
-
-    for id_ in waiters(fold.queue, outcome.id):
-        job = find(fold.queue, id_)
-        assert job is not None
-        verdicts = [(wait, judge_outcome(wait.scheme, outcome)) for wait in waits_on(job, outcome.id)]
-        never = next((wait for wait, verdict in verdicts if verdict is Verdict.NEVER), None)
-        if never is not None:
-            note = f"dependency {never.description} can never be satisfied"
-            last = (exception(job, "dependency", 0, note), "clean")
-            doomed.append((job, ("invalidate",) if job.state is State.NEW else _for_now(fold, last)))
-        else:
-            move_on(job, [wait.description for wait, _ in verdicts])
+    doomed = _judge_waiters(fold, outcome.id, lambda scheme: judge_outcome(scheme, outcome))
     eldest = order.first(as_order(fold.queue.dependents.get(singleton_key(outcome.own_name))))
     if eldest is not None and not singleton_waits(fold.queue, outcome.own_name, eldest[0]):
         job = find(fold.queue, eldest[0])
         assert job is not None
-        move_on(job, ["singleton"])
+        doomed += _move_on(fold, job, ["singleton"])
     return doomed
 
 
-def waits_on(job: Job, antecedent: int) -> list[Wait]:
+def _resolve_array(fold: Fold, before: Progress, after: Progress) -> _Doomed:
+    """Resolve what an element's end means for its array: the others are canceled once too many have failed, and what
+    waits for the array is looked at when something has changed for it.
+    """
+    doomed: _Doomed = []
+    if after.is_spent and not before.is_spent:
+        permitted: list[int] = []
+        for job in elements(fold.queue, after.array):
+            if may_start(fold.queue, job.id):
+                permitted.append(job.id)
+            elif job.state < State.RUN:
+                doomed.append((job, _for_now(fold, (exception(job, "cancel", 0, spent(after)), "clean"))))
+        if permitted:
+            fold.effects.append(EndHopeless(tuple(permitted)))
+    if after.is_over or after.spoiled != before.spoiled:
+        doomed += _judge_waiters(fold, ArrayId(after.array.id), lambda scheme: judge_array(scheme, after))
+    return doomed
+
+
+def settle_array(fold: Fold, array_id: int, progress: Progress | None) -> None:
+    """Resolve every dependency on an array that is over, and so on in turn; None: nothing is known of it."""
+    never = Verdict.NEVER
+    _end_all(
+        fold,
+        _judge_waiters(
+            fold, ArrayId(array_id), lambda scheme: judge_array(scheme, progress) if progress is not None else never
+        ),
+    )
+
+
+def take_back(fold: Fold, job: Job) -> None:
+    """Remove a job that is not to become one; for the jobs that wait for it, it has failed."""
+    before = array_of(fold.queue, job)
+    fold.post(job.id, "invalidate")
+    doomed = _resolve(fold, Outcome(job.id, job.spec.name, job.userid, success=False, ran=False))
+    if before is not None:
+        doomed += _resolve_array(fold, before, advanced(before, arrives=False, job=None))
+    _end_all(fold, doomed)
+
+
+def _judge_waiters(fold: Fold, key: int | ArrayId, judge: Callable[[Scheme], Verdict]) -> _Doomed:
+    """Judge every dependency on a job or an array; what is still open stays."""
+    doomed: _Doomed = []
+    for id_ in waiters(fold.queue, key):
+        job = find(fold.queue, id_)
+        assert job is not None
+        verdicts = [(wait, judge(wait.scheme)) for wait in waits_on(job, key)]
+        never = next((wait for wait, verdict in verdicts if verdict is Verdict.NEVER), None)
+        met = [wait.description for wait, verdict in verdicts if verdict is Verdict.SATISFIED]
+        if never is not None:
+            note = f"dependency {never.description} can never be satisfied"
+            last = (exception(job, "dependency", 0, note), "clean")
+            doomed.append((job, ("invalidate",) if job.state is State.NEW else _for_now(fold, last)))
+        elif met:
+            doomed += _move_on(fold, job, met)
+    return doomed
+
+
+def _move_on(fold: Fold, job: Job, met: Iterable[str]) -> _Doomed:
+    """Remove met dependencies; a job that can never run all the same is not ended at once: the chain of those behind it
+    may be long.
+    """
+    moved = _satisfy(fold, job, met)
+    last = _if_hopeless(fold, moved)
+    return [(moved, _for_now(fold, last))] if last else []
+
+
+def waits_on(job: Job, antecedent: int | ArrayId) -> list[Wait]:
     """The waits of a job that are bound to this antecedent."""
     return [wait for wait in filter(None, map(read_wait, job.waits)) if _is_on(wait, antecedent)]
 
 
-def _is_on(wait: Wait, antecedent: int) -> bool:
+def _is_on(wait: Wait, antecedent: int | ArrayId) -> bool:
     return wait.scheme not in (Scheme.BEGIN_TIME, Scheme.SINGLETON) and wait.target == antecedent
 
 

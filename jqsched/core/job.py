@@ -15,8 +15,15 @@ URGENCY_HOLD, URGENCY_DEFAULT, URGENCY_EXPEDITE = 0, 16, 31
 PRIORITY_MAX = 2**32 - 1
 UNSET_PRIORITY = -1
 ARROW = "→"
+ARRAY_MARK = "_*"  # after an array's id, where all of its elements are meant and not its first one
 RETRY_DELAY_MAX_US = 86_400_000_000  # a day: the longest backoff where the job file names none
 OwnName: TypeAlias = tuple[int, str]  # a user and a name: names in dependencies are those of the same user's jobs
+
+
+class ArrayId(NamedTuple):
+    """An array as what a job waits for: all of its elements, which are jobs from `id` on."""
+
+    id: int
 
 
 class State(IntEnum):
@@ -95,7 +102,7 @@ class Wait:
     """
 
     scheme: Scheme
-    target: int | str | None
+    target: int | str | ArrayId | None
     description: str
 
 
@@ -109,11 +116,13 @@ _PREFIXES = {
 _PREFIX_OF = {scheme: prefix for prefix, scheme in _PREFIXES.items()} | {Scheme.AFTERSTART: "after-start"}
 
 
-def describe(scheme: Scheme, wanted: int | str, bound: int | None = None) -> str:
+def describe(scheme: Scheme, wanted: int | str, bound: int | ArrayId | None = None) -> str:
     """Write the description of a dependency on a job: `after-success=build→17`, `after-success=17` or, not yet bound,
-    `after-success=build`.
+    `after-success=build`; on an array: `after-success=sweep→42_*` or `after-success=42→42_*`.
     """
     text = f"{_PREFIX_OF[scheme]}={wanted}"
+    if isinstance(bound, ArrayId):
+        return f"{text}{ARROW}{bound.id}{ARRAY_MARK}"
     return f"{text}{ARROW}{bound}" if bound is not None and bound != wanted else text
 
 
@@ -134,8 +143,12 @@ def read_wait(description: str) -> Wait | None:
     scheme = _PREFIXES.get(prefix)
     if scheme is None:
         return None
-    bound = wanted.rpartition(ARROW)[2]
-    return Wait(scheme, int(bound) if bound.isdecimal() else wanted, description)
+    _, arrow, bound = wanted.rpartition(ARROW)
+    if bound.isdecimal():
+        return Wait(scheme, int(bound), description)
+    if arrow and bound.removesuffix(ARRAY_MARK).isdecimal():
+        return Wait(scheme, ArrayId(int(bound.removesuffix(ARRAY_MARK))), description)
+    return Wait(scheme, wanted, description)
 
 
 @frozen
@@ -164,11 +177,35 @@ class Reason(NamedTuple):
 
 
 @frozen
+class Array:
+    """What the elements of an array share: its id, which is that of the first, and how many there are.
+
+    `limit`: so many run at a time. `max_failures`: after so many failures what has not started is canceled. None: no
+    such limit.
+    """
+
+    id: int
+    count: int
+    limit: int | None = None
+    max_failures: int | None = None
+
+
+@frozen
+class Element:
+    """Which element of which array a job is; `value` as its process gets it (None: it has an index only)."""
+
+    array: Array
+    index: int
+    value: str | None = None
+
+
+@frozen
 class Spec:
     """What a job is to run and how: the short form of a job file after its defaults are filled in.
 
     `command` is executed as it stands. `cores` is the total over all tasks. `env` is sorted by name. `jobspec` is the
-    complete RFC 25 document where the job was given in that form, else None (it can be derived).
+    complete RFC 25 document where the job was given in that form, else None (it can be derived). `element`: which
+    one of an array it is, all placeholders being filled in; else None.
     """
 
     command: tuple[str, ...]
@@ -186,16 +223,27 @@ class Spec:
     reasons: tuple[Reason, ...] = ()
     dependencies: tuple[Dependency, ...] = ()
     jobspec: JsonObject | None = None
+    element: Element | None = None
 
 
 @frozen
 class Draft:
-    """A checked job file that is not a job yet: its spec, and the urgency and pinned priority that it asks for."""
+    """A checked job file that is not a job yet: its spec, and the urgency and pinned priority that it asks for.
+
+    `elements`: the specs of an array's elements, `spec` being that of the first; the array's id in them is 0 until it
+    has one. Empty where it is no array.
+    """
 
     spec: Spec
     urgency: int = URGENCY_DEFAULT
     pin: int | None = None
     requeue_of: int | None = None
+    elements: tuple[Spec, ...] = ()
+
+    @property
+    def ids(self) -> int:
+        """How many ids its jobs take."""
+        return len(self.elements) or 1
 
 
 @frozen
@@ -279,11 +327,40 @@ class Job:
 
 
 @frozen
+class Progress:
+    """How far an array is: how many of its elements have arrived, are `left` (not over) and have failed for good.
+
+    Of those that are over: `spoiled`: one ended otherwise than well; `failed_running`: one of these had been given its
+    resources; `ran`: one was started; `is_fatal`: a fatal exception ended one.
+    """
+
+    array: Array
+    arrived: int = 0
+    left: int = 0
+    failed: int = 0
+    spoiled: bool = False
+    ran: bool = False
+    failed_running: bool = False
+    is_fatal: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every element has ended."""
+        return not self.left and self.arrived >= self.array.count
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether so many elements have failed that no other is to start."""
+        most = self.array.max_failures
+        return most is not None and self.failed >= most
+
+
+@frozen
 class Outcome:
     """What is remembered of a finished job for the sake of those that depend on it.
 
     `ran`: its command was started. `entered_run`: it was given its resources, so that it could fail. `is_fatal`: a
-    fatal exception ended it.
+    fatal exception ended it. `element`: of which array it is one, if of any; `whole`: what is known of that array.
     """
 
     id: int
@@ -293,6 +370,8 @@ class Outcome:
     ran: bool
     entered_run: bool = False
     is_fatal: bool = False
+    element: Element | None = None
+    whole: "Progress | None" = None
 
     @property
     def own_name(self) -> OwnName:

@@ -24,9 +24,9 @@ from jqsched.core.fold import (
     end_unstarted,
     exception,
     finish,
-    settle,
+    take_back,
 )
-from jqsched.core.job import Job, Outcome, Spec, State, read_wait
+from jqsched.core.job import Job, Spec, State, read_wait
 from jqsched.core.json import JsonObject
 from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue, find
@@ -73,8 +73,7 @@ def invalidate(queue: Queue, id_: int, limits: Limits, now_us: int) -> Step:
     job = find(queue, id_)
     assert job is not None, "only what was submitted can be rejected"
     fold = Fold(queue, limits, now_us)
-    fold.post(id_, "invalidate")
-    settle(fold, Outcome(id_, job.spec.name, job.userid, success=False, ran=False))
+    take_back(fold, job)
     return fold.step()
 
 

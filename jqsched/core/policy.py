@@ -9,16 +9,28 @@ Source: Ganeti JQScheduler.hs selectJobsToRun, jobEligible.
 from collections.abc import Callable, Container, Iterable, Iterator
 from enum import Enum
 from heapq import merge
+from itertools import islice
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from jqsched.core import admission as admissions
 from jqsched.core import order
 from jqsched.core.admission import Gate, GateKind, Gates, gates_of
 from jqsched.core.filters import Rule
-from jqsched.core.job import Dependency, Job, OnInterrupt, Outcome, OwnName, Scheme, State, read_wait
+from jqsched.core.job import (
+    ArrayId,
+    Dependency,
+    Job,
+    OnInterrupt,
+    Outcome,
+    OwnName,
+    Progress,
+    Scheme,
+    State,
+    read_wait,
+)
 from jqsched.core.order import Key
-from jqsched.core.queue import Queue, find, gates_known, holds_slot, live, namesakes
+from jqsched.core.queue import Queue, elements, find, gates_known, holds_slot, live, namesakes, progress_of
 
 UUID_SHOWN = 8  # so much of a rule's uuid is shown, and is enough to name it
 
@@ -144,7 +156,8 @@ def eligible(queue: Queue, job: Job) -> bool:
 
 
 def filter_jobs(queue: Queue, jobs: Iterable[Job]) -> list[Job]:
-    """Those of the jobs, in their order, that the rules let through, each counted against the limit of its rule.
+    """Those of the jobs, in their order, that the rules let through, each counted against the limit of its rule or
+    array.
 
     Cost: O(running + jobs), times rules.  Source: Ganeti Filtering.hs jobFiltering.
     """
@@ -185,6 +198,12 @@ def _let_through(queue: Queue, jobs: Iterable[Job], concerns: Callable[[Gate], b
     return passed
 
 
+def may_start(queue: Queue, id_: int) -> bool:
+    """Whether a job that has not started has a permit, or had one when it was claimed: it may start at any moment."""
+    claim = queue.manipulated.get(id_)
+    return id_ in queue.permits or (claim is not None and claim.permitted)
+
+
 def is_admitted(queue: Queue, job: Job) -> bool:
     """Whether a live job takes a place in each of its gates: it runs, or may start at any moment, or did when it was
     claimed.
@@ -197,8 +216,10 @@ def is_admitted(queue: Queue, job: Job) -> bool:
 
 
 def rule_of(queue: Queue, gate: Gate) -> Rule | None:
-    """The rule that a gate was made by, None if it is a bucket."""
-    return next((rule for rule in queue.rules if rule.uuid == gate.key), None) if gate.kind != GateKind.BUCKET else None
+    """The rule that a gate was made by, None if it is a bucket or of an array."""
+    if gate.kind in (GateKind.BUCKET, GateKind.ARRAY):
+        return None
+    return next((rule for rule in queue.rules if rule.uuid == gate.key), None)
 
 
 def rejecting(queue: Queue, gates: Gates) -> Rule | None:
@@ -229,10 +250,20 @@ def is_feasible(job: Job, limits: Limits) -> bool:
 
 
 def infeasible(queue: Queue, limits: Limits) -> list[int]:
-    """The scheduled jobs that could never run with these limits, permitted and claimed ones too. O(n log n): only
-    asked at start and when limits are lowered.
+    """The scheduled jobs that could never run with these limits, permitted and claimed ones too, and those of arrays of
+    which too many have failed. O(n log n): only asked at start and when limits are lowered.
     """
-    return [job.id for job in live(queue) if job.state is State.SCHED and not is_feasible(job, limits)]
+    return [
+        job.id
+        for job in live(queue)
+        if job.state is State.SCHED and (not is_feasible(job, limits) or _is_spent(queue, job))
+    ]
+
+
+def _is_spent(queue: Queue, job: Job) -> bool:
+    """Whether so many elements of a job's array have failed that it is not to start."""
+    progress = queue.arrays.get(job.spec.element.array.id) if job.spec.element is not None else None
+    return progress is not None and progress.is_spent
 
 
 # ---- dependencies -------------------------------------------------------------------------------------------------
@@ -249,6 +280,44 @@ def judge_outcome(scheme: Scheme, outcome: Outcome) -> Verdict:
         Scheme.AFTERSTART: outcome.ran,
     }[scheme]
     return Verdict.SATISFIED if met else Verdict.NEVER
+
+
+def judge_array(scheme: Scheme, progress: Progress) -> Verdict:
+    """What the elements of an array that are over mean for a dependency on the array.
+
+    Shape:    `afterok` can never be met once an element has ended otherwise than well; whatever else waits for an end
+              waits for the end of all. What waits for a start is met by the first one (`is_array_started`).
+    Source:   Slurm's sbatch(1), --dependency on a job array.
+    """
+    if scheme is Scheme.AFTEROK and progress.spoiled:
+        return Verdict.NEVER
+    if is_met_by_start(scheme) and progress.ran:
+        return Verdict.SATISFIED
+    if not progress.is_over:
+        return Verdict.OPEN
+    met = {
+        Scheme.AFTERANY: True,
+        Scheme.AFTEROK: True,
+        Scheme.AFTERNOTOK: progress.failed_running,
+        Scheme.AFTEREXCEPT: progress.is_fatal,
+    }.get(scheme, False)
+    return Verdict.SATISFIED if met else Verdict.NEVER
+
+
+def judge_live_array(scheme: Scheme, queue: Queue, progress: Progress) -> Verdict:
+    """What an array that is not over means for a dependency on it. O(elements) for what waits for a start."""
+    if is_met_by_start(scheme) and any(job.started for job in elements(queue, progress.array)):
+        return Verdict.SATISFIED
+    return judge_array(scheme, progress)
+
+
+def why_array_not(scheme: Scheme) -> str:
+    """Say how an array stands that can never meet a dependency on it."""
+    return {
+        Scheme.AFTEROK: "has an element that failed or was canceled",
+        Scheme.AFTERNOTOK: "has no element that failed",
+        Scheme.AFTEREXCEPT: "has no element that an exception ended",
+    }.get(scheme, "has no element that started")
 
 
 def why_not(scheme: Scheme, outcome: Outcome) -> str:
@@ -282,7 +351,29 @@ def outcome_of(job: Job) -> Outcome:
         ran=job.t_start_us > 0,
         entered_run=job.t_run_us > 0,
         is_fatal=job.fatal,
+        element=job.spec.element,
     )
+
+
+def known_outcomes(finished: Iterable[Job]) -> dict[int | OwnName, Outcome]:
+    """What others remember of jobs that are over, by id and by name the newest; each first element of an array, and the
+    newest job of a name, with what is known of its whole array.
+    """
+    jobs = sorted(finished, key=lambda job: job.id)
+    members: dict[int, list[Job]] = {}
+    for job in jobs:
+        if job.spec.element is not None:
+            members.setdefault(job.spec.element.array.id, []).append(job)
+    known: dict[int | OwnName, Outcome] = {}
+    for job in jobs:
+        outcome = outcome_of(job)
+        if (element := job.spec.element) is not None:
+            whole = progress_of(element.array, members[element.array.id])
+            known[job.own_name] = evolve(outcome, whole=whole)
+            known[job.id] = known[job.own_name] if job.id == element.array.id else outcome
+        else:
+            known[job.id] = known[job.own_name] = outcome
+    return known
 
 
 def singleton_waits(queue: Queue, name: OwnName, id_: int) -> bool:
@@ -292,10 +383,14 @@ def singleton_waits(queue: Queue, name: OwnName, id_: int) -> bool:
 
 
 def antecedents(queue: Queue, job: Job) -> Iterator[int]:
-    """The ids of live jobs that this one waits for."""
+    """The ids of live jobs that this one waits for; of an array the first that is not over."""
     for wait in filter(None, map(read_wait, job.waits)):
         if wait.scheme is Scheme.SINGLETON:
             yield from (id_ for (id_,) in order.ascending(namesakes(queue, job.own_name)) if id_ < job.id)
+        elif isinstance(wait.target, ArrayId):
+            progress = queue.arrays.get(wait.target.id)
+            if progress is not None:
+                yield from (element.id for element in islice(elements(queue, progress.array), 1))
         elif wait.scheme is not Scheme.BEGIN_TIME and isinstance(wait.target, int):
             yield wait.target
 
@@ -316,6 +411,11 @@ def next_timer_us(queue: Queue) -> int | None:
     return earliest[0] if earliest is not None else None
 
 
+def is_live(queue: Queue, id_: int) -> bool:
+    """Whether an id in a dependency is that of a live job, or of an array that is not over."""
+    return id_ in queue.arrays or find(queue, id_) is not None
+
+
 def lookups(queue: Queue, dependencies: Iterator[tuple[int, Dependency]]) -> tuple[set[int], set[OwnName]]:
     """The ids and names to be asked of the store, as the queue does not know them; each dependency with its user."""
     ids: set[int] = set()
@@ -323,7 +423,7 @@ def lookups(queue: Queue, dependencies: Iterator[tuple[int, Dependency]]) -> tup
     for userid, dependency in dependencies:
         if dependency.scheme in (Scheme.BEGIN_TIME.value, Scheme.SINGLETON.value):
             continue
-        if isinstance(dependency.value, int) and find(queue, dependency.value) is None:
+        if isinstance(dependency.value, int) and not is_live(queue, dependency.value):
             ids.add(dependency.value)
         elif isinstance(dependency.value, str) and namesakes(queue, (userid, dependency.value)) is None:
             names.add((userid, dependency.value))

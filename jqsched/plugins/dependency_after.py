@@ -4,7 +4,7 @@ The core binds and resolves them; this plugin registers the schemes, so that the
 queries.
 """
 
-from jqsched.core.job import Scheme, read_wait
+from jqsched.core.job import ArrayId, Scheme, read_wait
 from jqsched.core.json import Json
 from jqsched.jobtap.plugin import Args, Plugin
 
@@ -28,6 +28,7 @@ def _query(p: Plugin, topic: str, args: Args) -> None:
         for description in job.waits:
             wait = read_wait(description)
             if wait is not None and wait.scheme in SCHEMES:
-                entry: dict[str, Json] = {"id": job.id, "depid": wait.target, "type": wait.scheme.value}
+                depid = wait.target.id if isinstance(wait.target, ArrayId) else wait.target
+                entry: dict[str, Json] = {"id": job.id, "depid": depid, "type": wait.scheme.value}
                 found.append({**entry, "description": description})
     args.out["dependencies"] = found

@@ -21,7 +21,7 @@ from jqsched.adapters.store.elsewhere import note_store_folder
 from jqsched.adapters.store.writer import SqliteStore, boot_id
 from jqsched.core.event import Event
 from jqsched.core.policy import Backfill, Limits
-from jqsched.core.queue import Queue, find
+from jqsched.core.queue import Queue, elements, find, has_file
 from jqsched.runtime.lock import SpoolLock
 from jqsched.runtime.plugin_watchdog import PluginWatchdog
 from jqsched.runtime.spool_identity import HOME, at_home
@@ -142,9 +142,11 @@ class Runtime:
 
     def _known(self, id_: int) -> Known | None:
         ledger = self.scheduler.ledger
-        job = find(ledger.head, id_)
-        if job is None:
+        if not has_file(ledger.head, id_):
             return None
+        progress = ledger.head.arrays.get(id_)
+        job = find(ledger.head, id_) if progress is None else next(elements(ledger.head, progress.array))
+        assert job is not None, "a job file that is known is that of a live job"
         # Another user's, where there can be one: only root runs jobs, and owns files, of other users.
         owner = job.userid if os.geteuid() == 0 and job.userid != 0 else None
         return Known(job.spec.name, ledger.file_text(id_) or self.store.file(id_), owner)

@@ -14,8 +14,9 @@ from jqsched.core import decide, policy
 from jqsched.core import queue as queues
 from jqsched.core.backfill import Settled
 from jqsched.core.filters import Rules
-from jqsched.core.fold import Answer, Effect, SetTimeLimit, Step, Stop
+from jqsched.core.fold import Answer, Effect, EndHopeless, SetTimeLimit, Step, Stop
 from jqsched.core.job import Job, State, output_paths
+from jqsched.core.jobspec.arrays import with_place
 from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue, find
 from jqsched.ports import (
@@ -125,6 +126,9 @@ class Dispatch:
                     self._stop(id_, attempt)
                 case SetTimeLimit(id_, attempt, time_limit_us):
                     self._executor.set_time_limit(id_, attempt, time_limit_us)
+                case EndHopeless(ids):
+                    for id_ in ids:
+                        self.change(id_, partial(_end_if_infeasible, id_), lambda _: None)
 
     def _stop(self, id_: int, attempt: int) -> None:
         job = find(self._ledger.head, id_)
@@ -208,7 +212,7 @@ class Dispatch:
 
     def _start_order(self, job: Job) -> Start:
         output, error = output_paths(job.spec, job.id, self._output_folder, job.attempt)
-        return Start(job.id, job.attempt, job.spec, output, error, self._other(job))
+        return Start(job.id, job.attempt, with_place(job.spec), output, error, self._other(job))
 
     def _other(self, job: Job) -> int | None:
         """Whose job it is; None: the scheduler's own user's."""
@@ -429,11 +433,8 @@ class Dispatch:
 
         Without an executor no permit can be asked back, so no job ends here; the next start ends them.
         """
-        if self._executor is None:
-            return
         head = self._ledger.head
-        for id_ in sorted({*policy.infeasible(head, self.limits), *policy.rejected(head)}):
-            self.change(id_, partial(_end_if_infeasible, id_), lambda _: None)
+        self._perform([EndHopeless(tuple(sorted({*policy.infeasible(head, self.limits), *policy.rejected(head)})))])
 
     @property
     def at_executor(self) -> int:

@@ -7,12 +7,13 @@ client waits. Where the times of events are ahead of the clock, marks tell how o
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 
 from attrs import define
 
+from jqsched.core.job import Outcome, Progress
 from jqsched.ports import Clock, Store
 from jqsched.scheduler.ledger import Ledger
 
@@ -129,7 +130,8 @@ class Housekeeping:
             return self._store.finished_before(purge.before_us, most) if most > 0 else []
         ids = [purge.ids.popleft() for _ in range(min(most, len(purge.ids)))]
         known = self._store.outcomes(ids, ())
-        return [id_ for id_ in ids if id_ in known]
+        arrays = self._ledger.head.arrays
+        return [id_ for id_ in ids if id_ in known and not _is_of_live_array(known[id_], arrays)]
 
     def _done(self, begun_us: int) -> None:
         self._is_under_way = False
@@ -138,6 +140,11 @@ class Housekeeping:
             self._step = max(STEP_MIN, self._step // 2)
         elif took_us < STEP_US // 2:
             self._step = min(STEP_MAX, self._step * 2)
+
+
+def _is_of_live_array(outcome: Outcome, arrays: Mapping[int, Progress]) -> bool:
+    """Whether a job is an element of an array that is not over, which tells how many of its elements have failed."""
+    return outcome.element is not None and outcome.element.array.id in arrays
 
 
 # ---- ages ---------------------------------------------------------------------------------------------------------

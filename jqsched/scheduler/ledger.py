@@ -7,22 +7,23 @@ decision is given to `after`, and happens when the batch that holds its events i
 One batch is under way at a time; later decisions go into the next (group commit).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from attrs import frozen
 
 from jqsched.core.event import Event
+from jqsched.core.evolve import evolve
 from jqsched.core.fold import Step
-from jqsched.core.job import Job, Outcome, OwnName
+from jqsched.core.job import Array, Job, Outcome, OwnName, Progress
 from jqsched.core.policy import outcome_of
-from jqsched.core.queue import Queue, find
-from jqsched.ports import Attempt, Batch, Store
+from jqsched.core.queue import Queue, advanced, find
+from jqsched.ports import ArrayRow, Attempt, Batch, Store
 from jqsched.scheduler.atom import Atom
 
 EVENTS_MAX = 2_048  # of a batch that is not due yet: some 50 ms of the store's time
 
 Act = Callable[[], None]
-Observe = Callable[[Sequence[Event], Queue], None]
+Observe = Callable[[Batch], None]
 
 
 @frozen
@@ -44,6 +45,7 @@ class Ledger:
         self._store, self._observe, self._follow = store, observe, follow
         self._under_way: _UnderWay | None = None
         self._settling: dict[int, Outcome] = {}
+        self._settling_arrays: dict[int, Progress] = {}
         self._spent = queue.last_id
         self._begin()
 
@@ -53,6 +55,7 @@ class Ledger:
         self._attempts: dict[int, Attempt] = {}
         self._over: dict[tuple[int, int], None] = {}
         self._files: dict[int, str] = {}
+        self._arrays: list[ArrayRow] = []
         self._settings: dict[str, str] = {}
         self._purged: list[int] = []
         self._acts: list[Act] = []
@@ -63,12 +66,19 @@ class Ledger:
 
     def apply(self, step: Step) -> None:
         """Take a step: its queue is the head from now on."""
-        self.head = step.queue
+        arrays, self.head = self.head.arrays, step.queue
         self._events += step.events
         for job in step.finished:
             self._finished[job.id] = job
             self._settling[job.id] = outcome_of(job)
+            if job.spec.element is not None:
+                self._settle_element(arrays, job, job.spec.element.array)
         self._follow(step.events)
+
+    def _settle_element(self, before: Mapping[int, Progress], job: Job, array: Array) -> None:
+        """Note how far an array was when one of its elements ended; `before`: the arrays before this step."""
+        known = self._settling_arrays.get(array.id) or before.get(array.id)
+        self._settling_arrays[array.id] = advanced(known or Progress(array), arrives=array.id not in before, job=job)
 
     def post(self, queue: Queue, events: Sequence[Event] = ()) -> None:
         """Take a queue and the events that led to it, where there is no step."""
@@ -92,6 +102,10 @@ class Ledger:
         """Note a job file as accepted; its folder is to be synced first."""
         self._files[id_] = text
         self._sync_spool = True
+
+    def array(self, row: ArrayRow) -> None:
+        """Note an array whose elements are accepted."""
+        self._arrays.append(row)
 
     def file_text(self, id_: int) -> str | None:
         """Return the text of a job's file if it was accepted so lately that the store may not have it."""
@@ -136,6 +150,12 @@ class Ledger:
             newest = known.get(outcome.own_name)
             if outcome.own_name in names and (newest is None or newest.id < outcome.id):
                 known[outcome.own_name] = outcome
+        for key, outcome in known.items():
+            array = outcome.element.array if outcome.element is not None else None
+            if array is not None and (not isinstance(key, int) or key == array.id):
+                progress = self._settling_arrays.get(array.id)
+                if progress is not None and progress.is_over:
+                    known[key] = evolve(outcome, whole=progress)
         return known
 
     def events_of(self, id_: int) -> list[Event]:
@@ -196,6 +216,7 @@ class Ledger:
             settings=tuple(self._settings.items()),
             purged=tuple(self._purged),
             sync_spool=self._sync_spool,
+            arrays=tuple(self._arrays),
         )
 
     def durable(self, number: int) -> None:
@@ -208,6 +229,8 @@ class Ledger:
         for job in done.batch.jobs:
             if job.t_inactive_us:
                 self._settling.pop(job.id, None)
+                if job.spec.element is not None and job.spec.element.array.id not in done.batch.queue.arrays:
+                    self._settling_arrays.pop(job.spec.element.array.id, None)
         for act in done.acts:  # before observers are called: an order among the acts may have a slot waiting for it
             act()
-        self._observe(done.batch.events, done.batch.queue)
+        self._observe(done.batch)

@@ -18,7 +18,7 @@ from jqsched.core import queue as queues
 from jqsched.core.event import Event
 from jqsched.core.policy import Limits
 from jqsched.core.queue import Queue
-from jqsched.ports import PLUGGED, Clock, Executor, News, PortError, Spool, Store, Stored
+from jqsched.ports import PLUGGED, Batch, Clock, Executor, News, PortError, Spool, Store, Stored, files_over
 from jqsched.scheduler.dispatch import Dispatch
 from jqsched.scheduler.housekeeping import Housekeeping
 from jqsched.scheduler.intake import Intake
@@ -189,8 +189,10 @@ class Scheduler:
             self.intake.verify_some()
 
     def _next(self, now_us: int) -> tuple[int, ...]:
-        """Return the ids of the jobs that the next pass would start."""
-        return backfill.choose(self.ledger.head, self.dispatch.limits, now_us).ids
+        """Return the ids of the job files of which the next pass would start a job."""
+        head = self.ledger.head
+        ids = backfill.choose(head, self.dispatch.limits, now_us).ids
+        return tuple(queues.file_of(head.enqueued[id_]) for id_ in ids) if head.arrays else ids
 
     def _replace_executor(self) -> None:
         if self.dispatch.executor_lost is not None and not self._stopping:
@@ -293,12 +295,12 @@ class Scheduler:
 
     # -- after a commit
 
-    def _observe(self, events: Sequence[Event], queue: Queue) -> None:
-        over = [event.jobid for event in events if event.name == "clean"]
+    def _observe(self, batch: Batch) -> None:
+        over = sum(event.name == "clean" for event in batch.events)
         if over:
-            self.finished_count += len(over)
-            self.around.spool.remove(over)
-        self.around.observe(events, queue)
+            self.finished_count += over
+            self.around.spool.remove(files_over(batch))
+        self.around.observe(batch.events, batch.queue)
 
     # -- what plugins have to do with decisions
 

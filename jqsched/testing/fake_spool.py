@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from attrs import define, evolve, field
 
 from jqsched.core.job import Draft
-from jqsched.ports import Edit, ScanResult, Spool, Taken
+from jqsched.ports import UNLIMITED, Edit, Room, ScanResult, Spool, Taken
 
 Parse = Callable[[str, str], Draft | str]
 
@@ -50,21 +50,29 @@ class MemorySpool:
 
     # ---- the drop zone --------------------------------------------------------------------------------------------
 
-    def intake(self, next_id: int, most: int) -> ScanResult:
-        """Take up to `most` dropped files, in the order of their names."""
+    def intake(self, next_id: int, most: int, room: Room = UNLIMITED) -> ScanResult:
+        """Take up to `most` dropped files, in the order of their names, as far as there is room."""
         self._next_id = max(self._next_id, next_id)
         taken: list[Taken] = []
         refused: list[tuple[str, str]] = []
+        awaits_room = 0
         for name in sorted(self.files.drops)[:most]:
-            text = self.files.drops.pop(name)
+            text = self.files.drops[name]
             draft = self.parse(text)
-            if isinstance(draft, str):
-                self._set_aside(name, text, draft)
-                refused.append((name, draft))
-            else:
+            errors = draft if isinstance(draft, str) else room.refusal(draft)
+            jobs = sum(job.draft.ids for job in taken)
+            if isinstance(draft, str) or errors:
+                del self.files.drops[name]
+                self._set_aside(name, text, errors)
+                refused.append((name, errors))
+            elif jobs + draft.ids > room.jobs:
+                awaits_room = draft.ids
+                break
+            elif jobs < most:
+                del self.files.drops[name]
                 taken.append(self._take(self._new_id(), name, draft, text))
         self.steps.append(len(taken) + len(refused))
-        return ScanResult(tuple(taken), tuple(refused), more=bool(self.files.drops))
+        return ScanResult(tuple(taken), tuple(refused), more=bool(self.files.drops), awaits_room=awaits_room)
 
     def leftovers(self, live: Callable[[int], bool], finished: Callable[[int], bool], next_id: int) -> ScanResult:
         """Take the job files that no job is known for, and remove those of finished jobs."""
@@ -80,8 +88,16 @@ class MemorySpool:
                 self.refuse(id_, f"{id_}.json", draft)
                 refused.append((f"{id_}.json", draft))
             else:
-                taken.append(self._take(id_, f"{id_}.json", draft, text))
+                taken.append(self._take(self._own_id(id_, draft), f"{id_}.json", draft, text))
         return ScanResult(tuple(taken), tuple(refused), more=bool(self.files.drops))
+
+    def _own_id(self, id_: int, draft: Draft) -> int:
+        """The id that a file has; another for an array that has more elements now than there are ids below the next."""
+        if not any(other in self.files.jobs for other in range(id_ + 1, id_ + draft.ids)):
+            return id_
+        new = max(self._next_id, *self.files.jobs) + 1
+        self.files.jobs[new] = self.files.jobs.pop(id_)
+        return new
 
     def _new_id(self) -> int:
         while self._next_id in self.files.jobs:
@@ -89,7 +105,7 @@ class MemorySpool:
         return self._next_id
 
     def _take(self, id_: int, name: str, draft: Draft, text: str) -> Taken:
-        self._next_id = max(self._next_id, id_ + 1)
+        self._next_id = max(self._next_id, id_ + draft.ids)
         self.files.jobs[id_] = self._seen[id_] = text
         return Taken(id_, name, draft, text)
 

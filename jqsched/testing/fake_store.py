@@ -10,10 +10,10 @@ from attrs import define, evolve, field
 
 from jqsched.core.event import Event
 from jqsched.core.filters import kept_rules
-from jqsched.core.job import Draft, Job, Outcome, OwnName, State
-from jqsched.core.policy import outcome_of
-from jqsched.core.queue import load
-from jqsched.ports import RULES, Attempt, Batch, PortError, Store, Stored
+from jqsched.core.job import Array, Draft, Job, Outcome, OwnName, Progress, State
+from jqsched.core.policy import known_outcomes
+from jqsched.core.queue import load, progress_of
+from jqsched.ports import RULES, Attempt, Batch, PortError, Store, Stored, files_over
 
 Deliver = Callable[[int | PortError], None]
 
@@ -32,6 +32,15 @@ class Disk:
         """What a crash at this moment leaves."""
         return Disk(dict(self.events), dict(self.jobs), dict(self.attempts), dict(self.files), dict(self.settings))
 
+    def progress(self, array: Array) -> Progress:
+        """How far an array is."""
+        ids = range(array.id, array.id + array.count)
+        return progress_of(array, [self.jobs[id_] for id_ in ids if id_ in self.jobs])
+
+    def live_arrays(self) -> set[int]:
+        """The ids of the arrays that are not over."""
+        return {array.id for array in _arrays_of(job for job in self.jobs.values() if job.state is not State.INACTIVE)}
+
     def write(self, batch: Batch) -> None:
         """Make one batch durable."""
         assert not self.events or not batch.events or batch.first_seq > max(self.events), (
@@ -44,13 +53,20 @@ class Disk:
             if id_ in self.attempts and self.attempts[id_].attempt == attempt_number:
                 del self.attempts[id_]
         self.files |= dict(batch.files)
-        for job in batch.jobs:
-            if job.state is State.INACTIVE:
-                self.files.pop(job.id, None)
+        for id_ in files_over(batch):
+            self.files.pop(id_, None)
         gone = {id_ for id_ in batch.purged if id_ in self.jobs and self.jobs[id_].state is State.INACTIVE}
         self.jobs = {id_: job for id_, job in self.jobs.items() if id_ not in gone}
         self.events = {seq: event for seq, event in self.events.items() if event.jobid not in gone}
         self.settings |= dict(batch.settings)
+
+
+def _arrays_of(jobs: Iterable[Job]) -> set[Array]:
+    return {job.spec.element.array for job in jobs if job.spec.element is not None}
+
+
+def _array_id(job: Job) -> int | None:
+    return job.spec.element.array.id if job.spec.element is not None else None
 
 
 class MemoryStore:
@@ -114,12 +130,14 @@ class MemoryStore:
     def load(self) -> Stored:
         """Return the live jobs, their attempts and files, and the settings."""
         disk, settings = self.disk, self.disk.settings
+        live = [job for _, job in sorted(disk.jobs.items()) if job.state is not State.INACTIVE]
         queue = load(
-            [job for _, job in sorted(disk.jobs.items()) if job.state is not State.INACTIVE],
+            live,
             seq=max([*disk.events, int(settings.get("seq", 0))]),
             last_us=max([int(settings.get("last_us", 0)), *(event.t_us for event in disk.events.values())]),
             last_id=max([int(settings.get("last_id", 0)), *disk.jobs]),
             rules=kept_rules(settings.get(RULES)),
+            arrays={array.id: disk.progress(array) for array in _arrays_of(live)},
         )
         attempts = tuple(attempt for _, attempt in sorted(disk.attempts.items()))
         return Stored(queue, attempts, dict(disk.files), dict(settings))
@@ -141,15 +159,21 @@ class MemoryStore:
     def outcomes(self, ids: Iterable[int], names: Iterable[OwnName]) -> dict[int | OwnName, Outcome]:
         """What is known of finished jobs: by id, and for each name the newest."""
         finished = [job for _, job in sorted(self.disk.jobs.items()) if job.state is State.INACTIVE]
-        by_id = {job.id: outcome_of(job) for job in finished}
-        by_name = {job.own_name: outcome_of(job) for job in finished}  # the highest id comes last and stays
-        found: dict[int | OwnName, Outcome] = {id_: by_id[id_] for id_ in ids if id_ in by_id}
-        return found | {name: by_name[name] for name in names if name in by_name}
+        live = self.disk.live_arrays()
+        known = {
+            key: outcome
+            if outcome.element is None or outcome.element.array.id not in live
+            else evolve(outcome, whole=None)
+            for key, outcome in known_outcomes(finished).items()
+        }
+        return {key: known[key] for key in (*ids, *names) if key in known}
 
     def spec(self, id_: int) -> Draft | None:
         """What a job is, with the urgency and pin that it had last."""
         job = self.disk.jobs.get(id_)
-        return Draft(job.spec, job.urgency, job.pin, requeue_of=id_) if job is not None else None
+        if job is None:
+            return None
+        return Draft(evolve(job.spec, element=None), job.urgency, job.pin, requeue_of=id_)
 
     def events(self, id_: int) -> list[Event]:
         """The event log of a job, oldest first."""
@@ -175,7 +199,8 @@ class MemoryStore:
     def finished_before(self, before_us: int, most: int) -> list[int]:
         """The ids of jobs that ended before this time, oldest first; negative `most`: all."""
         ended = sorted((job.t_inactive_us, id_) for id_, job in self.disk.jobs.items() if self.is_finished(id_))
-        ids = [id_ for t_us, id_ in ended if t_us < before_us]
+        live = self.disk.live_arrays()
+        ids = [id_ for t_us, id_ in ended if t_us < before_us and _array_id(self.disk.jobs[id_]) not in live]
         return ids if most < 0 else ids[:most]
 
     def check(self) -> None:

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from hypothesis.strategies import SearchStrategy
 
-from jqsched.core import accept, decide, policy
+from jqsched.core import accept, binding, decide, policy
 from jqsched.core import queue as queues
 from jqsched.core.decide import Schedule
 from jqsched.core.event import Event
 from jqsched.core.filters import Rule, in_order
-from jqsched.core.fold import Changed, Fold, Step, Stop
+from jqsched.core.fold import Changed, EndHopeless, Fold, Step, Stop
 from jqsched.core.job import Draft, Job, OnInterrupt, Outcome, OwnName, State
 from jqsched.core.policy import Limits
 from jqsched.core.queue import EMPTY, Queue, find
@@ -189,7 +189,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(new=st.runner().flatmap(lambda machine: st.lists(machine.draft(), min_size=1, max_size=3)))
     def drop(self, new: list[Draft]) -> None:
         """Files are dropped; what is refused is forgotten."""
-        arrivals = [accept.Arrival(self._next_id + at, draft, USERID) for at, draft in enumerate(new)]
+        arrivals = [binding.Arrival(self._next_id + at, draft, USERID) for at, draft in enumerate(new)]
         self._next_id += len(new)
         accepted = accept.accept(self.queue, arrivals, self._known(), self.limits, self.now_us)
         entered = {arrival.id for arrival in arrivals} - set(accepted.refused)
@@ -199,10 +199,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.take(accepted.step)
 
     def _known(self) -> dict[int | OwnName, Outcome]:
-        outcomes: dict[int | OwnName, Outcome] = {}
-        for job in sorted(self.finished, key=lambda job: job.id):
-            outcomes[job.id] = outcomes[job.own_name] = policy.outcome_of(job)
-        return outcomes
+        return policy.known_outcomes(self.finished)
 
     @precondition(_has_jobs)
     @rule(pick=PICK, command=st.sampled_from(COMMANDS), urgency=urgencies, pin=pins)
@@ -432,6 +429,9 @@ class QueueMachine(RuleBasedStateMachine):
         for effect in self.take(apply()).effects:
             if isinstance(effect, Stop):
                 self._ask_back(effect.id)
+            elif isinstance(effect, EndHopeless):
+                for id_ in effect.ids:
+                    self._change(id_, partial(self._weed_one, id_))
 
     def _come_back(self, id_: int) -> None:
         """The executor has answered: make the changes that waited, and put the job back."""

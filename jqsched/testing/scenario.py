@@ -12,7 +12,8 @@ from attrs import evolve, frozen
 
 from jqsched.core import decide, policy
 from jqsched.core import queue as queues
-from jqsched.core.accept import Arrival, accept, update
+from jqsched.core.accept import accept, update
+from jqsched.core.binding import Arrival
 from jqsched.core.event import Event
 from jqsched.core.fold import Step
 from jqsched.core.job import Dependency, Draft, Job, OnInterrupt, Outcome, OwnName, Reason, Retries, Spec, State

@@ -13,7 +13,7 @@ from attrs import frozen
 from jqsched.core.event import Event
 from jqsched.core.job import Draft, Job, Outcome, OwnName, State
 from jqsched.core.queue import Queue, live
-from jqsched.ports import Batch, Clock, Edit, PortError, ScanResult, Spool, Store, Stored, Taken
+from jqsched.ports import UNLIMITED, Batch, Clock, Edit, PortError, Room, ScanResult, Spool, Store, Stored, Taken
 from jqsched.testing.runtimes import Run
 
 NEVER = -(1 << 62)
@@ -232,7 +232,7 @@ class Arrivals:
         self._coming, self._table, self._clock = iter(arrivals), table, clock
         self._next = next(self._coming, None)
 
-    def intake(self, next_id: int, most: int) -> ScanResult:
+    def intake(self, next_id: int, most: int, room: Room = UNLIMITED) -> ScanResult:  # noqa: ARG002  # no limit here
         """Take those whose time has come."""
         taken: list[Taken] = []
         while len(taken) < most and (arrival := self._due()) is not None:

@@ -195,6 +195,8 @@ def version_1(folder: Path, *batches: Batch) -> None:
         connection.executescript(VERSION_1)
         connection.execute("ATTACH ? AS there", (store_path(there),))
         for table, columns in codec.COLUMNS.items():
+            if table == "arrays":  # since version 4
+                continue
             connection.execute(f"INSERT INTO {table} SELECT {','.join(columns)} FROM there.{table}")
         connection.execute(f"PRAGMA application_id={schema.APPLICATION_ID}")
         connection.execute("PRAGMA user_version=1")
@@ -218,7 +220,7 @@ def test_a_store_of_version_1_gets_checksums(tmp_path: Path):
     with closing(sqlite3.connect(store_path(tmp_path))) as connection:
         for table, columns in codec.COLUMNS.items():
             rows = connection.execute(f"SELECT {','.join(columns)}, crc FROM {table}").fetchall()
-            assert rows
+            assert rows or table == "arrays"
             assert all(map(codec.is_whole, rows)), table
 
 

@@ -36,8 +36,8 @@ from jqsched.testing.strategies import JobFile, job_files, jobs
 FILTER_RULES_MD = Path(__file__).resolve().parents[2] / "docs" / "reference" / "filter-rules.md"
 
 # What is no key of the short form: only a jobspec says it, or the queue.
-ONLY_IN_JOBSPECS = {"tasks", "nodes", "jobspec"}
-NOT_IN_FILES = {"spec", "requeue_of"}
+ONLY_IN_JOBSPECS = {"tasks", "nodes", "jobspec", "element"}
+NOT_IN_FILES = {"spec", "requeue_of", "elements"}
 
 EXAMPLES = [
     pytest.param(key, example, id=f"{key.name}={json.dumps(example)}") for key in KEYS for example in key.examples

@@ -20,7 +20,7 @@ from attrs import evolve
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from jqsched.core import accept, decide, policy
+from jqsched.core import accept, binding, decide, policy
 from jqsched.core import queue as queues
 from jqsched.core.event import Event
 from jqsched.core.filters import Rule, in_order, read_rule
@@ -257,7 +257,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.accept(new)
 
     def accept(self, new: list[Draft]) -> None:
-        arrivals = [accept.Arrival(self.next_id + at, draft, USERID) for at, draft in enumerate(new)]
+        arrivals = [binding.Arrival(self.next_id + at, draft, USERID) for at, draft in enumerate(new)]
         self.next_id += len(new)
         accepted = accept.accept(self.queue, arrivals, self.known(), self.limits, self.now_us)
         refused = set(accepted.refused)

@@ -2,12 +2,12 @@
 
 from attrs import evolve
 
-from jqsched.core import accept, decide, policy
+from jqsched.core import accept, binding, decide, policy
 from jqsched.core import queue as queues
 from jqsched.core.event import Event
 from jqsched.core.filters import Rule, in_order
 from jqsched.core.fold import Step
-from jqsched.core.job import Dependency, Draft, Job, Outcome, OwnName, Spec, State
+from jqsched.core.job import Array, Dependency, Draft, Element, Job, Spec, State
 from jqsched.core.policy import Limits
 from jqsched.core.queue import EMPTY
 from jqsched.testing.scenario import START_US
@@ -21,6 +21,21 @@ def after(scheme: str, value: int | str | None = None, *, next_only: bool = Fals
 
 def a_file(name: str = "a", *dependencies: Dependency, urgency: int = 16, pin: int | None = None, **spec) -> Draft:
     return Draft(Spec(command=("true",), name=name, cwd="/", dependencies=dependencies, **spec), urgency, pin)
+
+
+def an_array(
+    count: int,
+    name: str = "sweep",
+    *dependencies: Dependency,
+    limit: int | None = None,
+    max_failures: int | None = None,
+    **spec,
+) -> Draft:
+    """An array with the indexes from 0 on."""
+    draft = a_file(name, *dependencies, **spec)
+    array = Array(0, count, limit, max_failures)
+    specs = tuple(evolve(draft.spec, element=Element(array, index)) for index in range(count))
+    return evolve(draft, spec=specs[0], elements=specs)
 
 
 class SchedulerDriver:
@@ -65,10 +80,11 @@ class SchedulerDriver:
     def drop(self, *files: Draft, userid: int = USERID) -> list[int]:
         """Files of one scan and user; returns their ids, refused or not."""
         first = max([self.queue.last_id, *self.refused]) + 1
-        arrivals = [accept.Arrival(first + at, file, userid) for at, file in enumerate(files)]
-        outcomes: dict[int | OwnName, Outcome] = {}
-        for id_, job in sorted(self.finished.items()):
-            outcomes[id_] = outcomes[job.own_name] = policy.outcome_of(job)
+        arrivals: list[binding.Arrival] = []
+        for file in files:
+            arrivals += binding.arrivals_of(first, file, userid)
+            first += file.ids
+        outcomes = policy.known_outcomes(self.finished.values())
         accepted = accept.accept(self.queue, arrivals, outcomes, self.limits, self.now_us)
         self.take(accepted.step)
         self.refused |= accepted.refused

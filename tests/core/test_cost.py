@@ -11,7 +11,7 @@ from functools import lru_cache
 import pytest
 from attrs import evolve
 
-from jqsched.core import accept, decide, explain, policy
+from jqsched.core import accept, binding, decide, explain, policy
 from jqsched.core import queue as queues
 from jqsched.core.job import Dependency, Draft, Job, OnInterrupt, Spec, State
 from jqsched.core.policy import Limits
@@ -77,7 +77,7 @@ def middle(queue: Queue) -> int:
 
 def drop(queue: Queue, *dependencies: Dependency) -> object:
     draft = Draft(evolve(SPEC, dependencies=dependencies))
-    return accept.accept(queue, [accept.Arrival(queue.last_id + 1, draft, 0)], {}, LIMITS, START_US + 1)
+    return accept.accept(queue, [binding.Arrival(queue.last_id + 1, draft, 0)], {}, LIMITS, START_US + 1)
 
 
 def schedule_and_run(queue: Queue) -> None:

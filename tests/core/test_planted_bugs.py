@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from attrs import evolve as changed
 
-from jqsched.core import accept, admission, decide, event, order, policy, retries
+from jqsched.core import accept, admission, binding, decide, event, order, policy, retries
 from jqsched.core import fold as step
 from jqsched.core import queue as queues
 from jqsched.core.admission import ABSENT, OPEN, GateKind
@@ -385,7 +385,7 @@ def nobody_hears_of_a_start(patch):
 
 @planted("dependencies")
 def cycles_are_let_in(patch):
-    patch.setattr(accept._Binding, "cycle", lambda self: {})
+    patch.setattr(binding.Binding, "cycle", lambda self: {})
 
 
 @planted("dependencies")
@@ -395,7 +395,7 @@ def an_edit_may_close_a_cycle(patch):
     def is_awaited(original, self, id_):
         return queue.find(self.queue, id_) is None and original(self, id_)
 
-    wrap(patch, accept._Binding, "is_awaited", is_awaited)
+    wrap(patch, binding.Binding, "is_awaited", is_awaited)
 
 
 @planted("dependencies")

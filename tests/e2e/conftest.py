@@ -108,6 +108,14 @@ class Daemon:
         finally:
             reader.close()
 
+    def by_id(self) -> dict[int, Job]:
+        """All jobs by id, as committed."""
+        reader = StoreReader(str(self.spool))
+        try:
+            return {job.id: job for job in [*reader.active(), *reader.finished()]}
+        finally:
+            reader.close()
+
     def events(self, id_: int) -> list[str]:
         """The names in a job's event log."""
         reader = StoreReader(str(self.spool))

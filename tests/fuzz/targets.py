@@ -22,9 +22,10 @@ from jqsched.adapters.store.schema import TABLES
 from jqsched.adapters.store.writer import PUT_JOB
 from jqsched.cli import rules, selector, target, template
 from jqsched.cli.failure import Failure, printable
-from jqsched.core.accept import Arrival, accept
+from jqsched.core.accept import accept
 from jqsched.core.admission import gates_of
 from jqsched.core.attributes import ATTRIBUTES, job_attributes
+from jqsched.core.binding import Arrival
 from jqsched.core.constraint import BadConstraint, BadFilter, Budget, Constraint, matches, read_constraint, read_filter
 from jqsched.core.filters import BadRule, Rule, in_order, kept_rules, read_rule, rule_document, rules_text, subject_of
 from jqsched.core.filters.expression import BadExpression, expression_of, read_expression

@@ -1,6 +1,6 @@
 """The ledger: what one commit holds, and in what order things happen around it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from jqsched.core.event import Event
 from jqsched.core.job import Outcome, OwnName
@@ -24,9 +24,9 @@ class OneByOne:
 
 
 def _ledger(told: list[object] | None = None) -> tuple[Ledger, OneByOne]:
-    def observe(events: Sequence[Event], queue: Queue) -> None:
+    def observe(batch: Batch) -> None:
         if told is not None:
-            told.append((tuple(events), queue))
+            told.append((batch.events, batch.queue))
 
     store = OneByOne()
     return Ledger(store, EMPTY, observe), store  # type: ignore[arg-type]  # the part of a Store that a ledger uses

@@ -23,7 +23,7 @@ from jqsched.adapters.spool.recovery import set_stray_aside, take_leftovers
 from jqsched.adapters.spool.rejects import FILES_MAX, Rejects
 from jqsched.adapters.spool.write_stability import Quiet
 from jqsched.core.job import Draft
-from jqsched.ports import Clock, Edit, PortError, ScanResult
+from jqsched.ports import UNLIMITED, Clock, Edit, PortError, Room, ScanResult
 
 DROP = "drop"  # a drop zone in which nothing else is; with `run_as_owner` that of other users
 FOLDERS = ("jobs", "output", "rejected", "archive", DROP)
@@ -109,14 +109,16 @@ class FileSpool:
     # ---- the drop zone --------------------------------------------------------------------------------------------
 
     @_port("taking dropped files")
-    def intake(self, next_id: int, most: int) -> ScanResult:
+    def intake(self, next_id: int, most: int, room: Room = UNLIMITED) -> ScanResult:
         """Take up to `most` dropped files. PortError: nothing was taken by this call, and all is where it was."""
         whole = ScanResult()
         for zone in self._zones:
-            room = most - len(whole.taken) - len(whole.refused)
-            following = max([next_id, *(taken.id + 1 for taken in whole.taken)])
+            left = most - len(whole.taken) - len(whole.refused)
+            jobs = sum(taken.draft.ids for taken in whole.taken)
+            following = max([next_id, *(taken.next_id for taken in whole.taken)])
             try:
-                whole = _together(whole, zone.intake(following, room, self._edits.seen))
+                found = zone.intake(following, left, self._edits.seen, evolve(room, jobs=room.jobs - jobs))
+                whole = _together(whole, found)
             except OSError as wrong:
                 if not whole.taken and not whole.refused:
                     raise
@@ -263,7 +265,11 @@ class FileSpool:
 def _together(first: ScanResult, then: ScanResult) -> ScanResult:
     again = [us for us in (first.again_us, then.again_us) if us is not None]
     return ScanResult(
-        first.taken + then.taken, first.refused + then.refused, first.more or then.more, min(again, default=None)
+        first.taken + then.taken,
+        first.refused + then.refused,
+        first.more or then.more,
+        min(again, default=None),
+        max(first.awaits_room, then.awaits_room),
     )
 
 

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from itertools import islice
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from jqsched.adapters.jobfile import (
     BadFile,
@@ -29,7 +29,7 @@ from jqsched.adapters.spool.lingering import Lingering
 from jqsched.adapters.spool.rejects import FILES_MAX, Rejects
 from jqsched.adapters.spool.write_stability import Quiet
 from jqsched.core.job import Draft
-from jqsched.ports import ScanResult, Taken
+from jqsched.ports import UNLIMITED, Room, ScanResult, Taken
 
 CONFIG = "jqsched.toml"
 _OURS = {"jobs", "output", "rejected", "archive", "drop", "__pycache__"}  # the last: of plugins in the spool
@@ -113,6 +113,8 @@ class Drops:
         self._left: dict[str, int] = {}
         self._halfway: list[Drop] = []
         self._beyond: set[str] = set()
+        self._reserved: set[int] = set()
+        self._room, self._awaits_room = UNLIMITED, 0
 
     def ring(self, name: str | None, settled: bool) -> None:
         """Look again. With a name: its writer closed it, or (settled) it was renamed in whole. Any thread."""
@@ -124,8 +126,10 @@ class Drops:
 
     # ---- looking --------------------------------------------------------------------------------------------------
 
-    def intake(self, next_id: int, most: int, seen: Callable[[int, int], None]) -> ScanResult:
+    def intake(self, next_id: int, most: int, seen: Callable[[int, int], None], room: Room = UNLIMITED) -> ScanResult:
         """Look at up to `most` files; `seen` is told each id taken and its file's signature.
+
+        It ends early when there is no room for the next, or enough jobs of arrays were taken for one step.
 
         OSError: nothing was taken, and the next call begins with the same file. Where something was, it is logged, and
         the next call tries again.
@@ -133,6 +137,7 @@ class Drops:
         self._next_id = max(self._next_id, next_id)
         taken: list[Taken] = []
         refused: list[tuple[str, str]] = []
+        self._room, self._awaits_room, jobs = room, 0, 0
         for drop in self._next_drops(most):
             try:
                 outcome = self._take(drop, seen)
@@ -144,14 +149,31 @@ class Drops:
                 break
             if isinstance(outcome, Taken):
                 taken.append(outcome)
+                jobs += outcome.draft.ids
+                self._room = evolve(room, jobs=room.jobs - jobs)
+                if jobs >= most:
+                    break
+            elif self._awaits_room:
+                self._put_back(drop)
+                break
             elif outcome is not None:
                 refused.append(outcome)
-        return ScanResult(tuple(taken), tuple(refused), bool(self._pending) or self._is_due(), self._quiet.again_us())
+        more = bool(self._pending) or self._is_due()
+        return ScanResult(tuple(taken), tuple(refused), more, self._quiet.again_us(), self._awaits_room)
 
     def take_back(self, drops: list[Drop], next_id: int, seen: Callable[[int, int], None]) -> ScanResult:
-        """Take files that are in `jobs/` already."""
+        """Take files that are in `jobs/` already, all at once: each has its id."""
         self._halfway.extend(drops)
-        return self.intake(max([next_id, *(drop.id + 1 for drop in drops)]), len(drops), seen)
+        self._reserved = {drop.id for drop in drops}
+        following, found = max([next_id, *(drop.id + 1 for drop in drops)]), ScanResult()
+        for _ in range(len(drops)):
+            part = self.intake(following, len(self._halfway), seen)
+            found = evolve(part, taken=found.taken + part.taken, refused=found.refused + part.refused)
+            following = max([following, *(taken.next_id for taken in part.taken)])
+            if not self._halfway:
+                break
+        self._reserved = set()
+        return found
 
     def _put_back(self, drop: Drop) -> None:
         if drop.arrived:
@@ -239,7 +261,7 @@ class Drops:
             return None
         hint = self._hints.pop(drop.key, None)
         suffix = drop.entry[-5:]
-        job = read_job(content.data, suffix, self._cwd, drop.stem)
+        job = read_job(content.data, suffix, self._cwd, drop.stem, owner=content.stat.st_uid)
         if isinstance(job, BadFile):
             unsure = job.incomplete and not hint
         else:
@@ -250,6 +272,13 @@ class Drops:
         self.lingering.forget(drop.key)
         if isinstance(job, BadFile):
             return self._refuse(drop, job.errors)
+        if never := self._room.refusal(job):
+            return self._refuse(drop, (never,))
+        if job.ids > self._room.jobs:
+            self._awaits_room = job.ids
+            if hint is not None:
+                self._hints[drop.key] = hint
+            return None
         return self._keep(drop, content, job, seen)
 
     def _wait(self, drop: Drop, why: str) -> None:
@@ -337,7 +366,8 @@ class Drops:
         suffix = drop.entry[-5:]
         label = drop.stem if is_named_by_file(job, drop.stem) else ""
         try:
-            id_ = drop.id or self._move(drop, suffix, label)
+            id_ = self._own_id(drop, job) or self._move(drop, suffix, label)
+            self._next_id = max(self._next_id, id_ + job.ids)
         except OSError as wrong:
             if wrong.errno == errno.ENOENT and not self._folder(drop).has(drop.entry):
                 return None
@@ -366,6 +396,13 @@ class Drops:
             raise
         seen(id_, signature(found))
         return Taken(id_, drop.name, job, text, other_owner(content.stat))
+
+    def _own_id(self, drop: Drop, job: Draft) -> int:
+        """Return the id that a drop has already, 0 if it is to get the next: it has none, or is an array that has more
+        elements now than there are ids below the next file's.
+        """
+        following = range(drop.id + 1, drop.id + job.ids)
+        return 0 if drop.id and any(id_ in following for id_ in self._reserved) else drop.id
 
     def _move(self, drop: Drop, suffix: str, label: str) -> int:
         if label:  # before a crash can part it from its name

@@ -16,7 +16,18 @@ from zlib import crc32
 from attrs import astuple, fields
 
 from jqsched.core.event import NO_CONTEXT, Event
-from jqsched.core.job import Dependency, Job, JobException, OnInterrupt, Reason, Retries, Spec, State
+from jqsched.core.job import (
+    Array,
+    Dependency,
+    Element,
+    Job,
+    JobException,
+    OnInterrupt,
+    Reason,
+    Retries,
+    Spec,
+    State,
+)
 from jqsched.core.jobspec.writers import reason_list
 from jqsched.core.json import Json
 
@@ -33,6 +44,7 @@ JOB_COLUMNS = (
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "meta": ("key", "value"),
     "files": ("id", "text"),
+    "arrays": ("id", "count", "indexes"),
     "attempts": ("id", "attempt", "pid", "start_ticks", "boot_id"),
     "events": EVENT_COLUMNS,
     "jobs": JOB_COLUMNS,
@@ -51,6 +63,7 @@ _PACK: Mapping[str, Callable[[Any], object]] = {
     "retries": lambda retries: astuple(retries, recurse=False),
     "dependencies": lambda wanted: [[one.scheme, one.value, one.next_only] for one in wanted],
     "reasons": lambda trail: [reason_list(reason) for reason in trail],
+    "element": lambda element: (element.index, element.value, *astuple(element.array)),
 }
 _UNPACK: Mapping[str, Callable[[Any], object]] = {
     "env": lambda entries: tuple(entries.items()),
@@ -58,6 +71,7 @@ _UNPACK: Mapping[str, Callable[[Any], object]] = {
     "retries": lambda parts: _retries(*parts),
     "dependencies": lambda wanted: tuple(Dependency(*parts) for parts in wanted),
     "reasons": lambda trail: tuple(Reason(*parts) for parts in trail),
+    "element": lambda parts: _element(*parts),
 }
 _SHORT = 200  # characters of a context that may be remembered
 _REQUEUING, _RETRYING, _RETRIED = 1, 2, 4  # what the bits of the column `requeuing` mean
@@ -123,6 +137,16 @@ def spec_from_json(text: str) -> Spec:
 
 def _retries(most: int, delay_us: int, factor: float, max_delay_us: int, on: list[Any], *more: Any) -> Retries:
     return Retries(most, delay_us, factor, max_delay_us, tuple(on), *more)
+
+
+def _element(index: int, value: str | None, *array: Any) -> Element:
+    return Element(_array(*array), index, value)
+
+
+@lru_cache(64)
+def _array(id_: int, count: int, limit: int | None, max_failures: int | None) -> Array:
+    """Make an array once for all of its elements."""
+    return Array(id_, count, limit, max_failures)
 
 
 def event_to_row(seq: int, event: Event) -> EventRow:

@@ -17,6 +17,8 @@ from attrs import define
 
 from jqsched.adapters.store import codec, wal
 from jqsched.adapters.store.schema import (
+    ARRAYS_SINCE,
+    FORMAT_VERSION,
     SUMS_SINCE,
     TABLES,
     UNREADABLE,
@@ -43,6 +45,7 @@ _WAYS_OUT = {
     "meta": "put a backup in its place",
     "files": "put a backup in its place",
     "attempts": "put a backup in its place",
+    "arrays": "put a backup in its place",
     "events": "put a backup in its place; if the job is finished, `jqsched purge` forgets it",
 }
 
@@ -51,12 +54,13 @@ _WAYS_OUT = {
 class _Store:
     """A database that is looked at, at one moment; `has_sums` is false where its rows have no checksums yet.
 
-    `events_are_whole`: the checksums of all events were looked at, and none was wrong.
+    `version`: of its format. `events_are_whole`: the checksums of all events were looked at, and none was wrong.
     """
 
     connection: sqlite3.Connection
     path: str
     has_sums: bool
+    version: int = FORMAT_VERSION
     events_are_whole: bool = False
 
     def rows(self, table: str, rest: str) -> Iterator[codec.Row]:
@@ -87,7 +91,7 @@ def audit(folder: str, progress: Callable[[str], None] = lambda _: None) -> list
             if version == 0:
                 found.append(f"{path}: holds nothing (was {path}-wal beside it?): put a backup in its place")
             else:
-                store = _Store(connection, path, version >= SUMS_SINCE)
+                store = _Store(connection, path, version >= SUMS_SINCE, version)
                 for number, check in enumerate(_CHECKS, 1):
                     progress(f"checking {path}: {number} of {len(_CHECKS)}")
                     found += _findings(check(store), path)
@@ -127,7 +131,9 @@ def _tables(store: _Store) -> Iterator[str]:
     """Check that tables and indexes are those of the format: SQLite would accept any definition that it can read."""
     if not store.has_sums:
         return
-    wanted = sorted(filter(None, (_bare(statement) for statement in TABLES.split(";"))))
+    statements = (_bare(statement) for statement in TABLES.split(";"))
+    is_known = store.version >= ARRAYS_SINCE
+    wanted = sorted(text for text in statements if text and (is_known or not text.startswith("CREATETABLEarrays")))
     there = store.connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")
     if sorted(_bare(sql) for (sql,) in there) != wanted:
         yield f"{store.path}: the definition of a table or index is damaged: put a backup in its place"
@@ -140,6 +146,8 @@ def _bare(sql: str) -> str:
 def _sums(store: _Store) -> Iterator[str]:
     """Find rows that are not as they were written. Those of jobs are compared with their events later."""
     for table, way_out in _WAYS_OUT.items():
+        if table == "arrays" and store.version < ARRAYS_SINCE:
+            continue
         is_whole = True
         for row in store.rows(table, f"ORDER BY {codec.COLUMNS[table][0]}"):
             if not store.is_whole(row):
@@ -156,6 +164,8 @@ def _named(table: str, row: codec.Row) -> str:
             return f"the text of the file of job {row[0]}"
         case "attempts":
             return f"the record of attempt {row[1]} of job {row[0]}"
+        case "arrays":
+            return f"the record of array {row[0]}"
         case _:
             return f"event {row[0]} ({row[3]} of job {row[1]})"
 

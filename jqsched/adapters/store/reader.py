@@ -14,6 +14,7 @@ from attrs import evolve, frozen
 
 from jqsched.adapters.store import codec, query
 from jqsched.adapters.store.schema import (
+    ARRAYS_SINCE,
     FORMAT_VERSION,
     UNREADABLE,
     StoreRefused,
@@ -27,10 +28,11 @@ from jqsched.adapters.store.writer import SELECT_EVENTS, SELECT_JOBS
 from jqsched.core.constraint import Budget, Constraint, matches
 from jqsched.core.event import NO_CONTEXT, Event
 from jqsched.core.filters import Rules, kept_rules
-from jqsched.core.job import Job
+from jqsched.core.job import Job, Progress
 from jqsched.core.json import JsonObject
+from jqsched.core.queue import progress_of
 from jqsched.core.view import NOTES, notes_of
-from jqsched.ports import PLUGGED, RULES
+from jqsched.ports import PLUGGED, RULES, ArrayRow
 
 
 @frozen
@@ -226,6 +228,28 @@ class StoreReader:
         """The event log of a job, with the seqs."""
         sql = f"{SELECT_EVENTS} WHERE jobid = ? AND seq > ? ORDER BY seq"
         return self._events(sql, (jobid, after_seq))
+
+    # -- arrays
+
+    def array(self, id_: int) -> ArrayRow | None:
+        """The array of this id; None when there is none."""
+        if self.is_empty or self._version() < ARRAYS_SINCE:
+            return None
+        sql = "SELECT id, count, indexes FROM arrays WHERE id = ?"
+        return next((ArrayRow(*row) for row in self._rows(sql, (id_,))), None)
+
+    def progress(self) -> dict[int, Progress]:
+        """How far each array is that is not over. O(elements)."""
+        if self.is_empty or self._version() < ARRAYS_SINCE:
+            return {}
+        live = """SELECT id, count, indexes FROM arrays WHERE EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_live
+            WHERE state < 64 AND jobs.id >= arrays.id AND jobs.id < arrays.id + arrays.count)"""
+        found: dict[int, Progress] = {}
+        for id_, count, _ in list(self._rows(live)):
+            jobs = list(self._jobs(f"{SELECT_JOBS} WHERE id >= ? AND id < ?", (id_, id_ + count)))
+            array = next(job.spec.element.array for job in jobs if job.spec.element is not None)
+            found[id_] = progress_of(array, jobs)
+        return found
 
     def notes(self) -> Callable[[int], JsonObject]:
         """Return the function that reads what plugins noted of a job; without plugins there is nothing to read."""

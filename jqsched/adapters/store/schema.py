@@ -20,8 +20,9 @@ from jqsched.adapters.store.codec import COLUMNS, Damaged, checksum
 from jqsched.ports import PortError
 
 FILE_NAME = "jqsched.db"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 SUMS_SINCE = 2  # the version in which rows got their checksums
+ARRAYS_SINCE = 4  # the version in which there are arrays
 INCREMENTAL = 2  # auto_vacuum: free pages are given back when it is asked for, a few at a time
 PATH_MAX_BYTES = 504  # SQLite: 512, with room for the names of what it puts beside the database
 APPLICATION_ID = 0x6A717363  # "jqsc": `file` and we ourselves know a store by it
@@ -49,6 +50,7 @@ CREATE TABLE attempts (
     boot_id TEXT NOT NULL, crc INTEGER
 );
 CREATE TABLE files (id INTEGER PRIMARY KEY, text TEXT NOT NULL, crc INTEGER);
+CREATE TABLE arrays (id INTEGER PRIMARY KEY, count INTEGER NOT NULL, indexes TEXT NOT NULL, crc INTEGER);
 """
 
 
@@ -56,6 +58,8 @@ def _add_checksums(connection: sqlite3.Connection) -> None:
     """From version 1: what is there counts as whole."""
     connection.create_function("checksum", -1, lambda *row: checksum(row), deterministic=True)
     for table, columns in COLUMNS.items():
+        if table == "arrays":  # since version 4
+            continue
         connection.execute(f"ALTER TABLE {table} ADD COLUMN crc INTEGER")
         connection.execute(f"UPDATE {table} SET crc = checksum({','.join(columns)})")
 
@@ -66,8 +70,17 @@ def _count_retries(_: sqlite3.Connection) -> None:
     """
 
 
+def _add_arrays(connection: sqlite3.Connection) -> None:
+    """From version 3: a table more, the last in `TABLES`."""
+    connection.execute(next(statement for statement in TABLES.split(";") if "TABLE arrays" in statement))
+
+
 # From each old version, what brings it to the next; run in one transaction with the new version's number.
-MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _add_checksums, 2: _count_retries}
+MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {
+    1: _add_checksums,
+    2: _count_retries,
+    3: _add_arrays,
+}
 
 
 # What SQLite raises for damaged data; the second where its message quotes a text that is not valid UTF-8.

@@ -25,11 +25,13 @@ from jqsched.adapters.store.schema import (
     store_path,
 )
 from jqsched.core.event import Event
+from jqsched.core.evolve import evolve
 from jqsched.core.filters import kept_rules
-from jqsched.core.job import Draft, Job, Outcome, OwnName, State
+from jqsched.core.idmap import id_map
+from jqsched.core.job import Array, Draft, Job, Outcome, OwnName, Progress, State
 from jqsched.core.policy import outcome_of
-from jqsched.core.queue import Queue, find, load
-from jqsched.ports import RULES, Attempt, Batch, PortError, Stored
+from jqsched.core.queue import Queue, find, load, progress_of
+from jqsched.ports import RULES, Attempt, Batch, PortError, Stored, files_over
 
 
 def _insert(how: str, table: str) -> str:
@@ -38,8 +40,8 @@ def _insert(how: str, table: str) -> str:
 
 
 PUT_EVENT = _insert("INSERT", "events")
-PUT_JOB, PUT_ATTEMPT, PUT_FILE, PUT_SETTING = (
-    _insert("INSERT OR REPLACE", table) for table in ("jobs", "attempts", "files", "meta")
+PUT_JOB, PUT_ATTEMPT, PUT_FILE, PUT_SETTING, PUT_ARRAY = (
+    _insert("INSERT OR REPLACE", table) for table in ("jobs", "attempts", "files", "meta", "arrays")
 )
 # A row that is there stays where it is, and the index over the names as it is: each page that a commit touches is
 # written whole. Only `submit` and `jobspec-update`, the events with a spec, give a job a name.
@@ -51,6 +53,12 @@ SELECT_JOBS = f"SELECT {','.join(codec.JOB_COLUMNS)} FROM jobs"
 SELECT_SUMMED = {table: f"SELECT {','.join(columns)},crc FROM {table}" for table, columns in codec.COLUMNS.items()}
 SELECT_EVENTS = f"SELECT {','.join(codec.EVENT_COLUMNS)} FROM events"
 PURGED_EVENTS = "purged_events"  # the key in `meta` that counts the events that were purged
+
+_ELEMENTS = "SELECT 1 FROM jobs WHERE id >= arrays.id AND id < arrays.id + arrays.count"
+# Whether a job is an element of an array of which another element is not over: probes of indexes only.
+_OF_LIVE_ARRAY = """EXISTS (SELECT 1 FROM arrays WHERE arrays.id = (SELECT max(id) FROM arrays WHERE id <= jobs.id)
+    AND jobs.id < arrays.id + arrays.count AND EXISTS (SELECT 1 FROM jobs AS other INDEXED BY jobs_live
+    WHERE other.state < 64 AND other.id >= arrays.id AND other.id < arrays.id + arrays.count))"""
 
 FREE_PAGES_KEPT = 1_000  # 4 MB that the store may use again before space is given back to the file system
 VACUUM_PAGES = 256  # given back in one transaction: a few milliseconds
@@ -102,13 +110,16 @@ class SqliteStore:
             settings: dict[str, str] = dict(self._rows("meta"))
             seq, _, last_us, *_ = next(self._rows("events", "ORDER BY seq DESC LIMIT 1"), (0, 0, 0))
             highest, *_ = next(self._rows("jobs", "ORDER BY id DESC LIMIT 1"), (0,))
+            arrays = set[Array]()
             queue = load(
-                self._live(),
+                _noting_arrays(self._live(), arrays),
                 seq=max(seq, int(settings.get("seq", 0))),
                 last_us=max(last_us, int(settings.get("last_us", 0))),
                 last_id=max(highest, int(settings.get("last_id", 0))),
                 rules=kept_rules(settings.get(RULES)),
             )
+            if arrays:
+                queue = evolve(queue, arrays=id_map({array.id: self._progress(array) for array in arrays}))
             attempts = tuple(Attempt(*row) for row in self._rows("attempts", "ORDER BY id"))
             files: dict[int, str] = dict(self._rows("files"))
             self._look_for_lost(queue, files.keys() | {attempt.id for attempt in attempts})
@@ -121,6 +132,11 @@ class SqliteStore:
                 raise codec.Damaged(f"job {job.id}: not in its place among the live ones")
             last_id = job.id
             yield job
+
+    def _progress(self, array: Array) -> Progress:
+        """Read how far an array is. O(elements)."""
+        rows = self._rows("jobs", "WHERE id >= ? AND id < ?", (array.id, array.id + array.count))
+        return progress_of(array, map(codec.job_from_row, rows))
 
     def _look_for_lost(self, queue: Queue, ids: AbstractSet[int]) -> None:
         """Look for live jobs that the index lacks: it has no checksums, so it may be damaged without notice.
@@ -280,13 +296,19 @@ class SqliteStore:
         newest = f"WHERE {where} AND state = {State.INACTIVE.value} ORDER BY id DESC LIMIT 1"
         for row in self._rows("jobs", newest, values):
             job = codec.job_from_row(row)
-            found[key] = outcome_of(job)
+            element, outcome = job.spec.element, outcome_of(job)
+            if element is not None and (key == element.array.id or not isinstance(key, int)):
+                progress = self._progress(element.array)
+                outcome = evolve(outcome, whole=progress if progress.is_over else None)
+            found[key] = outcome
 
     def spec(self, id_: int) -> Draft | None:
         """Return a job's spec, with the urgency and pin that it had last; None when unknown."""
         with damage_refused("read the store", self.path):
             job = self._job(id_)
-        return Draft(job.spec, job.urgency, job.pin, requeue_of=id_) if job is not None else None
+        if job is None:
+            return None
+        return Draft(evolve(job.spec, element=None), job.urgency, job.pin, requeue_of=id_)
 
     def _job(self, id_: int) -> Job | None:
         return next(map(codec.job_from_row, self._rows("jobs", "WHERE id = ?", (id_,))), None)
@@ -317,7 +339,8 @@ class SqliteStore:
 
     def finished_before(self, before_us: int, most: int) -> list[int]:
         """The ids of jobs that ended before this time, oldest first."""
-        sql = "SELECT id FROM jobs WHERE state = 64 AND t_inactive_us < ? ORDER BY t_inactive_us, id LIMIT ?"
+        sql = f"""SELECT id FROM jobs WHERE state = 64 AND t_inactive_us < ? AND NOT {_OF_LIVE_ARRAY}
+            ORDER BY t_inactive_us, id LIMIT ?"""
         with port_errors("read the store", self.path):
             return [id_ for (id_,) in self._reading.execute(sql, (before_us, most))]
 
@@ -326,6 +349,14 @@ class SqliteStore:
         with damage_refused("read the store", self.path):
             job = self._job(id_)
         return job is not None and job.state is State.INACTIVE
+
+
+def _noting_arrays(jobs: Iterable[Job], arrays: set[Array]) -> Iterator[Job]:
+    """Pass jobs on, and note of which arrays they are."""
+    for job in jobs:
+        if job.spec.element is not None:
+            arrays.add(job.spec.element.array)
+        yield job
 
 
 def _those(processes: Sequence[str]) -> str:
@@ -359,9 +390,12 @@ def _write_batch(connection: sqlite3.Connection, batch: Batch) -> None:
         connection.executemany(PUT_ATTEMPT, map(codec.summed, attempts))
     if batch.over:
         connection.executemany("DELETE FROM attempts WHERE id = ? AND attempt = ?", batch.over)
+    if batch.arrays:
+        arrays = [(array.id, array.count, array.indexes) for array in batch.arrays]
+        connection.executemany(PUT_ARRAY, map(codec.summed, arrays))
     if batch.files:
         connection.executemany(PUT_FILE, map(codec.summed, batch.files))
-    done = [(job.id,) for job in batch.jobs if job.state is State.INACTIVE]
+    done = [(id_,) for id_ in files_over(batch)]
     if done:
         connection.executemany("DELETE FROM files WHERE id = ?", done)
     if batch.purged:
@@ -376,6 +410,7 @@ def _purge(connection: sqlite3.Connection, ids: Iterable[int]) -> None:
     gone = [(id_,) for id_ in ids]
     count = connection.executemany(f"DELETE FROM events WHERE jobid IN ({finished})", gone).rowcount
     connection.executemany("DELETE FROM jobs WHERE id = ? AND state = 64", gone)
+    connection.execute(f"DELETE FROM arrays WHERE NOT EXISTS ({_ELEMENTS})")
     before = connection.execute("SELECT value FROM meta WHERE key = ?", (PURGED_EVENTS,)).fetchone() or (0,)
     connection.execute(PUT_SETTING, codec.summed((PURGED_EVENTS, str(int(before[0]) + count))))
 

@@ -11,7 +11,7 @@ from typing import TypeVar, cast
 from attrs import define, evolve, field
 
 from jqsched.core.job import Spec
-from jqsched.core.jobspec import values
+from jqsched.core.jobspec import arrays, values
 from jqsched.core.jobspec.keys import OF_SPEC, OURS, SYSTEM
 from jqsched.core.jobspec.values import Wrong, show
 from jqsched.core.json import Json, JsonObject
@@ -28,7 +28,7 @@ _PLACED = tuple(
     for section in (SYSTEM, OURS)
     if key.name not in _STRUCTURAL and key.place.startswith(section)
 )
-_OURS = tuple(path[0] for _, section, path in _PLACED if section == OURS)
+_OURS = (*(path[0] for _, section, path in _PLACED if section == OURS), "array")
 _FROM_PARTS = ("command", "cores")
 _READ = tuple((key, *key.place.rpartition(".")) for key in OF_SPEC if key.name not in _FROM_PARTS)
 
@@ -82,6 +82,8 @@ def _made_of(spec: Spec, environment: JsonObject) -> dict[str, Json]:
         value = getattr(spec, key.fills)
         if value != key.absent:
             _set(ours if section == OURS else system, path, key.write_there(value))
+    if spec.element is not None:
+        ours["array"] = arrays.element_object(spec.element)
     attributes: dict[str, Json] = {"system": system}
     if ours:
         attributes["user"] = {"jqsched": ours}
@@ -247,6 +249,7 @@ def _read(reading: _Reading, jobspec: Mapping[str, object], default_cwd: str) ->
         )
         for key, outer, dot, name in _READ
     }
+    more["element"] = reading.take(OURS, reading.at(OURS), "array", arrays.element, None)
     return Spec(command=command, cores=cores, tasks=tasks, nodes=nodes, **more)  # type: ignore[arg-type]  # see `Key`
 
 

@@ -4,6 +4,7 @@ Rule: `keys` says where a job is filed; `value` is the queue and its changes, ea
 O(n).
 """
 
+from jqsched.core.queue.arrays import advanced, progress_of
 from jqsched.core.queue.keys import Awaited, as_order, awaited, end_key, holds_slot, is_ready, rank_key, singleton_key
 from jqsched.core.queue.rebuild import check, load, same, set_rules
 from jqsched.core.queue.value import (
@@ -12,10 +13,13 @@ from jqsched.core.queue.value import (
     Permit,
     Queue,
     claim,
+    elements,
     evolve,
     evolve_all,
+    file_of,
     find,
     gates_known,
+    has_file,
     live,
     namesakes,
     permit,
@@ -32,15 +36,19 @@ __all__ = [
     "Claim",
     "Permit",
     "Queue",
+    "advanced",
     "as_order",
     "awaited",
     "check",
     "claim",
+    "elements",
     "end_key",
     "evolve",
     "evolve_all",
+    "file_of",
     "find",
     "gates_known",
+    "has_file",
     "holds_slot",
     "is_ready",
     "live",
@@ -48,6 +56,7 @@ __all__ = [
     "namesakes",
     "permit",
     "position_of",
+    "progress_of",
     "rank_key",
     "recall",
     "release",

@@ -7,10 +7,10 @@ functions.
 from typing import TypeAlias
 
 from jqsched.core import order
-from jqsched.core.job import Job, OwnName, Scheme, State, Wait
+from jqsched.core.job import ArrayId, Job, OwnName, Scheme, State, Wait
 from jqsched.core.order import Key, Node, Order
 
-Awaited: TypeAlias = int | OwnName
+Awaited: TypeAlias = int | OwnName | ArrayId
 Ids: TypeAlias = int | Node  # most names have one job, and most jobs one dependent: a tree of one would cost 170 bytes
 
 

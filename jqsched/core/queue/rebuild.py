@@ -4,7 +4,8 @@ Rule: what is made here of the jobs is what `evolve` makes step by step; `check`
 nothing here belongs into a decision about one job.
 """
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 from attrs import evolve as changed
 from pyrsistent import pmap
@@ -14,10 +15,10 @@ from jqsched.core import order
 from jqsched.core.admission import Position, gates_of
 from jqsched.core.filters import Rules
 from jqsched.core.idmap import id_map
-from jqsched.core.job import Job, read_wait
+from jqsched.core.job import Job, Progress, read_wait
 from jqsched.core.order import Key, Order
 from jqsched.core.queue.keys import Awaited, Ids, as_order, awaited, end_key, holds_slot, is_ready, rank_key
-from jqsched.core.queue.value import Queue, live, position_of
+from jqsched.core.queue.value import EMPTY, Queue, live, position_of
 
 
 def set_rules(queue: Queue, rules: Rules) -> Queue:
@@ -36,9 +37,18 @@ def set_rules(queue: Queue, rules: Rules) -> Queue:
     return changed(queue, rules=rules, ready=order.build(ready), admission=admissions.build(positions))
 
 
-def load(jobs: Iterable[Job], *, seq: int, last_us: int, last_id: int, rules: Rules = ()) -> Queue:
+def load(
+    jobs: Iterable[Job],
+    *,
+    seq: int,
+    last_us: int,
+    last_id: int,
+    rules: Rules = (),
+    arrays: Mapping[int, Progress] = EMPTY.arrays,
+) -> Queue:
     """Make the queue of stored live jobs, with no claim and no permit; equal to the fold of their events.
 
+    `arrays`: how far each array is that is not over, as its elements that are over tell too (`progress_of`).
     Cost: O(n log n), bulk-built.
     """
     enqueued: dict[int, Job] = {}
@@ -84,6 +94,7 @@ def load(jobs: Iterable[Job], *, seq: int, last_us: int, last_id: int, rules: Ru
         timers=order.build(timers),
         cores_used=cores_used,
         ends=order.build(ends),
+        arrays=id_map(arrays),
     )
 
 
@@ -108,6 +119,7 @@ def _plain(queue: Queue) -> tuple[object, ...]:
         (queue.seq, queue.last_us, queue.last_id, queue.cores_used, queue.cores_permitted, queue.rules),
         (queue.enqueued, queue.running, queue.manipulated, queue.permits),
         (keys(queue.ready), keys(queue.permitted), keys(queue.timers), keys(queue.ends)),
+        queue.arrays,
         (queue.admission.gates, queue.admission.places),
         {gates: keys(group) for gates, group in queue.admission.groups.items()},
         {(user, name): keys(as_order(ids)) for user, own in queue.names.items() for name, ids in own.items()},
@@ -123,7 +135,18 @@ def check(queue: Queue) -> None:
     assert all(holds_slot(job) for job in queue.running.values()), "an enqueued job is in running"
     assert not set(queue.permits) - set(queue.enqueued), "a permit for a job that is not enqueued"
     settled = queue.settled()
-    fresh = load(live(settled), seq=queue.seq, last_us=queue.last_us, last_id=queue.last_id, rules=queue.rules)
+    fresh = load(
+        live(settled),
+        seq=queue.seq,
+        last_us=queue.last_us,
+        last_id=queue.last_id,
+        rules=queue.rules,
+        arrays=queue.arrays,
+    )
+    left = Counter(job.spec.element.array for job in live(queue) if job.spec.element is not None)
+    assert left == {progress.array: progress.left for progress in queue.arrays.values() if progress.left}, (
+        "an array is not counted"
+    )
     assert same(fresh, settled), "an index is not what the jobs say"
     assert same(set_rules(queue, queue.rules), queue), "rules and rate limits are not kept as the jobs say"
     admissions.check(queue.admission)

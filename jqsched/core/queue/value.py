@@ -23,8 +23,9 @@ from jqsched.core.event import Event, IllegalEvent, advance
 from jqsched.core.evolve import evolve as changed
 from jqsched.core.filters import Rules
 from jqsched.core.idmap import IdMap
-from jqsched.core.job import Job, OwnName, State, read_wait
+from jqsched.core.job import Array, Job, OwnName, State, read_wait
 from jqsched.core.order import Key, Order
+from jqsched.core.queue.arrays import Arrays, taken_in
 from jqsched.core.queue.keys import (
     Awaited,
     Ids,
@@ -83,8 +84,8 @@ class Queue:
     moment, `permitted` their keys, `cores_permitted` what they ask for together. `names`: by user, the ids of the live
     jobs of a name. `dependents`: the jobs that wait for an id, a name of the same user, or (`+NAME`) a free name.
     `timers`: (begin time, id). `cores_used`: by running jobs, manipulated ones from running included. `ends`: (end of
-    its time, id) of those of them that have a time limit. `seq` and `last_us`: number and time of the last event;
-    `last_id`: the highest id ever given out.
+    its time, id) of those of them that have a time limit. `arrays`: how far each array is that has live elements, by
+    its id. `seq` and `last_us`: number and time of the last event; `last_id`: the highest id ever given out.
     """
 
     seq: int = 0
@@ -104,6 +105,7 @@ class Queue:
     timers: Order = None
     cores_used: int = 0
     ends: Order = None
+    arrays: Arrays = field(factory=IdMap)
 
     @property
     def busy(self) -> int:
@@ -145,6 +147,27 @@ def waiters(queue: Queue, key: Awaited) -> list[int]:
     return [id_ for (id_,) in order.ascending(as_order(queue.dependents.get(key)))]
 
 
+def has_file(queue: Queue, id_: int) -> bool:
+    """Whether `jobs/ID.json` is the file of live jobs: of a job that is no array's element, or of a live array."""
+    if id_ in queue.arrays:
+        return True
+    job = find(queue, id_)
+    return job is not None and job.spec.element is None
+
+
+def file_of(job: Job) -> int:
+    """The id by which the file of a job is called: its own, or its array's."""
+    return job.spec.element.array.id if job.spec.element is not None else job.id
+
+
+def elements(queue: Queue, array: Array) -> Iterator[Job]:
+    """The live elements of an array, by id. O(elements that it ever had)."""
+    for id_ in range(array.id, array.id + array.count):
+        job = find(queue, id_)
+        if job is not None:
+            yield job
+
+
 def namesakes(queue: Queue, name: OwnName) -> Order:
     """The live jobs of a name of one user, as keys `(id,)`."""
     return as_order(queue.names.get(name[0], _NO_NAMES).get(name[1]))
@@ -174,12 +197,14 @@ def evolve_all(queue: Queue, events: Iterable[Event]) -> Queue:
 def _evolve_run(queue: Queue, jobid: int, run: tuple[Event, ...]) -> Queue:
     claim = queue.manipulated.get(jobid)
     old = claim.job if claim is not None else queue.enqueued.get(jobid) or queue.running.get(jobid)
-    new, last_us = old, queue.last_us
+    new, known, last_us = old, old, queue.last_us
     for event in run:
         if event.t_us <= last_us:
             raise IllegalEvent(f"job {jobid}: {event.name} at {event.t_us} is not after {last_us}")
         last_us = event.t_us
         new = advance(new, event)
+        known = new or known
+    last = new
     if new is not None and new.state is State.INACTIVE:
         new = None
     if len(run) > 1 and jobid in queue.permits and new is not None and is_ready(new):
@@ -189,6 +214,8 @@ def _evolve_run(queue: Queue, jobid: int, run: tuple[Event, ...]) -> Queue:
         _reclaim(queue, claim, new, fields)
     else:
         _place(queue, old, new, fields)
+    if known is not None and known.spec.element is not None and (old is None or new is None):
+        fields["arrays"] = taken_in(queue.arrays, known.spec.element, arrives=old is None, job=last)
     return changed(queue, **fields)
 
 
@@ -211,6 +238,7 @@ class _Fields(TypedDict, total=False):
     timers: Order
     cores_used: int
     ends: Order
+    arrays: Arrays
 
 
 def _reclaim(queue: Queue, claim: Claim, new: Job | None, fields: _Fields) -> None:

@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from jqsched.core.event import Event, advance
-from jqsched.core.job import Draft, Job, Spec
+from jqsched.core.evolve import evolve
+from jqsched.core.job import Array, Draft, Element, Job, Progress, Spec
 from jqsched.core.queue import EMPTY, Queue, evolve_all, same
-from jqsched.ports import Attempt, Batch, PortError
+from jqsched.ports import ArrayRow, Attempt, Batch, PortError
 from jqsched.testing.fake_store import MemoryStore
 from jqsched.testing.scenario import Story
 
@@ -252,6 +253,35 @@ def settings_are_kept(rig: Rig) -> None:
     assert rig.store.load().settings == {"drained": "0", "other": "x"}
 
 
+def an_array_is_live_until_its_last_element_is_over(rig: Rig) -> None:
+    """Its file is kept, how far it is is counted anew, and none of its elements is offered to be purged; then it is
+    known by its id and its name what became of all of it.
+    """
+    author, array = Author(), Array(2, 2, limit=1)
+    specs = [evolve(SPEC, element=Element(array, index)) for index in (3, 7)]
+    rig.begin()
+    rig.write(author.job(1))
+    first = author.job(2, "priority", specs[0])
+    second = author.job(3, "priority", specs[1], files=((2, "both"),), arrays=(ArrayRow(2, 2, "3,7"),))
+    rig.write(first, second)
+    rig.write(author.batch(author.life(2, spec=specs[0])[LIFE.index("priority") + 1 :]))
+    rig.reopen()
+    stored = rig.store.load()
+    assert same(stored.queue, author.queue)
+    assert stored.queue.arrays[2] == Progress(array, arrived=2, left=1, ran=True)
+    assert (stored.files, rig.store.is_finished(2)) == ({2: "both"}, True)
+    assert rig.store.finished_before(10**18, -1) == [1]
+    assert rig.store.outcomes([2], ())[2].whole is None
+    assert rig.store.spec(2) == Draft(SPEC, requeue_of=2)
+    rig.begin()
+    rig.write(author.batch(author.life(3, spec=specs[1])[LIFE.index("priority") + 1 :]))
+    assert rig.store.load().files == {}
+    assert rig.store.finished_before(10**18, -1) == [1, 2, 3]
+    known = rig.store.outcomes([2, 3], [NAME])
+    assert known[2].whole == known[NAME].whole == Progress(array, arrived=2, ran=True)
+    assert known[3].whole is None
+
+
 def outcomes_by_id_and_by_name_the_newest(rig: Rig) -> None:
     """Newest: the highest id, in whatever order they ended. What lives, or is not asked for, is absent."""
     author = Author()
@@ -360,6 +390,7 @@ CLAUSES = [
     files_are_kept_while_the_job_lives,
     settings_are_kept,
     outcomes_by_id_and_by_name_the_newest,
+    an_array_is_live_until_its_last_element_is_over,
     the_spec_comes_back_with_urgency_and_pin,
     finished_jobs_oldest_first,
     a_purged_job_is_gone_and_its_numbers_are_not,
