@@ -208,15 +208,17 @@ def log(
     spool: Spool = None,
     follow: Follow = False,
     error: Annotated[bool, typer.Option("-e", "--error", help="Its stderr, where that is a file of its own.")] = False,
+    label: Annotated[bool, typer.Option("-l", "--label-io", help="Each line with the rank of its task.")] = False,
+    rank: Annotated[int | None, typer.Option(metavar="N", help="Of this task only.", parser=integer(0))] = None,
     store: Store = None,
 ) -> int:
     """Print what a job wrote."""
-    from jqsched.cli import history
+    from jqsched.cli import output
     from jqsched.cli.selection import select_one
     from jqsched.cli.target import place
 
     where = place(spool, store)
-    return history.log(where, select_one(where, job), follow=follow, error=error)
+    return output.log(where, select_one(where, job), follow=follow, error=error, label=label, rank=rank)
 
 
 @app.command()

@@ -387,16 +387,47 @@ def _as_file_name(name: str) -> str:
     return name.replace("/", "_").encode()[:_FILE_NAME_BYTES_MAX].decode(errors="ignore")
 
 
-def output_paths(spec: Spec, id_: int, folder: str, attempt: int = 1) -> tuple[str, str | None]:
-    """Where a job's output and (None: together with it) error go; `folder` holds the default `ID.log`.
+RANK = "{rank}"  # in the path of an output file: each task has one of its own
 
-    `{id}`, `{name}` and `{attempt}` are filled in, the name made safe; a relative path is relative to the job's cwd.
+
+def output_paths(spec: Spec, id_: int, folder: str, attempt: int = 1) -> tuple[str, str | None]:
+    """Where a job's output and (None: together with it) error go; `folder` holds the default files.
+
+    These are `ID.log`, and with several tasks `ID.{rank}.out` and `ID.{rank}.err`. `{id}`, `{name}` and `{attempt}` are
+    filled in, the name made safe; `{rank}` stays where there are several tasks. A relative path is relative to the
+    job's cwd.
     """
 
     def path(pattern: str) -> str:
         name = pattern.replace("{id}", str(id_)).replace("{attempt}", str(attempt))
         name = name.replace("{name}", _as_file_name(spec.name))
+        name = name if spec.tasks > 1 else name.replace(RANK, "0")
         return name if name.startswith("/") else f"{spec.cwd.rstrip('/')}/{name}"
 
-    output = path(spec.output) if spec.output is not None else f"{folder}/{id_}.log"
-    return output, path(spec.error) if spec.error is not None else None
+    error = path(spec.error) if spec.error is not None else None
+    if spec.output is not None:
+        return path(spec.output), error
+    if spec.tasks == 1:
+        return f"{folder}/{id_}.log", error
+    return f"{folder}/{id_}.{RANK}.out", error or f"{folder}/{id_}.{RANK}.err"
+
+
+@frozen
+class OutputFile:
+    """A file that a task writes a stream to, `stdout` or `stderr`. All tasks that share one write as rank 0."""
+
+    rank: int
+    stream: str
+    path: str
+
+
+def output_files(spec: Spec, id_: int, folder: str, attempt: int = 1) -> list[OutputFile]:
+    """All files that a job writes to, in the order of ranks; where output and error are together it is `stdout`."""
+    output, error = output_paths(spec, id_, folder, attempt)
+    streams = [("stdout", output), *([("stderr", error)] if error is not None else [])]
+    return [
+        OutputFile(rank, stream, path.replace(RANK, str(rank)))
+        for rank in range(spec.tasks)
+        for stream, path in streams
+        if RANK in path or not rank
+    ]

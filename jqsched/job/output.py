@@ -1,11 +1,13 @@
 """What a job wrote: all of it by `job_output`, or piece by piece as it comes by `output_watch`.
 
-Rule: made of `guest.output`. All tasks of a job write to the same files, so what one of them wrote cannot be told from
-the rest: to ask for some tasks, or for labels, is refused for a job of several. Source: Flux's `flux.job.output`.
+Rule: made of `guest.output`. Where several tasks write to one file (the job names it, without `{rank}`), what one of
+them wrote cannot be told from the rest: to ask for some tasks, or for labels, is refused there. Source: Flux's
+`flux.job.output`.
 """
 
 import base64
 import errno
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -16,7 +18,8 @@ from jqsched.rpc import Asked
 
 __all__ = ["JobOutput", "job_output", "output_watch"]
 
-_ALL = ("*", "all", "0")
+_ALL = ("*", "all")
+_RANGE = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 LOG_TRACE = 7  # Flux's level of a message of its job shell; here there is none, so there are no messages
 
 
@@ -38,11 +41,13 @@ def job_output(
 ) -> JobOutput:
     """Wait for the end of a job, and give what it wrote; with `nowait`, what it has written so far.
 
+    `tasks`: of these ranks only, an idset as `0,2-3` (RFC 22). `labelio`: each line begins with the rank of its task.
+
     Raises: FileNotFoundError for an unknown job, and with `nowait` where nothing is there yet; JobException when the
-    job was ended before it ran; ValueError for some tasks or labels of a job of several tasks.
+    job was ended before it ran; ValueError for what is no idset, and for some tasks or labels where several tasks write
+    to one file.
     """
-    if tasks not in _ALL or labelio:
-        _refuse_several(flux_handle, jobid)
+    ranks = _read_ranks(tasks)
     if nowait:
         found = job_kvs_lookup(flux_handle, jobid, ["guest.output"])
         if found is None:
@@ -52,7 +57,7 @@ def job_output(
         _wait_for_start(flux_handle, jobid)
         events = event_watch(flux_handle, jobid, "guest.output")
     text = {"stdout": "", "stderr": ""}
-    for stream, data in _data(events, labelio=labelio):
+    for stream, data in _data(flux_handle, jobid, events, ranks, labelio=labelio):
         text[stream] += data
     return JobOutput(text["stdout"], text["stderr"], "")
 
@@ -68,16 +73,19 @@ def output_watch(
 
     Raises as `job_output`.
     """
-    if labelio:
-        _refuse_several(flux_handle, jobid)
     _wait_for_start(flux_handle, jobid)
-    yield from _data(event_watch(flux_handle, jobid, "guest.output"), labelio=labelio)
+    yield from _data(flux_handle, jobid, event_watch(flux_handle, jobid, "guest.output"), None, labelio=labelio)
 
 
-def _refuse_several(flux_handle: Asked, jobid: int | str) -> None:
-    job = get_job(flux_handle, jobid)
-    if job is not None and job["ntasks"] != 1:
-        raise ValueError(f"job {jobid} has several tasks, and what one of them wrote cannot be told from the rest")
+def _read_ranks(tasks: str) -> list[range] | None:
+    """Read an idset; None: all tasks."""
+    if tasks in _ALL:
+        return None
+    found = [_RANGE.fullmatch(part) for part in tasks.removeprefix("[").removesuffix("]").split(",")]
+    ranges = [range(int(one[1]), int(one[2] or one[1]) + 1) for one in found if one is not None]
+    if len(ranges) < len(found) or not all(ranges):
+        raise ValueError(f"{tasks!r} is no idset of tasks, as 0,2-3")
+    return ranges
 
 
 def _wait_for_start(flux_handle: Asked, jobid: int | str) -> None:
@@ -89,13 +97,36 @@ def _wait_for_start(flux_handle: Asked, jobid: int | str) -> None:
         raise FileNotFoundError(errno.ENOENT, f"job {jobid} never ran") from None
 
 
-def _data(events: Iterator[EventLogEvent], *, labelio: bool) -> Iterator[tuple[str, str]]:
+def _data(
+    flux_handle: Asked, jobid: int | str, events: Iterator[EventLogEvent], ranks: list[range] | None, *, labelio: bool
+) -> Iterator[tuple[str, str]]:
+    lines: dict[tuple[str, str], str] = {}  # of what is labelled, the lines that have not ended
     for event in events:
-        if event.name != "data" or "data" not in event.context:
+        if event.name == "header" and (ranks is not None or labelio) and event.context["count"]["stdout"] == 1:
+            _refuse_several(flux_handle, jobid)
+        if event.name != "data":
             continue
-        data = event.context["data"]
+        stream, rank = event.context["stream"], event.context["rank"]
+        if ranks is not None and not any(int(rank) in some for some in ranks):
+            continue
+        data = event.context.get("data", "")
         if event.context.get("encoding") == "base64":
             data = base64.b64decode(data).decode("utf-8", "surrogateescape")
         if labelio:
-            data = "".join(f"0: {line}" for line in data.splitlines(keepends=True))
-        yield event.context["stream"], data
+            data, lines[stream, rank] = labelled(rank, lines.get((stream, rank), "") + data, event.context.get("eof"))
+        if data:
+            yield stream, data
+
+
+def _refuse_several(flux_handle: Asked, jobid: int | str) -> None:
+    job = get_job(flux_handle, jobid)
+    if job is not None and job["ntasks"] != 1:
+        raise ValueError(f"the tasks of job {jobid} write to one file: what one of them wrote cannot be told apart")
+
+
+def labelled(rank: str, text: str, is_last: object) -> tuple[str, str]:
+    """Write the rank before each line that has ended; returns these, and what is left."""
+    *lines, rest = text.split("\n")
+    if is_last and rest:
+        lines, rest = [*lines, rest], ""
+    return "".join(f"{rank}: {line}\n" for line in lines), rest

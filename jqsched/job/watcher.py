@@ -12,6 +12,7 @@ from jqsched.job.event import EventLogEvent, JobEventWatchFuture, event_watch_as
 from jqsched.job.info import JobInfo
 from jqsched.job.jobid import JobID
 from jqsched.job.list import job_list_id
+from jqsched.job.output import labelled
 
 __all__ = ["JobWatcher"]
 
@@ -24,8 +25,8 @@ class JobWatcher:
     """Watches jobs: their output goes to `stdout` and `stderr`, with `log_events` their events to `stderr`.
 
     `exitcode` is the largest of the jobs that have ended, 1 for one that an exception ended before it ran. `wait` is
-    the event at which a job is watched no more. Refuses `progress` and `labelio` with ValueError: there is no progress
-    bar, and what the tasks of a job write is not told apart.
+    the event at which a job is watched no more. `labelio`: each line of output begins with the rank of its
+    task, 0 where all write to one file. Refuses `progress` with ValueError: there is no progress bar.
     """
 
     def __init__(
@@ -43,11 +44,11 @@ class JobWatcher:
         labelio: bool = False,
         starttime: float | None = None,
     ) -> None:
-        for name, value in (("progress", progress), ("jps", jps), ("labelio", labelio), ("starttime", starttime)):
+        for name, value in (("progress", progress), ("jps", jps), ("starttime", starttime)):
             if value:
                 raise ValueError(f"{name} is not supported here")
         self.flux_handle, self.wait, self.watch = flux_handle, wait, watch
-        self.log_events, self.log_status = log_events, log_status
+        self.log_events, self.log_status, self.labelio = log_events, log_status, labelio
         self.stdout: _Stream = stdout or sys.stdout
         self.stderr: _Stream = stderr or sys.stderr
         self.exitcode = 0
@@ -78,7 +79,9 @@ class JobWatcher:
         out, err = stdout or self.stdout, stderr or self.stderr
         event_watch_async(self.flux_handle, id_).then(self._event, id_, wait or self.wait, err)
         if self.watch:
-            event_watch_async(self.flux_handle, id_, "guest.output").then(_copy, {"stdout": out, "stderr": err})
+            event_watch_async(self.flux_handle, id_, "guest.output").then(
+                _copy, {"stdout": out, "stderr": err}, {} if self.labelio else None
+            )
         return self
 
     def _event(self, watch: JobEventWatchFuture, id_: JobID, wait: str, err: _Stream) -> None:
@@ -106,7 +109,13 @@ def _exit_code(event: EventLogEvent) -> int | None:
     return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
 
 
-def _copy(watch: JobEventWatchFuture, streams: dict[str, _Stream]) -> None:
+def _copy(watch: JobEventWatchFuture, streams: dict[str, _Stream], lines: dict[tuple[str, str], str] | None) -> None:
+    """Copy output; `lines`: it is labelled, and these have not ended."""
     event = watch.get_event()
-    if event is not None and event.name == "data" and "data" in event.context:
-        streams[event.context["stream"]].write(event.context["data"])
+    if event is None or event.name != "data":
+        return
+    stream, rank, data = event.context["stream"], event.context["rank"], event.context.get("data", "")
+    if lines is not None:
+        data, lines[stream, rank] = labelled(rank, lines.get((stream, rank), "") + data, event.context.get("eof"))
+    if data:
+        streams[stream].write(data)

@@ -133,7 +133,7 @@ def test_no_key_takes_what_is_not_its_type(key, value):
         ({"env": {"A=": "1"}}, "env['A=']: is no name for a variable: empty, or with = or NUL, or not Unicode"),
         ({"time_limit": 0}, "time_limit: must be more than 0 and at most 8500000000 seconds, not 0"),
         ({"time_limit": ""}, "time_limit: must be seconds, or a duration like 90s, 10m, 1.5h, 2d, 100ms, not ''"),
-        ({"output": "x{pid}"}, "output: may contain {id}, {name} and {attempt} and no other braces: 'x{pid}'"),
+        ({"output": "x{pid}"}, "output: may contain {id}, {name}, {attempt} and {rank} and no other braces: 'x{pid}'"),
         ({"error": "dir/"}, "error: must be the path of a file, not 'dir/'"),
         ({"on_interrupt": "Fail"}, "on_interrupt: must be requeue or fail, not 'Fail'"),
         ({"reason": [["a", "b", "c"]]}, "reason[0][2]: must be nanoseconds since 1970 (an integer), not 'c'"),

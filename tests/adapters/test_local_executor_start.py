@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from jqsched.ports import Finished, Withdrawn
 from jqsched.testing.contracts.executor import GRACE_US, finished, of, started
@@ -115,6 +116,26 @@ def test_several_tasks(rig: LocalRig):
     rig.executor.start([rig.script(1, "echo rank $JQSCHED_TASK_RANK; exit $JQSCHED_TASK_RANK", tasks=3)])
     assert finished(rig, 1)[0].status == 2 << 8
     assert sorted(rig.output(1).read_text().splitlines()) == ["rank 0", "rank 1", "rank 2"]
+
+
+@pytest.mark.parametrize("in_children", [False, True])
+def test_tasks_have_files_of_their_own_where_the_path_says_so(rig: LocalRig, in_children: bool):
+    """Also where a lease on the second one's output is in the way of the usual start: no task is started twice."""
+    output, error = str(rig.spool / "{rank}.out"), str(rig.spool / "{rank}.err")
+    script = "echo out $JQSCHED_TASK_RANK; echo err $JQSCHED_TASK_RANK >&2"
+    if in_children:
+        rig.hanging(1)
+        (rig.spool / "1.leased").rename(rig.spool / "1.out")
+    order = rig.script(1, script, tasks=3)
+    rig.executor.start([evolve(order, output=output, error=error)])
+    if in_children:
+        until(lambda: (rig.spool / "2.err").exists() and (rig.spool / "2.err").read_text())
+        rig.let_go(1)
+    assert finished(rig, 1)[0].status == 0
+    for rank in range(3):
+        assert (rig.spool / f"{rank}.out").read_text() == f"out {rank}\n"
+        assert (rig.spool / f"{rank}.err").read_text() == f"err {rank}\n"
+    assert not (rig.spool / "{rank}.out").exists()
 
 
 def test_several_tasks_are_stopped_together(rig: LocalRig):

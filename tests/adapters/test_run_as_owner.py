@@ -28,7 +28,7 @@ from jqsched.adapters.executors.local.wire import boot_id, open_spool
 from jqsched.adapters.spool import FileSpool, Known, SpoolRefused
 from jqsched.adapters.spool import folder as folders
 from jqsched.adapters.watcher import FolderWatcher
-from jqsched.ports import Attempt, Finished, ScanResult, Start, Starting
+from jqsched.ports import Attempt, Finished, ScanResult, Start, Started, Starting
 from jqsched.testing.contracts.executor import GRACE_US, an_attempt_that_was_put_off, finished, of, started
 from tests.ports.executor_contract import LocalRig, until
 
@@ -286,6 +286,13 @@ def run(rig: LocalRig, start: Start) -> Finished:
     return finished(rig, start.id)[-1]
 
 
+def begun(rig: LocalRig, *ids: int) -> list[Started]:
+    """Wait until the processes of these are `sleep`."""
+    items = started(rig, *ids)
+    until(lambda: all(Path(f"/proc/{item.pid}/comm").read_text() == "sleep\n" for item in items))
+    return items
+
+
 def descriptors(rig: LocalRig) -> int:
     return len(os.listdir(f"/proc/{rig.executor._child}/fd"))
 
@@ -337,6 +344,22 @@ def test_several_tasks_are_all_its_users_and_fail_as_one(rig: LocalRig):
     assert "start failed: nosuch" in str(end.error)
 
 
+def test_the_default_files_of_several_tasks_are_made_for_their_user(rig: LocalRig):
+    """In the folder that it cannot reach; a link there is not followed."""
+    script = "echo $JQSCHED_TASK_RANK; echo $JQSCHED_TASK_RANK >&2"
+    patterns = {name: str(rig.spool / f"output/1.{{rank}}.{name}") for name in ("out", "err")}
+    start = order(rig, 1, "sh", "-c", script, tasks=2)
+    assert run(rig, evolve(start, output=patterns["out"], error=patterns["err"])).status == 0
+    for name in ("0.out", "0.err", "1.out", "1.err"):
+        path = rig.spool / "output" / f"1.{name}"
+        assert (path.read_text(), path.stat().st_uid) == (f"{name[0]}\n", NOBODY)
+    (rig.spool / "output/2.1.err").symlink_to(rig.spool / "secret")
+    end = run(rig, evolve(start, id=2, output=patterns["out"], error=patterns["err"].replace("1.{", "2.{")))
+    assert end.status == 126 << 8
+    assert "symbolic link" in str(end.error)
+    assert not (rig.spool / "secret").exists()
+
+
 @pytest.mark.parametrize("there", ["symbolic", "hard", "folder", "another's"])
 def test_the_default_output_goes_through_no_link(rig: LocalRig, there: str):
     """Whatever has come to lie in its place."""
@@ -379,7 +402,7 @@ def test_a_new_attempt_appends_and_an_output_that_was_not_given_away_yet_is(rig:
 def test_it_is_adopted_and_stopped_by_the_next_executor(rig: LocalRig):
     """Also where its pid was never told: by its marks, which are its user's."""
     rig.executor.start([order(rig, 1, "sleep", "1000"), order(rig, 2, "sleep", "1000")])
-    one, two = started(rig, 1)[0], started(rig, 2)[0]
+    one, two = begun(rig, 1, 2)  # before it is its program a process dies with its executor
     rig.crash_executor()
     asked = [Attempt(1, 1, one.pid, one.start_ticks, boot_id(), 1, NOBODY), Attempt(2, 1, 0, 0, boot_id(), 1, NOBODY)]
     found = rig.connect(asked)
@@ -416,8 +439,7 @@ def test_a_user_who_may_have_no_more_processes_waits_without_a_slot(rig: LocalRi
     resource.prlimit(rig.executor._child, resource.RLIMIT_NPROC, (1, 1))
     sleepers = [order(rig, id_, "sleep", "1000", userid=user) for id_ in (1, 2)]  # one is over it: it is counted after
     rig.executor.start(sleepers)
-    begun = started(rig, 1, 2)
-    until(lambda: all(Path(f"/proc/{item.pid}/comm").read_text() == "sleep\n" for item in begun))
+    begun(rig, 1, 2)
     touched = rig.spool / "open" / "touched"
     touched.parent.mkdir()
     touched.parent.chmod(0o777)
@@ -440,8 +462,7 @@ def test_an_attempt_that_was_put_off_is_kept_until_it_is_acknowledged(rig: Local
     resource.prlimit(rig.executor._child, resource.RLIMIT_NPROC, (1, 1))
     rig.executor.limit(2, 2, GRACE_US)
     rig.executor.start([order(rig, id_, "sleep", "1000", userid=user) for id_ in (1, 2)])
-    begun = started(rig, 1, 2)
-    until(lambda: all(Path(f"/proc/{item.pid}/comm").read_text() == "sleep\n" for item in begun))
+    begun(rig, 1, 2)
     rig.executor.limit(3, 3, GRACE_US)
     an_attempt_that_was_put_off(rig, order(rig, 3, "true", userid=user))
 

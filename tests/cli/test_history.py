@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from jqsched.adapters.store import codec
 from jqsched.cli import follow, history
+from jqsched.cli import output as output_module
 from jqsched.cli.fastjson import event_line
 from jqsched.core.event import Event
 from jqsched.core.job import Spec
@@ -225,6 +226,34 @@ def test_log_of_a_job_that_writes_elsewhere(spool: SpoolMaker, tmp_path):
     assert b"/nowhere/at/all" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "printed"),
+    [
+        ((), "0 out\n0 err\n1 out\n1 err\nend"),
+        (("-e",), "0 err\n1 err\nend"),
+        (("-l",), "0: 0 out\n0: 0 err\n1: 1 out\n1: 1 err\n1: end\n"),
+        (("--rank", "0"), "0 out\n0 err\n"),
+        (("--rank", "1", "-e", "--label-io", "-f"), "1: 1 err\n1: end\n"),
+    ],
+)
+def test_log_of_a_job_of_several_tasks(spool: SpoolMaker, arguments: tuple[str, ...], printed: str):
+    """One after the other; with labels, or of one alone."""
+    spool.add(*COMPLETED, tasks=2)
+    for rank in range(2):
+        output(spool, b"%d out\n" % rank, f"1.{rank}.out")
+        output(spool, b"%d err\n%s" % (rank, b"end" if rank else b""), f"1.{rank}.err")
+    done = logged(spool, "1", *arguments)
+    assert (done.returncode, done.stdout.decode(), done.stderr) == (0, printed, b"")
+
+
+def test_log_of_one_task_that_has_no_file_of_its_own(spool: SpoolMaker, tmp_path):
+    spool.add(*COMPLETED, tasks=2, output=str(tmp_path / "all"))
+    for rank, why in (("1", b"all its tasks write to one file"), ("2", b"no output of task 2")):
+        done = logged(spool, "1", "--rank", rank)
+        assert (done.returncode, done.stdout) == (5, b"")
+        assert why in done.stderr
+
+
 def test_log_of_a_job_that_has_not_started(spool: SpoolMaker):
     spool.add(*QUEUED)
     code, out, err = spool.run("log", "1")
@@ -257,7 +286,7 @@ def test_log_is_followed_until_the_job_is_over(spool: SpoolMaker, monkeypatch: p
         lambda: output(spool, b"one\ntwo\n"),
         lambda: (output(spool, b"one\ntwo\nthree\n"), spool.add(("finish", {"status": 0}), *ENDED, id_=1)),
     ]
-    monkeypatch.setattr(history, "rest", lambda _: steps.pop(0)())
+    monkeypatch.setattr(output_module, "rest", lambda _: steps.pop(0)())
     assert spool.run("log", "1", "-f") == (0, "one\ntwo\nthree\n", "")
     assert steps == []
 
@@ -280,7 +309,7 @@ def test_a_followed_log_may_be_truncated_or_replaced(spool: SpoolMaker, monkeypa
         path.unlink,
         lambda: (output(spool, b"four\n"), spool.add(("finish", {"status": 0}), *ENDED, id_=1)),
     ]
-    monkeypatch.setattr(history, "rest", lambda _: steps.pop(0)())
+    monkeypatch.setattr(output_module, "rest", lambda _: steps.pop(0)())
     written = "a long first line\ntwo\nlast of the old\nthree\nfour\n"
     assert spool.run("log", "1", "-f") == (0, written, "")
 
@@ -295,7 +324,7 @@ def test_a_job_that_is_purged_while_it_is_followed_is_over(spool: SpoolMaker, mo
             store.execute("DELETE FROM jobs")
             store.execute("DELETE FROM events")
 
-    monkeypatch.setattr(history, "rest", purge)
+    monkeypatch.setattr(output_module, "rest", purge)
     monkeypatch.setattr(follow, "rest", purge)
     code, out, err = spool.run(command, "1", "-f")
     assert (code, err) == (0, "")

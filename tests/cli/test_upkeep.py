@@ -131,11 +131,13 @@ def test_output_of_a_job_that_the_store_does_not_know_is_a_finding(spool: SpoolM
     assert spool.run("check-spool")[0] == 0
     assert spool.run("purge", "1")[0] == 0
     assert spool.run("check-spool")[0] == 0
-    (spool.root / "output" / "3.log").touch()
-    code, out, _ = spool.run("check-spool")
-    assert code == 1
-    assert out.startswith(f"{spool.root}/output/3.log: of a job that the store does not know")
-    assert len(out.splitlines()) == 1
+    for name in ("3.log", "3.0.out"):  # of one task, of several
+        (spool.root / "output" / name).touch()
+        code, out, _ = spool.run("check-spool")
+        assert code == 1
+        assert out.startswith(f"{spool.root}/output/{name}: of a job that the store does not know")
+        assert len(out.splitlines()) == 1
+        (spool.root / "output" / name).unlink()
 
 
 def test_each_damaged_row_is_a_line_and_rebuild_does_not_hide_it(spool: SpoolMaker):

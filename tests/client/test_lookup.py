@@ -122,10 +122,33 @@ def test_what_a_job_did_not_write(spool: SpoolMaker, handle: Handle):
         job.job_output(handle, 99, nowait=True)
     with pytest.raises(job.JobException, match="because"):
         job.job_output(handle, spool.add(*CANCELED).id)
-    several = spool.add(*COMPLETED, tasks=2).id
+    together = spool.add(*COMPLETED, tasks=2, output="/nowhere/{id}").id
     for choice in ({"tasks": "1"}, {"labelio": True}):
-        with pytest.raises(ValueError, match="several tasks"):
-            job.job_output(handle, several, **choice)
+        with pytest.raises(ValueError, match="write to one file"):
+            job.job_output(handle, together, **choice)
+    for tasks in ("", "x", "1-", "2-1", "0,,1", "-1"):
+        with pytest.raises(ValueError, match="is no idset of tasks"):
+            job.job_output(handle, together, tasks)
+
+
+def test_what_several_tasks_wrote(spool: SpoolMaker, handle: Handle):
+    """By rank and stream; labelled line by line, the last one too if it did not end."""
+    id_ = spool.add(*COMPLETED, tasks=3).id
+    (spool.root / "output").mkdir(exist_ok=True)
+    for rank in range(3):
+        (spool.root / f"output/{id_}.{rank}.out").write_text(f"out {rank}\nmore {rank}")
+        (spool.root / f"output/{id_}.{rank}.err").write_text(f"err {rank}\n")
+    assert job.job_output(handle, id_, tasks="1") == ("out 1\nmore 1", "err 1\n", "")
+    assert job.job_output(handle, id_, tasks="[0,2-9]").stderr == "err 0\nerr 2\n"
+    labelled = job.job_output(handle, id_, labelio=True, tasks="0-1").stdout
+    assert sorted(labelled.splitlines()) == ["0: more 0", "0: out 0", "1: more 1", "1: out 1"]
+    assert ("stderr", "2: err 2\n") in list(job.output_watch(handle, id_, labelio=True))
+    out, err = io.StringIO(), io.StringIO()
+    job.JobWatcher(handle, labelio=True, stdout=out, stderr=err).add_jobid(id_)
+    handle.reactor_run()
+    wrote = [f"{rank}: {what} {rank}" for rank in range(3) for what in ("more", "out")]
+    assert sorted(out.getvalue().splitlines()) == wrote
+    assert sorted(err.getvalue().splitlines()) == [f"{rank}: err {rank}" for rank in range(3)]
 
 
 def test_several_jobs_are_watched(spool: SpoolMaker, handle: Handle):

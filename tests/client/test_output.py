@@ -8,6 +8,7 @@ import pytest
 
 from jqsched import Handle
 from jqsched.client.services import output as module
+from jqsched.core.job import output_files
 from jqsched.job.event import EventLogEvent, event_watch, event_watch_async
 from tests.cli.conftest import CANCELED, COMPLETED, ENDED, QUEUED, STARTED, SpoolMaker
 
@@ -51,6 +52,34 @@ def test_two_files_are_two_streams(spool: SpoolMaker, handle: Handle, tmp_path: 
     events = watched(handle, job.id)
     assert (read(events), read(events, "stderr")) == (b"out", b"err")
     assert [event.context["stream"] for event in events if event.context.get("eof")] == ["stdout", "stderr"]
+
+
+@pytest.mark.parametrize(
+    ("paths", "sources"),
+    [
+        ({}, [("0", "stdout"), ("0", "stderr"), ("1", "stdout"), ("1", "stderr")]),
+        ({"output": "{id}"}, [("0", "stdout")]),
+        ({"output": "{id}.{rank}"}, [("0", "stdout"), ("1", "stdout")]),
+        ({"output": "{id}", "error": "{id}.{rank}"}, [("0", "stdout"), ("0", "stderr"), ("1", "stderr")]),
+        ({"error": "{id}.e"}, [("0", "stdout"), ("0", "stderr"), ("1", "stdout")]),
+    ],
+    ids=["default", "one file", "by rank", "errors by rank", "one file of errors"],
+)
+def test_tasks_and_streams_are_told_apart_where_they_have_files_of_their_own(
+    spool: SpoolMaker, handle: Handle, tmp_path: Path, paths: dict[str, str], sources: list[tuple[str, str]]
+):
+    """`count` in the header is how many ends of a stream there will be."""
+    (spool.root / "output").mkdir(exist_ok=True)
+    job = spool.add(*COMPLETED, tasks=2, cwd=str(tmp_path), **paths)
+    for file in output_files(job.spec, job.id, str(spool.root / "output")):
+        Path(file.path).write_text(f"{file.rank} {file.stream}\n")
+    header, *events = watched(handle, job.id)
+    assert [(one.context["rank"], one.context["stream"]) for one in events if one.context.get("eof")] == sources
+    for event in events[: len(sources)]:
+        assert event.context["data"] == f"{event.context['rank']} {event.context['stream']}\n"
+    count = header.context["count"]
+    assert count["stdout"] == len([stream for _, stream in sources if stream == "stdout"])
+    assert count["stderr"] == (len([stream for _, stream in sources if stream == "stderr"]) or 1)
 
 
 @pytest.mark.parametrize(

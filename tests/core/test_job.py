@@ -33,6 +33,21 @@ def test_where_output_goes(output, error, paths):
     assert output_paths(spec, 7, "/spool/output") == paths
 
 
+@pytest.mark.parametrize(
+    ("output", "error", "tasks", "paths"),
+    [
+        (None, None, 2, ("/o/7.{rank}.out", "/o/7.{rank}.err")),
+        (None, "/e", 2, ("/o/7.{rank}.out", "/e")),
+        ("/a", None, 2, ("/a", None)),
+        ("/a.{rank}", "/e.{rank}", 2, ("/a.{rank}", "/e.{rank}")),
+        ("/a.{rank}", "/e.{rank}", 1, ("/a.0", "/e.0")),
+    ],
+)
+def test_where_the_output_of_tasks_goes(output, error, tasks, paths):
+    """To files of their own unless another path is said; with `{rank}` in it each has its own there, too."""
+    assert output_paths(Spec(("x",), "x", "/", output=output, error=error, tasks=tasks), 7, "/o") == paths
+
+
 @pytest.mark.parametrize(("cwd", "output"), [("/", "/a"), ("/X", "/X/a"), ("/watched_gate/me", "/watched_gate/me/a")])
 def test_where_output_goes_from_a_folder(cwd, output):
     assert output_paths(Spec(("x",), "x", cwd, output="a"), 7, "/spool/output") == (output, None)

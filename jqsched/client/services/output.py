@@ -1,7 +1,8 @@
 """`guest.output`: what a job wrote, as an event log, made from its output files when it is read.
 
 Rule: files are read as they are, in portions, and nothing but regular files is opened to read. Text that is not UTF-8
-comes as base64. Where output and error go to one file it is all `stdout`. Source: RFC 24.
+comes as base64. Where output and error go to one file it is all `stdout`, where tasks write to one file all is of rank
+0. Source: RFC 24.
 """
 
 import base64
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from jqsched.client.outputs import NotReadable, open_output
 from jqsched.client.store_channel import Pause
 from jqsched.core.event import LAST_EVENTS, Event
-from jqsched.core.job import Job, output_paths
+from jqsched.core.job import Job, OutputFile, output_files
 from jqsched.core.json import Json
 
 Entry = dict[str, Json]
@@ -27,10 +28,7 @@ def output_log(events: Iterator[Event | Pause], job: Job, folder: str) -> Iterat
     `folder` has the default output files. A job that never ran has none. The time of a piece is when the file was
     written last.
     """
-    output, error = output_paths(job.spec, job.id, folder, job.attempt)
-    files = [_File("stdout", output, job.userid)]
-    if error is not None:
-        files.append(_File("stderr", error, job.userid))
+    files = [_File(file, job.userid) for file in output_files(job.spec, job.id, folder, job.attempt)]
     started = False
     for event in events:
         if isinstance(event, Pause):
@@ -39,20 +37,20 @@ def output_log(events: Iterator[Event | Pause], job: Job, folder: str) -> Iterat
             yield Pause(POLL_S) if started else event
         elif event.name == "start" and not started:
             started = True
-            yield _header(event.t_us / 1_000_000, job.spec.tasks)
+            yield _header(event.t_us / 1_000_000, [str(file.source["stream"]) for file in files])
         elif event.name in LAST_EVENTS and started:
             yield from _new_data(files, to_the_end=True)
             for file in files:
-                context: Entry = {"stream": file.stream, "rank": "0", "eof": True}
+                context: Entry = {**file.source, "eof": True}
                 yield {"timestamp": event.t_us / 1_000_000, "name": "data", "context": context}
             return
     if started:
         yield from _new_data(files, to_the_end=True)
 
 
-def _header(stamp: float, tasks: int) -> Entry:
+def _header(stamp: float, streams: list[str]) -> Entry:
     encoding: Json = {"stdout": "UTF-8", "stderr": "UTF-8"}
-    count: Json = {"stdout": tasks, "stderr": tasks}
+    count: Json = {"stdout": streams.count("stdout"), "stderr": streams.count("stderr") or 1}
     context: Entry = {"version": 1, "encoding": encoding, "count": count, "options": {}}
     return {"timestamp": stamp, "name": "header", "context": context}
 
@@ -63,10 +61,11 @@ def _new_data(files: list["_File"], *, to_the_end: bool = False) -> Iterator[Ent
 
 
 class _File:
-    """One stream of a job, read from where it was left."""
+    """One stream of a job's task, read from where it was left."""
 
-    def __init__(self, stream: str, path: str, userid: int) -> None:
-        self.stream, self._path, self._userid = stream, path, userid
+    def __init__(self, file: OutputFile, userid: int) -> None:
+        self.source: Entry = {"stream": file.stream, "rank": str(file.rank)}
+        self._path, self._userid = file.path, userid
         self._offset = 0
         self._rest = b""
 
@@ -100,7 +99,7 @@ class _File:
             os.close(descriptor)
 
     def _entry(self, data: bytes, stamp: float) -> Entry:
-        context: Entry = {"stream": self.stream, "rank": "0"}
+        context: Entry = {**self.source}
         try:
             context["data"] = data.decode()
         except UnicodeDecodeError:

@@ -231,11 +231,11 @@ KEYS: tuple[Key, ...] = (
     ),
     make_key(
         "output",
-        "path of a file, relative to `cwd`; `{id}`, `{name}` and `{attempt}` are filled in (of the name, `/` as `_`, at"
-        " most 200 bytes)",
-        "`output/ID.log` in the spool",
+        "path of a file, relative to `cwd`; `{id}`, `{name}`, `{attempt}` and `{rank}` are filled in (of the name, `/`"
+        " as `_`, at most 200 bytes). With `{rank}`, each task writes to a file of its own; without, all to one",
+        "`output/ID.log` in the spool; of several tasks `output/ID.{rank}.out`, and `.err` unless `error` is set",
         _TEXT,
-        ("{id}.log", "/out/{name}.log"),
+        ("{id}.log", "/out/{name}.{rank}.log"),
         ("", "{job}", "folder/"),
         read=_path,
         write=writers.plain,

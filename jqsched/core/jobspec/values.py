@@ -32,7 +32,7 @@ _NUMBER = r"(?:\d++\.?\d*+|\.\d++)(?:[eE][+-]?\d++)?"
 _DURATION = re.compile(rf"({_NUMBER})(ms|s|m|h|d)?", re.ASCII)
 _UNIT_S = {None: 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SECONDS = re.compile(_NUMBER, re.ASCII)
-_PLACEHOLDERS = re.compile(r"\{(?:id|name|attempt)\}")
+_PLACEHOLDERS = re.compile(r"\{(?:id|name|attempt|rank)\}")
 _BASE58 = {c: i for i, c in enumerate("123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz")}
 _SCHEMES = {scheme.value: scheme for scheme in Scheme}
 _FOREIGN_SCHEME = re.compile(r"[A-Za-z][\w.-]{0,99}", re.ASCII)
@@ -326,12 +326,12 @@ def _rfc3339(text: str) -> float:
 
 
 def path(value: object) -> str:
-    """Read the path of an output file, with `{id}`, `{name}` and `{attempt}` in it."""
+    """Read the path of an output file, with `{id}`, `{name}`, `{attempt}` and `{rank}` in it."""
     text = string(value)
     if not text or text.endswith("/"):
         raise must("the path of a file", value)
     if re.search(r"[{}]", _PLACEHOLDERS.sub("", text)):
-        raise Wrong(("", f"may contain {{id}}, {{name}} and {{attempt}} and no other braces: {show(text)}"))
+        raise Wrong(("", f"may contain {{id}}, {{name}}, {{attempt}} and {{rank}} and no other braces: {show(text)}"))
     if len(text.encode()) > PATH_BYTES_MAX:
         raise Wrong(("", f"must be at most {PATH_BYTES_MAX} bytes long"))
     return text

@@ -381,6 +381,7 @@ def _start(order: Start) -> Message:
         order.error,
         userid,
         spec.output is None,
+        spec.output is None and spec.error is None,
         order.attempt > 1 and spec.retries is not None and spec.retries.separator,
     ]
 

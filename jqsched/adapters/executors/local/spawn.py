@@ -24,21 +24,23 @@ from jqsched.adapters.executors.local.wire import Key
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NOT_FOUND, NOT_STARTED = 127 << 8, 126 << 8
+_RANK = "{rank}"
 _LEASE = "another process holds a lease on it and does not give it up"
 _LEASE_S = 60.0  # how long a child waits for a lease to end: longer than the kernel's lease-break-time
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 
 
 class Order:
-    """The order to run one attempt, as it came over the wire; `error` None means together with `output`.
+    """The order to run one attempt, as it came over the wire; `error` None means together with `output`. Where one of
+    them has `{rank}` in it, each task has a file of its own.
 
-    `userid` None: as this process's own user. `in_spool`: the output file is the default one, which its user cannot
-    reach: it is made for them. `separate`: a line is to tell its output from that of the attempts before.
+    `userid` None: as this process's own user. `in_spool`, `error_in_spool`: the file is the default one, which its user
+    cannot reach: it is made for them. `separate`: a line is to tell its output from that of the attempts before.
     """
 
     __slots__ = (
-        "command", "cores", "cwd", "env", "error", "in_spool", "key", "limit_us", "name", "output", "separate", "tasks",
-        "userid",
+        "command", "cores", "cwd", "env", "error", "error_in_spool", "in_spool", "key", "limit_us", "name", "output",
+        "separate", "tasks", "userid",
     )  # fmt: skip
 
     def __init__(
@@ -56,13 +58,25 @@ class Order:
         error: str | None,
         userid: int | None,
         in_spool: bool,
+        error_in_spool: bool,
         separate: bool,
     ) -> None:
         self.key: Key = (id_, attempt)
         self.command, self.name, self.cwd, self.env = command, name, cwd, env
         self.cores, self.tasks, self.limit_us = cores, tasks, limit_us
         self.output, self.error = output, error
-        self.userid, self.in_spool, self.separate = userid, in_spool, separate
+        self.userid, self.in_spool, self.error_in_spool, self.separate = userid, in_spool, error_in_spool, separate
+
+    def paths(self, rank: int) -> tuple[str, str | None]:
+        """Return where a task's output and error go."""
+        if self.tasks == 1:
+            return self.output, self.error
+        error = None if self.error is None else self.error.replace(_RANK, str(rank))
+        return self.output.replace(_RANK, str(rank)), error
+
+    def begins_output(self, rank: int) -> bool:
+        """Return whether a task is the first that writes to its files."""
+        return not rank or (_RANK in self.output and (self.error is None or _RANK in self.error))
 
 
 class NotNow(Exception):
@@ -132,16 +146,13 @@ class Launcher:
         fds: list[int] = []
         os.chdir(order.cwd)  # always anew: a folder that was replaced since is another folder
         try:
-            fds.append(_open_output(order.output))
-            if order.error is not None:
-                fds.append(_open_output(order.error))
-            if order.separate:
-                _separate(fds, order.key[1])
-            env = self._environment(order, self._base)
-            path = _find(order.command[0], env["PATH"])
-            if "/" in order.command[0]:
-                _look_for_lease(path)
+            path, env = "", self._environment(order, self._base)
             for rank in range(order.tasks):
+                self._open_outputs(order, rank, fds)
+                if not rank:
+                    path = _find(order.command[0], env["PATH"])
+                    if "/" in order.command[0]:
+                        _look_for_lease(path)
                 if order.tasks > 1:
                     env["JQSCHED_TASK_RANK"] = str(rank)
                 pids.append(self._spawn(path, order.command, env, fds[0], fds[-1]))
@@ -149,6 +160,19 @@ class Launcher:
             for fd in fds:
                 os.close(fd)
             os.chdir("/")  # this process keeps no folder from being unmounted
+
+    def _open_outputs(self, order: Order, rank: int, fds: list[int]) -> None:
+        """Open a task's files, in the place of those of the task before."""
+        if rank and _RANK not in order.output and _RANK not in (order.error or ""):
+            return
+        while fds:
+            os.close(fds.pop())
+        output, error = order.paths(rank)
+        fds.append(_open_output(output))
+        if error is not None:
+            fds.append(_open_output(error))
+        if order.separate and order.begins_output(rank):
+            _separate(fds, order.key[1])
 
     def _spawn(self, path: str, command: list[str], env: dict[str, str], out: int, err: int) -> int:
         # Descriptor 0 is /dev/null here too, and stays; all others are close-on-exec.
@@ -164,34 +188,39 @@ class Launcher:
             raise
 
     def _launch_in_children(self, order: Order, pids: list[int]) -> None:
-        """Start tasks in forked children; their errors are reported when they have ended."""
-        out = None
-        if order.userid is not None and order.in_spool:
+        """Start the tasks that have not started in forked children; their errors are reported when they have ended."""
+        for rank in range(len(pids), order.tasks):
+            out = err = None
             try:
-                out = self._open_in_spool(order.output, order.userid)
-            except _Leased as failure:
-                raise StartFailed(f"{order.output}: {_LEASE}") from failure
-        try:
-            for rank in range(order.tasks):
-                begin = partial(self._begin, order, rank, out)
+                if order.userid is not None:
+                    output, error = order.paths(rank)
+                    out = self._open_in_spool(output, order.userid) if order.in_spool else None
+                    if error is not None and order.error_in_spool:
+                        err = self._open_in_spool(error, order.userid)
+                begin = partial(self._begin, order, rank, out, err)
                 pid, fd = setuid.fork_as(order.userid, begin, _explain, self._reset, waits=order.tasks > 1)
                 pids.append(pid)
                 self.starting.add(pid, order.key, Child(fd, time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000))
-        finally:
-            if out is not None:
-                os.close(out)
+            finally:
+                for opened in (out, err):
+                    if opened is not None:
+                        os.close(opened)
 
-    def _begin(self, order: Order, rank: int, out: int | None, user: pwd.struct_passwd | None, say: Say) -> None:
-        """Become the task, in the child and as its user."""
+    def _begin(
+        self, order: Order, rank: int, out: int | None, err: int | None, user: pwd.struct_passwd | None, say: Say
+    ) -> None:
+        """Become the task, in the child and as its user. `out`, `err`: files in the spool, which are open already."""
         env = self._environment(order, self._base if user is None else _environment_of(user))
         if order.tasks > 1:
             env["JQSCHED_TASK_RANK"] = str(rank)
         say(f"chdir {order.cwd}")
         os.chdir(order.cwd)
-        out = _open_patiently(order.output, say) if out is None else out
-        err = out if order.error is None else _open_patiently(order.error, say)
-        if order.separate and not rank:
-            _separate([out] if order.error is None else [out, err], order.key[1])
+        output, error = order.paths(rank)
+        out = _open_patiently(output, say) if out is None else out
+        if err is None:
+            err = out if error is None else _open_patiently(error, say)
+        if order.separate and order.begins_output(rank):
+            _separate([out] if err == out else [out, err], order.key[1])
         say(f"look for {order.command[0]}")
         path = _find(order.command[0], env["PATH"])
         os.dup2(out, 1)
@@ -209,10 +238,15 @@ class Launcher:
             raise StartFailed(f"{order.command[0]}: {failure}") from failure
 
     def _open_in_spool(self, path: str, userid: int) -> int:
-        """Make or open the default output file of another user, in a folder that only we write to."""
+        """Make or open the default output file of another user, in a folder that only we write to.
+
+        Raises StartFailed, OSError.
+        """
         folder = os.open("output", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._spool_fd)
         try:
             fd = _open_output(os.path.basename(path), folder)
+        except _Leased as failure:
+            raise StartFailed(f"{path}: {_LEASE}") from failure
         finally:
             os.close(folder)
         try:
