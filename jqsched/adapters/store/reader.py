@@ -5,6 +5,7 @@ Rule: never writes, never waits for the writer (WAL readers see a committed snap
 """
 
 import sqlite3
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -85,6 +86,7 @@ class StoreReader:
             raise FileNotFoundError(self.path)
         try:
             self._connection = connect(self.path, read_only=True)
+            weakref.finalize(self, self._connection.close)  # for callers that end without closing: Python 3.13 warns
             try:
                 self.is_empty = self._version() == 0
             except BaseException:  # the caller does not get this reader, so it could not close it
