@@ -82,4 +82,5 @@ def simulate(
         until_us=until_us,
     )
     shown = ReportOptions(events=journal, as_json=as_json, gantt=gantt, width=width)
-    return simulation.simulate(request, place(spool, store) if spool else None, shown)
+    is_of_files = not spool and bool(files or swf) and not queue and runtime != simulation.HISTORY
+    return simulation.simulate(request, None if is_of_files else place(spool, store), shown)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from jqsched.cli.failure import USAGE, Failure
-from jqsched.cli.options import AsJson, Spool, Store, any_integer, path, text
+from jqsched.cli.options import AsJson, FollowOutput, Spool, Store, Wait, any_integer, path, text
 from jqsched.core.jobspec.key import Option, Words
 from jqsched.core.jobspec.keys import KEYS
 
@@ -52,17 +52,24 @@ def submit(
     spool: Spool = None,
     env_all: Annotated[bool, typer.Option("--env-all", help="All variables but the session's and secrets.")] = False,
     env_none: Annotated[bool, typer.Option("--env-none", help="No variables but those of --env.")] = False,
+    wait: Wait = False,
+    follow: FollowOutput = False,
     as_json: AsJson = False,
     store: Store = None,
     **keys: Any,
 ) -> int:
     """Submit a job; prints its id and nothing else."""
     from jqsched.cli import control
+    from jqsched.cli.attend import Attention
     from jqsched.cli.environment import Capture
     from jqsched.cli.target import place
 
     if env_all and env_none:
         raise Failure("submit: --env-all and --env-none exclude each other", USAGE)
+    if follow and as_json:
+        raise Failure("submit: --json and --follow: only one of them", USAGE)
     capture = Capture.ALL if env_all else Capture.NONE if env_none else Capture.DEFAULT
     wished = {key: value for key, value in keys.items() if value is not None}
-    return control.submit(place(spool, store), control.Submission(command, wished, capture), as_json=as_json)
+    given = control.Submission(command, wished, capture)
+    attention = Attention.of(wait=wait, follow=follow)
+    return control.submit(place(spool, store, makes=True), given, as_json=as_json, attention=attention)

@@ -13,6 +13,7 @@ from typing import Protocol, cast
 
 from attrs import frozen
 
+from jqsched.cli.attend import Attention, attend
 from jqsched.cli.environment import Capture, Environment, environment
 from jqsched.cli.failure import (
     IN_USE,
@@ -130,8 +131,8 @@ def _cwd(given: Json) -> str:
         raise Failure("submit: the current directory was removed; name one with --cwd", USAGE) from None
 
 
-def submit(where: Place, given: Submission, *, as_json: bool) -> int:
-    """Submit a job and print its id."""
+def submit(where: Place, given: Submission, *, as_json: bool, attention: Attention = Attention.NONE) -> int:
+    """Submit a job and print its id; stay with it as long as is asked."""
     captured = environment(os.environ, given.capture, cast(Sequence[str], given.keys.get("env", ())))
     text = job_text(given, captured.variables)
     with control(where) as asked:
@@ -140,8 +141,12 @@ def submit(where: Place, given: Submission, *, as_json: bool) -> int:
     name = given.keys.get("name")
     if isinstance(name, str) and is_read_as_other(name):
         tell(f"submit: commands read {show(name)} as something else than a name: say {NAME_PREFIX}{name}")
-    sys.stdout.write(json.dumps({"schema": "jqsched.submit/1", "id": id_}) + "\n" if as_json else f"{id_}\n")
-    return OK
+    if attention is Attention.FOLLOW:
+        tell(f"job {id_}")  # stdout is for what the job writes
+    else:
+        sys.stdout.write(json.dumps({"schema": "jqsched.submit/1", "id": id_}) + "\n" if as_json else f"{id_}\n")
+        sys.stdout.flush()
+    return attend(where, [cast(int, id_)], attention) if attention is not Attention.NONE else OK
 
 
 def _note_left_out(captured: Environment) -> None:

@@ -105,3 +105,5 @@ MaxRunning = Annotated[
     int | None, typer.Option(metavar="N", help="Jobs that run at a time.", parser=integer(1, LIMIT_MAX))
 ]
 Cores = Annotated[int | None, typer.Option(metavar="N", help="Cores that jobs share.", parser=integer(1, LIMIT_MAX))]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait for the end; end with the job's status.")]
+FollowOutput = Annotated[bool, typer.Option("--follow", help="As --wait, and show its output meanwhile.")]

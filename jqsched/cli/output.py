@@ -7,7 +7,7 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from functools import partial
 from typing import IO, Self
 
 from jqsched.cli.failure import NOT_NOW, OK, Failure, tell
@@ -18,6 +18,7 @@ from jqsched.core.job import Job, OutputFile, State, output_files
 
 LOG_POLL_S = 0.2  # the job writes straight to its file, and tells nobody
 _COPY_BYTES = 1 << 18
+_LINE_MAX_BYTES = 1 << 20
 
 
 def log(where: Place, id_: int, *, follow: bool, error: bool, label: bool, rank: int | None) -> int:
@@ -25,23 +26,70 @@ def log(where: Place, id_: int, *, follow: bool, error: bool, label: bool, rank:
 
     `label`: each line begins with the rank of its task. `rank`: of this task only.
     """
-    with reading(where) as reader, ExitStack() as stack:
+    with reading(where) as reader:
         job = known_job(reader, id_)
-        files = _files(where, job, error=error, rank=rank)
-        tails = [stack.enter_context(_Tail(file, job.userid, label=label)) for file in files]
-        _print_new(tails)
-        while follow and job.state is not State.INACTIVE:
-            rest(LOG_POLL_S)
-            now = reader.jobs([id_]).get(id_)  # before its output is read: what it wrote last comes before its end
-            _print_new(tails)
-            if now is None:  # purged: it was over
-                break
-            job = now
-        for tail in tails:
-            tail.end_line()
-    if not any(tail.printed_bytes for tail in tails):
-        _explain_silence(job, [file.path for file in files])
+        with JobOutput(where, job, error=error, label="{rank}: " if label else "", rank=rank) as output:
+            output.print_new(job)
+            while follow and job.state is not State.INACTIVE:
+                rest(LOG_POLL_S)
+                now = reader.jobs([id_]).get(id_)  # before its output is read: what it wrote last comes before its end
+                output.print_new(now or job)
+                if now is None:  # purged: it was over
+                    break
+                job = now
+    if not output.printed_bytes:
+        _explain_silence(job, output.paths)
     return OK
+
+
+class JobOutput:
+    """What a job writes, printed as it grows. With `{attempt}` in a path each attempt has files of its own.
+
+    `label`: what each line begins with; `{rank}` is that of the task.
+    """
+
+    def __init__(
+        self, where: Place, job: Job, *, error: bool = False, label: str = "", rank: int | None = None
+    ) -> None:
+        self._files = partial(_files, where, error=error, rank=rank)
+        self._label, self._attempt, self._printed_bytes = label, job.attempt, 0
+        self._tails = self._opened(job)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._finish()
+
+    @property
+    def printed_bytes(self) -> int:
+        """How much was printed, of all attempts."""
+        return self._printed_bytes + sum(tail.printed_bytes for tail in self._tails)
+
+    @property
+    def paths(self) -> Sequence[str]:
+        """The files of the present attempt."""
+        return [tail.path for tail in self._tails]
+
+    def print_new(self, job: Job) -> None:
+        """Print what was not printed yet. `job`: as it was before; a later attempt may write to other files."""
+        for tail in self._tails:
+            tail.print_new()
+        if job.attempt == self._attempt:
+            return
+        self._attempt = job.attempt
+        if [file.path for file in self._files(job)] != self.paths:
+            self._finish()
+            self._printed_bytes, self._tails = self.printed_bytes, self._opened(job)
+            for tail in self._tails:
+                tail.print_new()
+
+    def _opened(self, job: Job) -> list["_Tail"]:
+        return [_Tail(file, job.userid, label=self._label) for file in self._files(job)]
+
+    def _finish(self) -> None:
+        for tail in self._tails:
+            tail.close()
 
 
 def _files(where: Place, job: Job, *, error: bool, rank: int | None) -> Sequence[OutputFile]:
@@ -57,28 +105,24 @@ def _files(where: Place, job: Job, *, error: bool, rank: int | None) -> Sequence
     return [file for file in chosen if file.stream == "stdout" or job.spec.error is None]
 
 
-def _print_new(tails: Sequence["_Tail"]) -> None:
-    for tail in tails:
-        tail.print_new()
-
-
 class _Tail:
     """An output file that is printed as it grows, as `tail -F` does it.
 
     One that was truncated is read from its beginning, one that another took the place of to its end and then the other.
     """
 
-    def __init__(self, file: OutputFile, userid: int, *, label: bool) -> None:
+    def __init__(self, file: OutputFile, userid: int, *, label: str) -> None:
         self.printed_bytes = 0
-        self._path, self._userid = file.path, userid
-        self._label = b"%d: " % file.rank if label else b""
+        self.path, self._userid = file.path, userid
+        self._label = label.format(rank=file.rank).encode()
         self._line = b""  # of what is labelled, the line that has not ended
         self._file: IO[bytes] | None = None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Print what is left of a labelled line, and close the file."""
+        if self._line:
+            self._write(b"\n")
+            sys.stdout.buffer.flush()
         if self._file is not None:
             self._file.close()
 
@@ -94,14 +138,9 @@ class _Tail:
         if self._file is not None:
             self._copy(self._file)
 
-    def end_line(self) -> None:
-        """Print what is left of a labelled line."""
-        if self._line:
-            self._write(b"\n")
-
     def _opened(self) -> IO[bytes] | None:
         try:
-            return open(open_output(self._path, self._userid), "rb", buffering=0)
+            return open(open_output(self.path, self._userid), "rb", buffering=0)
         except NotReadable as reason:
             raise Failure(str(reason), NOT_NOW) from None
         except OSError as wrong:
@@ -111,7 +150,7 @@ class _Tail:
 
     def _was_replaced(self, file: IO[bytes]) -> bool:
         try:
-            return not os.path.samestat(os.stat(self._path), os.fstat(file.fileno()))
+            return not os.path.samestat(os.stat(self.path), os.fstat(file.fileno()))
         except OSError:  # removed, so far without a successor
             return False
 
@@ -126,6 +165,8 @@ class _Tail:
     def _write(self, data: bytes) -> None:
         if self._label:
             *lines, self._line = (self._line + data).split(b"\n")
+            if len(self._line) > _LINE_MAX_BYTES:  # it is not kept for ever
+                lines, self._line = [*lines, self._line], b""
             data = b"".join(b"%s%s\n" % (self._label, line) for line in lines)
         sys.stdout.buffer.write(data)
 

@@ -67,8 +67,6 @@ def simulate(request: Request, where: Place | None, shown: simulated.ReportOptio
         raise Failure("--runtime: a trace says itself how long its jobs run", USAGE)
     if request.queue is None:
         request = evolve(request, queue=not request.files and request.swf is None)
-    if where is None and (request.queue or request.runtime == HISTORY):
-        raise Failure("no spool: say --spool DIR or set JQSCHED_SPOOL, or name job files or a trace", USAGE)
     trace = _trace(request.swf) if request.swf is not None else None
     bad_files, drops = _drops(request.files)
     with reading(where) if where is not None else nullcontext() as reader:

@@ -16,6 +16,7 @@ from jqsched.adapters.store.elsewhere import check_store_folder
 from jqsched.adapters.store.reader import StoreReader
 from jqsched.cli.failure import NO_JOB, USAGE, Failure, tell
 from jqsched.client.connection import Connection, NoScheduler
+from jqsched.client.user_spool import user_spool
 from jqsched.core.job import Job, State
 from jqsched.core.jobspec import Wrong, values
 from jqsched.core.json import Json
@@ -32,13 +33,19 @@ class Place(NamedTuple):
     store: str
 
 
-def place(spool: str | None, store: str | None, *, may_be_missing: bool = False) -> Place:
-    """Find the spool; one must be named, and be there."""
+def place(spool: str | None, store: str | None, *, may_be_missing: bool = False, makes: bool = False) -> Place:
+    """Find the spool, the user's own where none is named; it must be there. `makes`: the user's own is made."""
     if not spool:
-        raise Failure("no spool: say --spool DIR, or set JQSCHED_SPOOL", USAGE)
-    root = os.path.abspath(spool)
-    if not may_be_missing and not os.path.isdir(root):
-        raise Failure(f"{root}: no such directory; name a spool with --spool or JQSCHED_SPOOL", USAGE)
+        root = user_spool(os.environ, os.geteuid(), os.path.expanduser("~"))
+        if makes:
+            os.makedirs(root, mode=0o700, exist_ok=True)
+        elif not may_be_missing and not os.path.isdir(root):
+            text = f"no spool: say --spool DIR, or set JQSCHED_SPOOL; {root}, which is used without, does not exist yet"
+            raise Failure(f"{text} (`jqsched run` makes it)", USAGE)
+    else:
+        root = os.path.abspath(spool)
+        if not may_be_missing and not os.path.isdir(root):
+            raise Failure(f"{root}: no such directory; name a spool with --spool or JQSCHED_SPOOL", USAGE)
     return Place(root, os.path.abspath(store) if store else root)
 
 

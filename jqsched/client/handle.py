@@ -21,13 +21,14 @@ from jqsched.client.rpc_channel import Wire
 from jqsched.client.services import SERVICES
 from jqsched.client.store_channel import Call, LocalChannel
 from jqsched.client.store_reader import Records
+from jqsched.client.user_spool import user_spool
 from jqsched.client.watchers import FDWatcher, SignalWatcher, TimerWatcher
 from jqsched.constants import FLUX_NODEID_ANY, FLUX_REACTOR_NOWAIT, FLUX_REACTOR_ONCE
 from jqsched.future import Channel, Payload
 from jqsched.rpc import RPC, Given
 
 CONFIG_NAME = "jqsched.toml"
-_NO_SPOOL = "no spool: name its directory, or set JQSCHED_SPOOL"
+_NO_SPOOL = "no spool: name its directory, or set JQSCHED_SPOOL"  # where the user's own is not there
 
 # Handles that a child let go of. SQLite forbids to close a parent's connection, and so would the garbage collector;
 # descriptors may have other meanings in the child by then.
@@ -40,7 +41,8 @@ class Handle:
     Threads may share it: each waits for futures of its own, and one of them runs the reactor. A child process makes
     its own; in one, an inherited handle refuses requests with EBADF, and closing it changes nothing.
 
-    `spool` is its directory, by default `JQSCHED_SPOOL`; `store` where the store is elsewhere (`JQSCHED_STORE`).
+    `spool` is its directory, by default `JQSCHED_SPOOL`, else the user's own; `store` where the store is elsewhere
+    (`JQSCHED_STORE`).
     Raises: FileNotFoundError where there is no such directory, NotADirectoryError.
 
     In asyncio: `async with Handle() as handle`, `await` a future, `async for` over a stream. The loop waits on the
@@ -53,6 +55,9 @@ class Handle:
     ) -> None:
         self._closed = True
         root = os.fspath(spool) if spool is not None else os.environ.get("JQSCHED_SPOOL", "")
+        own = user_spool(os.environ, os.geteuid(), os.path.expanduser("~"))
+        if not root and spool is None and os.path.isdir(own):
+            root = own
         if not root:
             raise FileNotFoundError(errno.ENOENT, _NO_SPOOL)
         if not os.path.isdir(root):

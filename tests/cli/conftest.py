@@ -11,6 +11,7 @@ import pytest
 
 from jqsched.adapters.server import Request, Server
 from jqsched.adapters.store.writer import SqliteStore
+from jqsched.cli import target
 from jqsched.cli.main import main
 from jqsched.core.event import Event, advance
 from jqsched.core.job import Job, Spec
@@ -89,6 +90,7 @@ class SpoolMaker:
 def spool(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[SpoolMaker]:
     monkeypatch.delenv("JQSCHED_SPOOL", raising=False)
     monkeypatch.delenv("JQSCHED_STORE", raising=False)
+    monkeypatch.setattr(target, "user_spool", lambda *_: str(tmp_path / "own" / "spool"))
     (tmp_path / "spool").mkdir(mode=0o700)
     yield SpoolMaker(tmp_path / "spool", capsys)
     gc.enable()

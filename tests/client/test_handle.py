@@ -16,6 +16,7 @@ import pytest
 import jqsched
 from jqsched import Handle
 from jqsched.adapters import server
+from jqsched.client import handle as handles
 from jqsched.client.connection import NoScheduler
 from jqsched.constants import FLUX_REACTOR_NOWAIT, FLUX_REACTOR_ONCE, FLUX_RPC_NORESPONSE, FLUX_RPC_STREAMING
 from jqsched.job.event import event_watch
@@ -34,8 +35,12 @@ def test_the_spool_is_named_or_in_the_environment(spool: SpoolMaker, monkeypatch
 def test_a_spool_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("JQSCHED_SPOOL", raising=False)
     (tmp_path / "file").write_text("")
+    monkeypatch.setattr(handles, "user_spool", lambda *_: str(tmp_path / "own"))
     with pytest.raises(FileNotFoundError, match="JQSCHED_SPOOL"):
         Handle()
+    (tmp_path / "own").mkdir()
+    with Handle() as found:
+        assert found.spool == str(tmp_path / "own")
     with pytest.raises(FileNotFoundError):
         Handle(tmp_path / "absent")
     with pytest.raises(NotADirectoryError):
