@@ -21,6 +21,7 @@ PURGED = "purged"  # the setting that counts the purged jobs
 CLOCK = "clock"  # the setting that holds the marks
 STEP_US = 20_000  # a step is made so large that it is durable after about so long
 STEP_MIN, STEP_FIRST, STEP_MAX = 128, 256, 2_048  # fewer are no faster: each commit is synced
+PATIENCE_US = 250_000  # so long may other work be committed before the next step
 END_US = 2**62
 AHEAD_US = 60_000_000
 NOW_US = 1_000_000  # a time as young as this was meant as now when it was asked for
@@ -59,11 +60,14 @@ class Housekeeping:
         self._purges: deque[_Purge] = deque()
         self._step = STEP_FIRST
         self._is_under_way = False
+        self._last_us = 0  # when the last step was durable
 
     @property
     def is_due(self) -> bool:
-        """Whether a step is due now."""
-        return bool(self._purges) and not self._is_under_way
+        """Whether a step is due now: a commit of its own, for what else is in one with it would wait for it too."""
+        if not self._purges or self._is_under_way:
+            return False
+        return not self._ledger.has_more or self._clock.monotonic_us() >= self._last_us + PATIENCE_US
 
     @property
     def is_idle(self) -> bool:
@@ -78,8 +82,9 @@ class Housekeeping:
         self._purges.append(_Purge(wanted, END_US, len(wanted), answer))
 
     def purge_before(self, wall_us: int, answer: Answer) -> None:
-        """Delete the jobs that ended before a time on the clock."""
+        """Delete the jobs that ended before a time on the clock, and before now: what ends meanwhile stays."""
         before_us = ended_before_us(json.dumps(self._marks), wall_us, self._clock.now_us())
+        before_us = min(before_us, self._ledger.head.last_us + 1)
         self._purges.append(_Purge(None, before_us, END_US, answer))
 
     def look(self, finished_count: int) -> None:
@@ -135,7 +140,8 @@ class Housekeeping:
 
     def _done(self, begun_us: int) -> None:
         self._is_under_way = False
-        took_us = self._clock.monotonic_us() - begun_us
+        self._last_us = self._clock.monotonic_us()
+        took_us = self._last_us - begun_us
         if took_us > STEP_US:
             self._step = max(STEP_MIN, self._step // 2)
         elif took_us < STEP_US // 2:

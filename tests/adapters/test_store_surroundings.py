@@ -16,7 +16,7 @@ from jqsched.adapters.store.writer import SqliteStore
 from jqsched.core.event import Event
 from jqsched.core.job import Spec
 from jqsched.ports import PortError
-from jqsched.testing.contracts.store import Author, Heard
+from jqsched.testing.contracts.store import PATIENCE_S, Author, Heard
 from tests.adapters.store_case import PAGE_BYTES, open_store
 
 
@@ -169,10 +169,12 @@ def big(author: Author, id_: int) -> object:
 
 
 def test_space_of_purged_jobs_is_given_back(tmp_path: Path, heard: Heard, monkeypatch: pytest.MonkeyPatch):
-    """Little by little, when there is nothing else to write; what is left is whole."""
+    """In the commit that deletes them, as far as time allows, and the rest when there is nothing else to write; what is
+    left is whole.
+    """
     author = Author()
-    monkeypatch.setattr(writer, "FREE_PAGES_KEPT", 10)
-    monkeypatch.setattr(writer, "VACUUM_PAGES", 60)
+    monkeypatch.setattr(writer, "FREE_PAGES_KEPT", 200)
+    monkeypatch.setattr(writer, "GIVE_BACK_S", PATIENCE_S)
     with closing(open_store(tmp_path)) as store:
         store.start(heard)
         for id_ in range(1, 21):
@@ -180,9 +182,14 @@ def test_space_of_purged_jobs_is_given_back(tmp_path: Path, heard: Heard, monkey
         store._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         before = os.path.getsize(store_path(tmp_path))
         heard.wait_for_batch(store.submit(author.batch(purged=tuple(range(1, 20)), settings=(("seq", "200"),))))
+        assert store._reading.execute("PRAGMA freelist_count").fetchone() == (200,)
+    monkeypatch.setattr(writer, "FREE_PAGES_KEPT", 10)
     with closing(open_store(tmp_path, used_before=True)) as store:
-        while store._shrink():  # as its thread does
-            pass
+        monkeypatch.setattr(writer, "GIVE_BACK_S", 0.0)
+        assert store._shrink(), "one page at least, or it would never end"
+        assert store._reading.execute("PRAGMA freelist_count").fetchone() == (199,)
+        monkeypatch.setattr(writer, "GIVE_BACK_S", PATIENCE_S)
+        assert not store._shrink()
     assert os.path.getsize(store_path(tmp_path)) < before / 4
     assert audit(str(tmp_path)) == []
 
@@ -195,7 +202,7 @@ def test_a_store_that_was_made_before_keeps_its_space_until_it_is_told(tmp_path:
         store.submit(big(author, 1))
     sql_free(tmp_path, "PRAGMA auto_vacuum=NONE", "VACUUM")
     with closing(open_store(tmp_path, used_before=True)) as store:
-        assert store._shrink() is False
+        assert not store._gives_back
     sql_free(tmp_path, "PRAGMA auto_vacuum=INCREMENTAL", "VACUUM")
     with closing(open_store(tmp_path, used_before=True)) as store:
         assert store._connection.execute("PRAGMA auto_vacuum").fetchone() == (2,)

@@ -27,6 +27,7 @@ def test_many_are_forgotten_in_steps_between_which_others_are_served(
     """By ids, by time, or because only so many are kept: no commit holds more than a step, and a job that is dropped
     meanwhile starts before the last step.
     """
+    monkeypatch.setattr(housekeeping, "STEP_MIN", 2)
     monkeypatch.setattr(housekeeping, "STEP_MAX", 2)
     world.scheduler.housekeeping._step = 2
     finished(world, *"abcdefghij")
@@ -96,6 +97,37 @@ def test_jobs_that_an_earlier_request_deleted_are_passed_over_a_step_at_a_time(w
     assert turns > 2_000, "the loop turns between two steps"
     assert (first, second) == ([1], [1])
     assert set(world.store.disk.jobs) == set()
+
+
+def test_a_step_is_in_a_commit_of_its_own_but_for_one_that_waited_long(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is decided meanwhile does not wait for a step, and steps do not wait without end for the rest."""
+    monkeypatch.setattr(housekeeping, "STEP_MAX", 1)
+    finished(world, *"abc")
+    keeping, world.scheduler.housekeeping._step = world.scheduler.housekeeping, 1
+    world.ask("purge", ids=[1, 2, 3])
+    for number in range(4):
+        world.scheduler.ledger.setting("x", str(number))  # something is to be committed in every turn
+        if number == 3:
+            world.clock.advance(housekeeping.PATIENCE_US)
+        assert keeping.is_due == (number in (0, 3))
+        world.scheduler.turn()
+        world.scheduler.ledger.flush()
+        world.store.commit()
+    assert [batch.purged for batch in world.store.batches if batch.purged] == [(1,), (2,)]
+    world.settle()
+    assert set(world.store.disk.jobs) == set()
+
+
+def test_what_ends_after_a_purge_was_asked_for_stays(world: World) -> None:
+    """Also where it was asked for all that are over now."""
+    world.scheduler.housekeeping._step = 1
+    finished(world, *"ab")
+    answers = world.ask("purge", before_us=world.clock.wall_us)
+    finished(world, "late")
+    assert answers == [{"purged": 2}]
+    assert set(world.store.disk.jobs) == {3}
 
 
 # ---- ages ---------------------------------------------------------------------------------------------------------

@@ -61,7 +61,7 @@ _OF_LIVE_ARRAY = """EXISTS (SELECT 1 FROM arrays WHERE arrays.id = (SELECT max(i
     WHERE other.state < 64 AND other.id >= arrays.id AND other.id < arrays.id + arrays.count))"""
 
 FREE_PAGES_KEPT = 1_000  # 4 MB that the store may use again before space is given back to the file system
-VACUUM_PAGES = 256  # given back in one transaction: a few milliseconds
+GIVE_BACK_S = 0.005  # of each transaction that does it: 150 pages, or a few where very many are free
 LOG_KEPT_BYTES = 16 << 20  # a log that had to grow longer is cut back to this when it begins anew
 LOG_LONG_BYTES = 32 << 20  # usually it begins anew at 4 MB, unless a reader keeps a transaction open
 LOG_BYTES_PER_US = 64  # a commit writes whole pages: at 16 MiB one in 0.26 s, at 64 MiB one in a second
@@ -95,7 +95,8 @@ class SqliteStore:
         self._closing = False
         self._folder_synced = False
         self._locked_out_s: float | None = None  # since when the write lock is waited for (monotonic)
-        self._may_shrink = True
+        self._gives_back = self._is_incremental()  # else the store was made before, and uses its space again
+        self._may_shrink = self._gives_back and self._free_pages() > FREE_PAGES_KEPT
         self._files = StoreFiles(self.path)
         self._files.check()
         self._thread = threading.Thread(target=self._run, name="jqsched-store", daemon=True)
@@ -208,9 +209,10 @@ class SqliteStore:
             self._begin()
             for batch in batches:
                 _write_batch(connection, batch)
+            if any(batch.purged for batch in batches) and self._gives_back:
+                self._may_shrink = self._give_back()
             connection.execute("COMMIT")
         self._files.check()  # what is written to a file without a name is kept nowhere
-        self._may_shrink = self._may_shrink or any(batch.purged for batch in batches)
         if not self._folder_synced:
             self._folder_synced = True
             _sync_folder(self.path)
@@ -230,20 +232,36 @@ class SqliteStore:
                 return
 
     def _shrink(self) -> bool:
-        """Give a little of the space that purged jobs left back to the file system; whether there is more.
-
-        A store that was made before this was possible keeps its space, and uses it again.
-        """
+        """Give a little of the space that purged jobs left back to the file system; whether there is more."""
         with port_errors("give space back", self.path):
-            (mode,) = self._connection.execute("PRAGMA auto_vacuum").fetchone()
-            (free,) = self._connection.execute("PRAGMA freelist_count").fetchone()
-            if mode != INCREMENTAL or free <= FREE_PAGES_KEPT:
-                return False
             self._begin()
-            self._connection.execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES})").fetchall()  # a row for each page
+            has_more = self._give_back()
             self._connection.execute("COMMIT")
         self._files.check()
-        return True
+        return has_more
+
+    def _is_incremental(self) -> bool:
+        with port_errors("open the store", self.path):
+            (mode,) = self._connection.execute("PRAGMA auto_vacuum").fetchone()
+        return bool(mode == INCREMENTAL)
+
+    def _free_pages(self) -> int:
+        with port_errors("look at the store", self.path):
+            return int(self._connection.execute("PRAGMA freelist_count").fetchone()[0])
+
+    def _give_back(self) -> bool:
+        """Give pages back, within a transaction; whether there are more.
+
+        Best done with the purge that leaves them: the more pages are free, the longer SQLite looks for the last one.
+        """
+        free = self._free_pages()
+        end_s = time.monotonic() + GIVE_BACK_S
+        while free > FREE_PAGES_KEPT:
+            self._connection.execute("PRAGMA incremental_vacuum(1)")  # of any number, Python's module would give back 1
+            free -= 1
+            if time.monotonic() >= end_s:
+                break
+        return free > FREE_PAGES_KEPT
 
     # -- what goes on around it; any thread
 
