@@ -11,6 +11,8 @@ from attrs import define, evolve, field
 from jqsched.core.job import Draft
 from jqsched.ports import UNLIMITED, Edit, Room, ScanResult, Spool, Taken
 
+IN_ITS_PLACE = "this file was in its place"  # of a file that was set aside for a command's job
+
 Parse = Callable[[str, str], Draft | str]
 
 
@@ -143,7 +145,7 @@ class MemorySpool:
         self._next_id = max(self._next_id, id_ + 1)
         before = self.files.jobs.get(id_)
         if before:
-            self._set_aside(f"{id_}.json", before, f"job {id_} came by command; this file was in its place")
+            self._set_aside(f"{id_}.json", before, f"job {id_} came by command; {IN_ITS_PLACE}")
         self.files.jobs[id_] = self._seen[id_] = text
 
     def edits(self, ids: Iterable[int], *, at_start: bool = False) -> list[Edit]:  # noqa: ARG002  # nothing is given time

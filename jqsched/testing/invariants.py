@@ -14,10 +14,11 @@ from jqsched.core import queue as queues
 from jqsched.core.admission import buckets, gates_of
 from jqsched.core.event import Event
 from jqsched.core.filters import kept_rules
-from jqsched.core.job import Job, Scheme, State, read_wait
+from jqsched.core.job import Draft, Job, Scheme, State, read_wait
 from jqsched.core.policy import Limits
 from jqsched.core.queue import EMPTY, Queue, find
 from jqsched.ports import RULES, Batch, Start
+from jqsched.testing.fake_spool import IN_ITS_PLACE
 from jqsched.testing.harness import Key, Rig
 
 Rank = tuple[int, int]
@@ -40,12 +41,14 @@ class Laws:
         self._on_the_way: dict[str, int] = {}
         self._seen_taken: dict[str, int] = {}
         self._checked: tuple[Queue | None, Queue | None] = (None, None)
+        self._cores_least = rig.limits.cores  # the lowest limit that was ever configured
         rig.executor.on_launch = self.launched
 
     # ---- what is durable ------------------------------------------------------------------------------------------
 
     def durable(self, batches: list[Batch]) -> None:
         """A commit is done, with these batches: laws 2, 3 and 6 for its events."""
+        self._cores_least = min(self._cores_least, self.rig.limits.cores)
         disk = self.rig.store.disk
         new: list[Event] = []
         while (event := disk.events.get(self.replayed.seq + len(new) + 1)) is not None:
@@ -108,6 +111,9 @@ class Laws:
             self.interruptions += 1
             since = self._permitted_at.get(key, 0)
             assert self.rig.executor.deaths > since, f"job {key[0]} was interrupted, and no executor died"
+        elif event.context["type"] == "alloc":
+            job = self.rig.store.disk.jobs[key[0]]
+            assert job.spec.cores > self._cores_least, f"job {key[0]} ended as too large, and there was always room"
 
     def _purge(self, ids: tuple[int, ...]) -> None:
         for id_ in ids:
@@ -150,6 +156,7 @@ class Laws:
 
     def check(self) -> None:
         """What holds at any moment: laws 1, 2, 5 and 6."""
+        self._cores_least = min(self._cores_least, self.rig.limits.cores)
         self._check_files()
         head, visible = self.rig.head, self.rig.visible
         if head is not self._checked[0]:
@@ -172,6 +179,8 @@ class Laws:
     def _check_files(self) -> None:
         """Law 2: a file that left the drop zone is in the store, in `rejected/`, or in `jobs/`."""
         spool, jobs = self.rig.spool, self.rig.store.disk.jobs
+        for name, (_, why) in spool.files.rejected.items():
+            assert IN_ITS_PLACE not in why, f"{name} was set aside for another job's file (law 2)"
         if spool.taken != self._seen_taken:
             self._on_the_way = {name: id_ for name, id_ in spool.taken.items() if id_ not in self.accepted}
             self._seen_taken = dict(spool.taken)
@@ -234,6 +243,10 @@ class Laws:
         for id_ in sorted(files.jobs):
             good = files.jobs[id_] == accepted.get(id_) or id_ in files.reasons
             assert good, f"an edit of job {id_} is neither accepted nor refused"
+        for job in queues.live(head):
+            draft = self.rig.spool.parse(accepted.get(job.id, ""))
+            obeyed = isinstance(draft, Draft) and draft.spec == job.spec
+            assert obeyed or job.id not in accepted, f"job {job.id} is not what its accepted file says"
 
 
 def _aside(rejected: dict[str, tuple[str, str]], name: str, id_: int) -> bool:

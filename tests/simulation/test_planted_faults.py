@@ -12,6 +12,7 @@ from attrs import evolve
 from jqsched.core import admission, decide, policy
 from jqsched.core import queue as queues
 from jqsched.core.job import State
+from jqsched.core.policy import Limits
 from jqsched.core.queue import value as queue_value
 from jqsched.ports import RULES, Finished, Recovery
 from jqsched.scheduler import loop
@@ -20,6 +21,8 @@ from jqsched.scheduler.dispatch import Dispatch
 from jqsched.scheduler.intake import Intake
 from jqsched.scheduler.ledger import Ledger
 from jqsched.testing import fake_store
+from jqsched.testing.harness import Rig
+from jqsched.testing.offline import tell_offline
 from jqsched.testing.worlds import tell_all
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -306,6 +309,86 @@ def a_bucket_has_room_for_one_more(patch):
 def places_are_not_given_back(patch):
     """A job that ended takes its place for ever."""
     wrap(patch, admission._Change, "take", lambda original, change, gates, more: original(change, gates, max(0, more)))
+
+
+# ---- commands without a scheduler ---------------------------------------------------------------------------------
+
+OFFLINE: dict[str, Plant] = {}  # only `jqsched.testing.offline` has such commands, so only it can find these
+OFFLINE_SEEDS = range(200)
+
+
+def planted_offline(plant: Plant) -> Plant:
+    OFFLINE[plant.__name__] = plant
+    return plant
+
+
+def is_offline(intake: Intake) -> bool:
+    return intake._dispatch._executor is None
+
+
+@planted_offline
+def a_command_takes_the_id_of_a_file_without_a_row(patch):
+    """It gives out the id after the last in the store, though what a killed scheduler left has taken that at start."""
+
+    def resubmit(original, intake, *args):
+        if is_offline(intake):
+            intake.next_id = intake._store.load().queue.last_id + 1
+        return original(intake, *args)
+
+    wrap(patch, Intake, "resubmit", resubmit)
+
+
+@planted_offline
+def commands_ignore_leftovers(patch):
+    """What a killed scheduler has moved to `jobs/` and not accepted is no job yet when a command looks for an id."""
+    wrap(patch, Intake, "leftovers", lambda original, intake, *args: is_offline(intake) or original(intake, *args))
+
+
+@planted_offline
+def commands_decide_with_built_in_limits(patch):
+    """A job that is not too large ends as too large."""
+
+    def boot(original, rig, *, offline=False):
+        configured, rig.limits = rig.limits, (Limits(1, 1) if offline else rig.limits)
+        try:
+            original(rig, offline=offline)
+        finally:
+            rig.limits = configured
+
+    wrap(patch, Rig, "boot", boot)
+
+
+@planted_offline
+def commands_answer_before_it_is_durable(patch):
+    """And are killed then."""
+
+    def reply(original, commands, answer, payload):
+        if is_offline(commands._scheduler.intake):
+            answer(payload)
+        else:
+            original(commands, answer, payload)
+
+    wrap(patch, Commands, "_reply_when_durable", reply)
+
+
+@planted_offline
+def commands_forget_edits_that_were_not_looked_at(patch):
+    """They take the file as it is for the one that was accepted."""
+
+    def start(original, scheduler):
+        original(scheduler)
+        if is_offline(scheduler.intake):
+            for id_ in sorted(scheduler.intake.unverified):
+                if id_ in scheduler.around.spool.files.jobs:
+                    scheduler.ledger.file(id_, scheduler.around.spool.files.jobs[id_])
+
+    wrap(patch, loop.Scheduler, "start", start)
+
+
+@pytest.mark.parametrize("fault", OFFLINE)
+def test_a_world_with_commands_without_a_scheduler_fails_with(fault: str, monkeypatch: pytest.MonkeyPatch):
+    OFFLINE[fault](monkeypatch)
+    assert any(breach for _, breach in tell_offline(OFFLINE_SEEDS))
 
 
 @pytest.mark.parametrize("fault", FAULTS)
