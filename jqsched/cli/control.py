@@ -41,7 +41,7 @@ _DIGITS_MAX = 20  # of a number; more make it no larger, only slower to read
 
 
 class Asked(Protocol):
-    """Whoever does what is asked: a scheduler at the end of a socket, or we ourselves."""
+    """What carries out requests: a scheduler at the end of a socket, or this process itself."""
 
     def request(self, topic: str, payload: JsonObject) -> dict[str, Json]:
         """Ask, and wait until it is done. Raises OSError."""

@@ -1,6 +1,6 @@
 """How a command ends badly: one line on stderr that says what, where and what to do, and an exit code.
 
-Rule: whatever goes wrong becomes a `Failure` here; nobody sees a traceback, and nothing fails in silence.
+Rule: whatever goes wrong becomes a `Failure` here; no user sees a traceback, and nothing fails in silence.
 """
 
 import errno
@@ -44,7 +44,7 @@ def tell(*lines: str) -> None:
     try:
         sys.stderr.write("".join(f"jqsched: {printable(line)}\n" for line in lines))
         sys.stderr.flush()
-    except (OSError, ValueError):  # stderr is closed or full: there is nobody to tell
+    except (OSError, ValueError):  # stderr is closed or full: no reader is left
         return
 
 

@@ -1,8 +1,8 @@
 """Waiting for news: when it is worth while to read the store again.
 
-Rule: only a hint; whoever follows reads on from the last seq that it has, so nothing is missed or told twice, and a
-scheduler that ends or begins in the middle makes no difference. A wait ends with BrokenPipeError as soon as nobody
-reads our output any more: it may be hours before there is something to write.
+Rule: only a hint; a follower reads on from the last seq that it has, so nothing is missed or told twice, and a
+scheduler that ends or begins in the middle makes no difference. A wait ends with BrokenPipeError as soon as our
+output has no reader: it may be hours before there is something to write.
 """
 
 import errno
@@ -51,7 +51,7 @@ def _commits(root: str) -> Iterator[None]:
 
 
 def rest(seconds: float) -> None:
-    """Wait. Raises BrokenPipeError as soon as nobody reads our output."""
+    """Wait. Raises BrokenPipeError as soon as our output has no reader."""
     _wait(seconds)
 
 

@@ -1,6 +1,6 @@
 """stderr as the scheduler writes to it: nothing that happens to it holds the scheduler up or ends it.
 
-Rule: no write waits. What cannot be written now (a pipe that nobody reads, a terminal that is stopped) is kept up to a
+Rule: no write waits. What cannot be written now (a pipe without a reader, a terminal that is stopped) is kept up to a
 bound; what is lost beyond it, or because stderr is closed or its disk is full, is counted, and reported as soon as
 stderr can be written again. The flags of stderr itself stay as they are, for other programs share them.
 """

@@ -16,7 +16,7 @@ from jqsched.cli.target import Place, known_job, reading
 from jqsched.client.outputs import NotReadable, open_output
 from jqsched.core.job import Job, OutputFile, State, output_files
 
-LOG_POLL_S = 0.2  # the job writes straight to its file, and tells nobody
+LOG_POLL_S = 0.2  # the job writes straight to its file, without notice
 _COPY_BYTES = 1 << 18
 _LINE_MAX_BYTES = 1 << 20
 

@@ -108,7 +108,7 @@ def select_to_change(
 
 
 def _ask(command: str, count: int) -> None:
-    """Ask whether so many jobs are meant; where nobody can be asked, refuse."""
+    """Ask whether so many jobs are meant; without a terminal to ask on, refuse."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise Failure(f"{command}: {count} jobs would be changed; --yes says that they are meant", USAGE)
     sys.stderr.write(f"jqsched: {command} {count} jobs? [y/N] ")

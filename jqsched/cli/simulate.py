@@ -1,6 +1,6 @@
 """`jqsched simulate`: what the scheduler would do with a queue, with job files or with a trace, and when.
 
-Rule: the spool is only read, by nobody's leave: no lock, no word to its scheduler but to ask for its limits. What is
+Rule: the spool is only read, without a lock; its scheduler is asked for its limits and nothing else. What is
 dropped, how long it runs and under which limits is put together here; the rest is `jqsched.testing.simulation`.
 """
 

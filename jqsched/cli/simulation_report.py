@@ -40,7 +40,7 @@ class ReportOptions:
     width: int | None = None
 
     def result(self, simulation: Simulation, *, seed: int, assumed: str | None = None) -> None:
-        """Print it. `assumed`: how long jobs were taken to run, where nobody said so."""
+        """Print it. `assumed`: how long jobs were taken to run, where no run time was given."""
         if self.events:
             return
         table, limits = simulation.table, simulation.limits

@@ -39,7 +39,7 @@ def keys_of(data: bytes) -> list[str]:
 
 
 class Terminal:
-    """stdin and stdout, turned by a reactor. `is_over`: nobody looks on any more."""
+    """stdin and stdout, turned by a reactor. `is_over`: the screen is no longer wanted."""
 
     def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor

@@ -175,7 +175,7 @@ class Watch:
         self._records.close()
 
     def run(self, terminal: "Terminal") -> None:
-        """Show what there is until `q`, or until nobody looks on."""
+        """Show what there is until `q`, or until the terminal is gone."""
         self._bell.listen()
         while not (self._board.is_over or terminal.is_over):
             terminal.draw(self._drawn)

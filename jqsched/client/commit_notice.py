@@ -1,6 +1,6 @@
 """Commit notice: tells a reader when the store has changed and is worth reading again.
 
-Rule: only a hint. Whoever follows reads on from where it is, so nothing is missed or seen twice, whatever becomes of
+Rule: only a hint. A follower reads on from where it is, so nothing is missed or seen twice, whatever becomes of
 the scheduler meanwhile. Where none runs the bell rings once a second: commands change the store then, too.
 """
 

@@ -182,7 +182,7 @@ def connect(root: str) -> socket.socket:
 def _check_peer(connection: socket.socket, root: str) -> None:
     """Refuse a socket that another user put there: what is sent holds the environments of jobs.
 
-    Source: unix(7), SO_PEERCRED. Root may command a scheduler of whoever owns the spool.
+    Source: unix(7), SO_PEERCRED. Root may command the scheduler of any spool's owner.
     """
     _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     if uid not in (0, os.geteuid()) and not (os.geteuid() == 0 and uid == os.stat(root).st_uid):

@@ -8,7 +8,7 @@ from jqsched.testing.scenario import START_US
 
 
 class FakeClock:
-    """Wall-clock and monotonic time as two numbers, set apart so that nobody takes one for the other."""
+    """Wall-clock and monotonic time as two numbers, set apart so that neither is taken for the other."""
 
     def __init__(self, wall_us: int = START_US, monotonic_us: int = 7_000_000) -> None:
         self.wall_us = wall_us

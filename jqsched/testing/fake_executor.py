@@ -299,7 +299,7 @@ class FakeExecutor:
     def _happen(self, run: _Run) -> None:
         ends = run.end_us is not None and run.end_us <= self.now_us
         if self._orphans.get(run.key) is run:
-            run.expired = True  # nobody watches its limit
+            run.expired = True  # no executor watches its limit
             if ends:
                 del self._orphans[run.key]
         elif ends:

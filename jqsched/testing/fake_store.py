@@ -204,7 +204,7 @@ class MemoryStore:
         return ids if most < 0 else ids[:most]
 
     def check(self) -> None:
-        """Nobody takes it away."""
+        """It is never taken away."""
 
     def warnings(self) -> list[str]:
         """What is wrong around it: only what a test says."""

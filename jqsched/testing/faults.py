@@ -1,7 +1,7 @@
 """Fakes whose scheduler can be stopped at every write: before it, after it, or between two that belong together.
 
 Rule: a fuse burns at each call that changes something outside the scheduler; when it is through, `Crashed` leaves the
-call, and whoever drives the scheduler throws it away. What was done before that moment stays done. Renames and removals
+call, and the driver of the scheduler throws it away. What was done before that moment stays done. Renames and removals
 that were not synced may be undone by a power cut, the last ones first, as a journaling file system does.
 """
 
@@ -15,7 +15,7 @@ from jqsched.testing.fake_store import Disk, MemoryStore
 
 
 class Crashed(BaseException):
-    """kill -9 of the scheduler, at this point. Nothing may catch it but whoever lit the fuse."""
+    """kill -9 of the scheduler, at this point. Nothing may catch it but the code that lit the fuse."""
 
 
 class CrashPoint:

@@ -35,7 +35,7 @@ class WatchedExecutor(FakeExecutor):
     """A fake that checks its orders, and whose news can be held back.
 
     `planned` says how an attempt behaves that is started now (None: as `run_for` and `fail` said, else until it is
-    ended). `statuses` has the end of each attempt that is over, None where nobody can know it. `deaths` counts
+    ended). `statuses` has the end of each attempt that is over, None where it cannot be known. `deaths` counts
     how often it was killed, `known_deaths` those of which the scheduler knows.
     """
 
@@ -293,7 +293,7 @@ class Rig:
 
     @property
     def visible(self) -> Queue:
-        """The queue as everybody sees it."""
+        """The queue as it is visible outside the loop."""
         return self.scheduler.ledger.visible.get()
 
     def job(self, id_: int) -> Job:

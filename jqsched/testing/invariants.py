@@ -259,7 +259,7 @@ def _rank(job: Job) -> Rank:
 
 
 def _kept(queue: Queue) -> Iterator[int]:
-    """The permits that nobody asked back. A fresh iterator at each call."""
+    """The permits that were not asked back. A fresh iterator at each call."""
     return (id_ for id_ in sorted(queue.permits) if not queue.permits[id_].recalled)
 
 

@@ -244,7 +244,7 @@ class QueueMachine(RuleBasedStateMachine):
     @precondition(_has_jobs)
     @rule(max_running=st.integers(0, 8), cores=st.integers(0, 8), draining=st.sampled_from((False,) * 5 + (True,)))
     def set_limits(self, max_running: int, cores: int, draining: bool) -> None:
-        """Limits are lowered, or raised again to what the class allows. Law 7: that stops nobody."""
+        """Limits are lowered, or raised again to what the class allows. Law 7: that stops no job."""
         most = type(self).limits
         self.limits = evolve(
             most,

@@ -1,4 +1,4 @@
-"""Stories: what happens to a queue when jobs come, run and end, told by whoever makes the choices.
+"""Stories: what happens to a queue when jobs come, run and end, told by the code that makes the choices.
 
 Rule: all that is not determined is asked of `choose(n)` (a number below n), so that Hypothesis, a seeded generator or a
 list of numbers can tell a story; the same choices give the same events. Nothing of the shell takes part: a permitted

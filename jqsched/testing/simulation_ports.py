@@ -184,7 +184,7 @@ class TableStore:
                 known[key] = outcome
         return known
 
-    def spec(self, id_: int) -> Draft | None:  # noqa: ARG002  # nobody queues a finished job anew here
+    def spec(self, id_: int) -> Draft | None:  # noqa: ARG002  # no finished job is queued anew here
         """Nothing: specs are not kept."""
         return None
 
@@ -211,7 +211,7 @@ class TableStore:
     spacing_us, is_log_full = 0, False
 
     def check(self) -> None:
-        """Nobody takes it away."""
+        """It is never taken away."""
 
     def warnings(self) -> list[str]:
         """Nothing is around it."""
@@ -250,7 +250,7 @@ class Arrivals:
 
     @property
     def next_us(self) -> int | None:
-        """When the next one comes, None: never. Whoever turns the scheduler rings then, as a watcher does."""
+        """When the next one comes, None: never. The driver of the scheduler rings then, as a watcher does."""
         return self._table.start_us + self._next.submit_us if self._next is not None else None
 
     def leftovers(self, live: Callable[[int], bool], finished: Callable[[int], bool], next_id: int) -> ScanResult:  # noqa: ARG002  # a crash left nothing
@@ -274,11 +274,11 @@ class Arrivals:
         """There are no files."""
 
     def edits(self, ids: Iterable[int], *, at_start: bool = False) -> list[Edit]:  # noqa: ARG002  # as `write`
-        """Nobody edits."""
+        """No file is edited."""
         return []
 
     def strays(self, ids: Iterable[int]) -> list[tuple[str, str]]:  # noqa: ARG002  # as `write`
-        """Nobody edits."""
+        """No file is edited."""
         return []
 
     def accepted(self, id_: int, text: str) -> None:

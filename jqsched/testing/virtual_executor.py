@@ -136,7 +136,7 @@ class VirtualExecutor:
             heappush(self._heap, (self.now_us, key))
 
     def signal(self, id_: int, attempt: int, signum: int) -> None:
-        """Nobody listens."""
+        """No client listens."""
 
     def set_time_limit(self, id_: int, attempt: int, time_limit_us: int | None) -> None:
         """Change the time limit of a running attempt."""

@@ -1,7 +1,7 @@
 """What users do to a scheduler in a seeded story: drop, edit and delete files, ask for things, and change the rules.
 
 Rule: users know what a user can see, and choose by `choose`; nothing of the scheduler is touched here. What is asked is
-handed to whoever drives the scheduler, and what was answered must be durable by then.
+handed to the driver of the scheduler, and what was answered must be durable by then.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -213,7 +213,7 @@ class Users:
         assert others or kept == self._rig.head.rules, f"a {topic} was answered that is not durable"
 
     def forget(self) -> None:
-        """The scheduler is gone: what it was asked is not answered any more, and nobody rings for what was changed."""
+        """The scheduler is gone: what it was asked is not answered any more, and no ring comes for what was changed."""
         self._asked.clear()
         self.changed.clear()
 

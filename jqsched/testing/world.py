@@ -100,7 +100,7 @@ class World:
         return self
 
     def settle(self) -> "World":
-        """No faults any more, every job ends, and everybody is let through: everything comes to rest, and whoever is
+        """No faults any more, every job ends, and every job is let through: everything comes to rest, and a job that is
         left has a reason. Raises Violation.
         """
         self._calm = True
@@ -238,7 +238,7 @@ class World:
             self._say(f"told: {_news(told)}")
 
     def _pass(self, us: int) -> None:
-        """Time passes, for everybody."""
+        """Time passes, for scheduler and executor."""
         self.rig.clock.advance(us)
         self.rig.advance(us)
 

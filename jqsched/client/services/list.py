@@ -37,7 +37,7 @@ def list_jobs(call: Call) -> Iterator[Payload | Pause]:
         constraint, since_us=since_us, most=most or -1, budget=Budget(), hostname=hostname
     )
     try:
-        jobs = list(found)  # to the end: no snapshot is held while whoever asked thinks
+        jobs = list(found)  # to the end: no snapshot is held while the caller thinks
     except Excessive as excessive:
         raise OSError(errno.EINVAL, str(excessive)) from None
     notes = _notes(call, attributes)

@@ -1,7 +1,7 @@
 """What every executor must do, written once; each clause is a function of a rig, which makes jobs and waits for news.
 
 Rule: a clause knows no processes, no clock and no test runner: jobs are quick, open (until they are ended), stubborn,
-or hang at their start, and the rig decides what that means. Whoever writes an executor writes a `Rig` for it and runs
+or hang at their start, and the rig decides what that means. The author of an executor writes a `Rig` for it and runs
 `CLAUSES`, each on a fresh one. That of the fake is in `fake_executor_rig`.
 """
 
@@ -234,7 +234,7 @@ def an_attempt_that_was_put_off(rig: Rig, order: Start) -> None:
 
 
 def tells_a_limit_once_and_keeps_it(rig: Rig) -> None:
-    """Nobody stops the attempt: whoever listens may be frozen."""
+    """No scheduler stops the attempt: it may be frozen."""
     rig.connect()
     rig.executor.limit(2, 2, GRACE_US)
     rig.executor.start([rig.open(1, time_limit_us=50_000)])
@@ -339,7 +339,7 @@ def what_has_outrun_its_limit_does_not_outrun_its_scheduler(rig: Rig) -> None:
 
 
 def the_death_of_the_executor_is_told(rig: Rig) -> None:
-    """What went on is adopted, and its status may be unknowable; what nobody can know is lost."""
+    """What went on is adopted, and its status may be unknowable; what cannot be known is lost."""
     rig.connect()
     rig.executor.limit(2, 2, GRACE_US)
     orders = [rig.open(1), rig.quick(2)]

@@ -1,7 +1,7 @@
 """What every spool must do, written once; each clause is a function of a rig, which plays the owner of the files.
 
 Rule: a clause knows no path, no clock and no test runner; time that a spool gives to its files is the rig's to let
-pass. Whoever writes a spool writes a `Rig` for it and runs `CLAUSES`, each on a fresh one. `MemoryRig` is the fake's.
+pass. The author of a spool writes a `Rig` for it and runs `CLAUSES`, each on a fresh one. `MemoryRig` is the fake's.
 """
 
 import json
@@ -172,7 +172,7 @@ def a_written_file_is_there_and_no_edit(rig: Rig) -> None:
 
 
 def what_is_in_the_way_of_a_written_file_is_set_aside(rig: Rig) -> None:
-    """Nothing of anybody's is written over."""
+    """No file is written over."""
     rig.drop("a.json", text("in_the_way"))
     rig.spool.intake(1, 100)
     rig.spool.write(1, text("new"))
@@ -230,7 +230,7 @@ def a_reason_lies_beside_the_file_until_it_is_accepted(rig: Rig) -> None:
 
 
 def a_file_of_no_job_becomes_none(rig: Rig) -> None:
-    """Somebody edited the file of a job that is over: it is set aside, and that is said once."""
+    """A file of a job that is over was edited: it is set aside, and that is said once."""
     take(rig, text())
     rig.spool.remove([1])
     rig.change(1, text(urgency=3))

@@ -1,6 +1,6 @@
 """What every store must do, written once; each clause is a function of a rig, which hands over batches and waits.
 
-Rule: a clause knows no SQL, no thread and no test runner. Whoever writes a store writes a `Rig` for it and runs
+Rule: a clause knows no SQL, no thread and no test runner. The author of a store writes a `Rig` for it and runs
 `CLAUSES`, each on a fresh one. `MemoryRig` is that of the fake.
 """
 
