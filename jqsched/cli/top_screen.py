@@ -1,6 +1,6 @@
 """What `jqsched top` shows: a spool at one moment, a list with one job selected, and what each key does.
 
-Rule: it asks no scheduler itself: it is given moments, keys, and the functions that act on a job and tell all about one.
+Rule: it asks no scheduler itself: it gets moments, keys, and the functions that act on a job and tell all about one.
 """
 
 from collections.abc import Callable, Sequence

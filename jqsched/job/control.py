@@ -284,7 +284,7 @@ class JobWaitFuture(Future):
 
 
 class _Waitables:
-    """The jobs that a handle submitted as waitable and that were not waited for, and the request for the next to end."""
+    """The waitable jobs of a handle that were not waited for, and the request for the next to end."""
 
     def __init__(self) -> None:
         self._ids: dict[int, None] = {}

@@ -1,8 +1,8 @@
 """Hypothesis strategies for jobs, job files, rules and queues, and for what happens to them.
 
 Rule: small numbers on purpose: three names, ids that are near, urgencies that matter, so that jobs meet one another.
-A test that needs the whole range of a field passes a strategy for it. With this package installed, `@given(queue=...)` with
-an annotation and `from_type` know these types (`jqsched.testing.hypothesis_plugin`).
+A test that needs the whole range of a field passes a strategy for it. With this package installed, `@given(queue=...)`
+with an annotation and `from_type` know these types (`jqsched.testing.hypothesis_plugin`).
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What tests of the store share: a store that is opened, left behind, or changed behind everybody's back."""
+"""What tests of the store share: a store that is opened, left behind, or changed behind the scheduler's back."""
 
 import sqlite3
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def make(folder: Path, *batches: Batch) -> None:
 
 
 def sql(folder: Path, *statements: str) -> None:
-    """Change a store behind everybody's back."""
+    """Change a store behind the scheduler's back."""
     with closing(sqlite3.connect(store_path(folder), isolation_level=None)) as connection:
         for statement in statements:
             changed = connection.execute(statement).rowcount

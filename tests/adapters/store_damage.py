@@ -1,4 +1,4 @@
-"""Flip bits in a store and see that nobody is deceived: `python -m tests.adapters.store_damage --seed 1 --count 10000`.
+"""Flip bits in a store: no reader is deceived. `python -m tests.adapters.store_damage --seed 1 --count 10000`.
 
 The property, for each flip: whatever is read is as it was, or `check-spool` has a finding; who reads gets values or a
 refusal, never another exception; and what a scheduler would start with is as it was, whatever is found, or refused.
@@ -178,7 +178,7 @@ UNKNOWN = ("None", None, False, "{}")  # what a scheduler is told of what it ask
 
 @mutable
 class Tally:
-    """How many flips changed nothing, were found, or deceived somebody."""
+    """How many flips changed nothing, were found, or deceived a reader."""
 
     harmless: int = 0
     found: int = 0
@@ -195,7 +195,7 @@ def flip(path: Path, bit: int) -> None:
 
 
 def judge(there: Path, truth: dict[str, Any]) -> tuple[bool, str]:
-    """Whether something was found or refused, and who was deceived, if anybody."""
+    """Whether something was found or refused, and which reader was deceived, if any."""
     try:
         findings = audit(str(there))
         seen = read(there)

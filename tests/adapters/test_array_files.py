@@ -127,7 +127,7 @@ def test_values_files_that_are_refused(tmp_path: Path):
 
 @AS_ROOT
 def test_only_the_owners_own_values_are_read(tmp_path: Path):
-    """The scheduler is root, the job is another user's: nobody is shown root's files."""
+    """The scheduler is root, the job is another user's: no user is shown root's files."""
     (tmp_path / "secret").write_text("of root")
     refused = errors(str(tmp_path), 65534, each={"file": "secret"})
     assert refused == (

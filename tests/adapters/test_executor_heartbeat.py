@@ -1,4 +1,4 @@
-"""A silent executor: noticed, said, continued, and in the end killed; nobody else is blamed. Time is a number here."""
+"""A silent executor is noticed, said, continued, and in the end killed; no other process is blamed. Time is faked."""
 
 import os
 import signal

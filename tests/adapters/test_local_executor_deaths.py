@@ -198,7 +198,7 @@ def test_a_second_connection_replaces_the_first(rig: LocalRig):
 
 
 def test_nonsense_on_the_socket_hurts_no_job(rig: LocalRig):
-    """Whoever connects takes the scheduler's place; one that talks nonsense is let go of, and logged."""
+    """A client that connects takes the scheduler's place; one that talks nonsense is dropped, and logged."""
     rig.executor.start([rig.open(1)])
     begin = started(rig, 1)[0]
     for nonsense in (b"GET / HTTP/1.1\n", b'[["fly", 1]]\n', b'[["stop"]]\n', b"[1]\n", b"\xff\n"):
@@ -246,7 +246,7 @@ def test_the_files_of_the_executor_are_the_owner_s_only(rig: LocalRig):
     assert stat.S_IMODE((rig.spool / LOCK).stat().st_mode) == 0o600
 
 
-# ---- statuses that nobody took ------------------------------------------------------------------------------------
+# ---- statuses that were not taken -----------------------------------------------------------------------------------
 
 
 def test_an_unacknowledged_status_that_nobody_asks_about_is_forgotten(rig: LocalRig):

@@ -1,4 +1,4 @@
-"""What one job names may hang or be held by somebody: that job waits, and no other one notices."""
+"""What one job names may hang or be held by another process: that job waits, and no other one notices."""
 
 import ctypes
 import fcntl
@@ -43,7 +43,7 @@ def dead(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         pytest.skip("no mount namespaces here")
     assert _LIBC.mount(b"dead", place, b"fuse", 0, options) == 0
     yield where
-    os.close(server)  # whoever hangs gets an error
+    os.close(server)  # a call that hangs gets an error
     _LIBC.umount2(place, _MNT_DETACH)
     _LIBC.setns(before, 0)
     os.chdir(here)  # setns(2) goes to the root of the namespace
@@ -74,7 +74,7 @@ def test_a_job_on_a_dead_file_system_stops_nobody_and_can_be_stopped(dead: Path,
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
 def test_a_job_that_hangs_dies_with_its_executor_and_the_next_one_starts(dead: Path, rig: LocalRig):
-    """Before it has become the job nobody else could tell how it ends; and it would keep the executor's lock."""
+    """Before it has become the job no other process could tell how it ends; and it would keep the executor's lock."""
     rig.executor.start([rig.order(1, "true", cwd=str(dead))])
     pid = started(rig, 1)[0].pid
     rig.crash_executor()

@@ -121,7 +121,7 @@ print(child(inner), child(outer), outer.look(1))
     ],
 )
 def test_marks_of_a_scheduler_within_a_job_are_its_own(tmp_path: Path, lowered: str, printed: list[str]):
-    """And where somebody else has lowered the limit there are none."""
+    """And where another program has lowered the limit there are none."""
     other = tmp_path / "other"
     other.mkdir()
     done = subprocess.run(

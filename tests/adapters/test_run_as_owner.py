@@ -68,7 +68,7 @@ class Case:
         return self.spool.intake(1, most)
 
     def take(self) -> Path:
-        """Take a job of nobody's, as last accepted."""
+        """Take a job of the user `nobody`, as last accepted."""
         self.drop()
         assert [taken.userid for taken in self.intake().taken] == [NOBODY]
         self.known[1] = Known("job", GOOD, NOBODY)
@@ -157,7 +157,7 @@ def test_what_changes_between_reading_and_taking_is_judged_again(
 
 
 def test_a_file_that_is_replaced_by_another_users_is_that_users(case: Case, monkeypatch: pytest.MonkeyPatch):
-    """The name was read as nobody's, and another's file was taken under it."""
+    """The name was read as a file of `nobody`, and another user's file was taken under it."""
     path = case.drop()
 
     def replace() -> None:
@@ -276,7 +276,7 @@ def rig() -> Iterator[LocalRig]:
 
 
 def order(rig: LocalRig, id_: int, *command: str, userid: int = NOBODY, **spec: object) -> Start:
-    """An order of nobody's with the default output."""
+    """An order of the user `nobody` with the default output."""
     path = str(rig.spool / f"output/{id_}.log")
     return evolve(rig.order(id_, *command, output=path, **spec), userid=userid)
 

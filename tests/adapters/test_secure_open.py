@@ -81,7 +81,7 @@ def test_what_is_ours_is_opened_and_what_is_missing_is_made_for_us_alone(tmp_pat
 
 
 def test_what_is_put_there_in_the_last_moment_is_looked_at(tmp_path, monkeypatch):
-    """Between finding no file and making one, somebody makes it."""
+    """Between finding no file and making one, another process makes it."""
     real, path = os.open, tmp_path / "x"
 
     def late(name: str, flags: int, *args: object, **more: object) -> int:

@@ -89,7 +89,7 @@ def test_a_half_written_edit_that_stays_so_is_bad(case):
     case.take().write_text(GOOD[:9])
     case.spool.edits([1])
     case.later()
-    (edit,) = case.spool.edits([])  # its time is up: nobody need ask for it
+    (edit,) = case.spool.edits([])  # its time is up: no request is needed
     assert edit.errors.startswith("not JSON at byte")
 
 

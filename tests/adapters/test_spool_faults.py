@@ -366,7 +366,7 @@ def test_a_reason_is_written_over_nothing(case, first):
 
 
 def test_rejected_does_not_grow_without_bound(case, monkeypatch):
-    """What is beyond stays where it was dropped, with a word; when somebody makes room it is set aside."""
+    """What is beyond stays where it was dropped, with a word; once there is room it is set aside."""
     monkeypatch.setattr(rejects, "FILES_MAX", 3)
     for at in range(6):
         case.drop(f"{at}.json", "[]")
@@ -458,7 +458,7 @@ def test_where_a_file_system_takes_no_label_the_name_is_lost_and_nothing_else(ca
 
 
 def test_a_label_is_but_a_name(case):
-    """Anybody may give one to his file."""
+    """Any user may give one to a file of theirs."""
     if not takes_labels(case.root):
         pytest.skip("files have no attributes here")
     for id_, text in ((1, '{"script": "make"}'), (2, "[]")):

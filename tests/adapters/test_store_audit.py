@@ -66,7 +66,7 @@ def test_a_wrong_job_table_is_found_and_mended(spoiled: Path, damage: str, findi
     ],
 )
 def test_wrong_events_are_found(spoiled: Path, damage: str, finding: str):
-    """Changed or missing ones, those included that change no job; whoever wrote them."""
+    """Changed or missing ones, those included that change no job, by whatever program they were written."""
     sql(spoiled, damage)
     sum_up(spoiled)
     assert any(finding in text for text in audit(str(spoiled))), audit(str(spoiled))

@@ -35,7 +35,7 @@ def start(folder: Path) -> SqliteStore:
 
 
 def test_flipped_bits_deceive_nobody():
-    """Each flip is without effect, or found and refused by whom it would mislead. More of them: `store_damage`."""
+    """Each flip has no effect, or is found and refused by the reader that it would mislead. For more: `store_damage`."""
     tally = run(SEED, 60)
     assert tally.deceived == []
     assert tally.found > 20
@@ -67,7 +67,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def change(folder: Path, statement: str) -> None:
-    """Change a store behind everybody's back."""
+    """Change a store behind the scheduler's back."""
     with closing(sqlite3.connect(store_path(folder), isolation_level=None)) as connection:
         assert connection.execute(statement).rowcount == 1
 
@@ -83,7 +83,7 @@ DAMAGED = {
 
 @pytest.mark.parametrize("damage", DAMAGED)
 def test_what_a_scheduler_begins_with_is_whole_or_refused(folder: Path, damage: str):
-    """The command of a waiting job, whom a pid belongs to, whether nothing is to start: a line, and no start."""
+    """The command of a waiting job, which job a pid belongs to, whether nothing is to start: a line, and no start."""
     change(folder, damage)
     (finding,) = audit(str(folder))
     assert DAMAGED[damage] in finding
@@ -141,7 +141,7 @@ def define(folder: Path, index: str, sql: str) -> None:
 
 @pytest.mark.parametrize("lost", [2, 3])
 def test_a_live_job_that_its_index_has_lost_is_not_taken_for_none(folder: Path, lost: int):
-    """Its row is whole, but nobody would look at it: its attempt, or its file, tells."""
+    """Its row is whole, but no reader would look at it: its attempt, or its file, tells."""
     heard = Heard()
     with closing(start(folder)) as store:
         queue = store.load().queue
@@ -216,7 +216,7 @@ def frames(folder: Path) -> int:
 def test_commits_that_are_lost_in_a_log_are_said_and_refused(killed: Path, where: str):
     """SQLite drops all that follows the first frame that is not whole, without a word.
 
-    Nothing is changed before somebody says so; the way out that is named is one.
+    Nothing is changed before a user says so; the way out that is named is one.
     """
     frame = 32 + (frames(killed) // 2) * FRAME_BYTES
     places = {"a page": frame + 1000, "a frame's head": frame + 4, "a salt": frame + 9}
@@ -252,7 +252,7 @@ def test_a_last_commit_that_is_not_whole_is_said_once(killed: Path, back_bytes: 
 
 @pytest.mark.parametrize("cut", [1, 24, 4096, FRAME_BYTES])
 def test_a_torn_end_of_a_log_is_no_damage(killed: Path, cut: int):
-    """What a process that is killed leaves of a commit that it was writing: nobody was told of that."""
+    """What a process that is killed leaves of a commit that it was writing: no client was told of that."""
     os.truncate(log_of(killed), log_of(killed).stat().st_size - cut)
     assert all("the last commit" in finding for finding in audit(str(killed)))
     start(killed).close()

@@ -45,7 +45,7 @@ def is_open(path: str) -> bool:
 @pytest.mark.parametrize("wrong", ["a newer format", "random bytes"])
 @pytest.mark.parametrize("opens", [StoreReader, lambda folder: open_store(Path(folder))], ids=["reading", "writing"])
 def test_a_store_that_is_refused_is_closed_again(tmp_path: Path, wrong: str, opens: Callable[[str], object]):
-    """By who opened it: nobody else can."""
+    """By the process that opened it: no other one can."""
     make(tmp_path)
     if wrong == "a newer format":
         sql(tmp_path, f"PRAGMA user_version={FORMAT_VERSION + 1}")
@@ -109,7 +109,7 @@ def test_an_empty_file_where_there_was_a_store_is_refused(tmp_path: Path):
 
 
 def test_a_store_whose_log_was_lost_is_never_started_empty(tmp_path: Path):
-    """All tables are still in the -wal file, and somebody copied the .db file alone.
+    """All tables are still in the -wal file, and the .db file alone was copied.
 
     Seen to fail: a database without tables was taken for a new one.
     """

@@ -188,7 +188,7 @@ def hooks_are_given(source: Source) -> Iterator[str]:
 
 CORE = r"jqsched/(core/.*|ports)\.py"
 PACKAGE = r"jqsched/.*\.py"
-PLAIN = r"jqsched/(?!job/alphabets).*\.py"  # the licence of a word list is quoted there
+PLAIN = r"(jqsched/(?!job/alphabets)|tests/(?!architecture/test_tidy)|benchmarks/).*\.py"  # a licence, and bad samples
 PARTS = r"jqsched/(?!testing/).*\.py"  # a test may plant what it likes
 TESTS = r"(tests|jqsched/testing)/.*\.py"
 EVERYWHERE = r".*\.py"

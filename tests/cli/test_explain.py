@@ -272,7 +272,7 @@ def test_a_bucket(spool: SpoolMaker, roomy: FakeScheduler):
 
 
 def test_without_a_scheduler(spool: SpoolMaker):
-    """Slots and cores are nobody's to count; rules and holds are told all the same."""
+    """Slots and cores cannot be counted; rules and holds are told all the same."""
     for _ in range(3):
         spool.add(*STARTED, cores=50)
     spool.add(*HELD, name="b")

@@ -174,7 +174,7 @@ def test_the_exit_code_of_each_refusal(
     assert lines == [f"filter {arguments[0]}: {line}" for line in answer.strerror.splitlines()]
 
 
-# ---- what is refused before anyone is asked -----------------------------------------------------------------------
+# ---- what is refused without a request --------------------------------------------------------------------------
 
 DEEP_LIST, DEEP_BRACKETS = "[" * 90_000, "(" * 60_000
 BAD: list[tuple[list[str], int, str]] = [
@@ -230,7 +230,7 @@ NAMES: list[tuple[list[str], int, str]] = [
 def test_what_cannot_be_a_rule_is_refused(
     spool: SpoolMaker, scheduler: FakeScheduler, arguments: list[str], code: int, text: str
 ):
-    """One short line for each error, nobody is asked.
+    """One short line for each error; no scheduler is asked.
 
     Seen to fail: a limit of 5,000 digits was an internal error, and 100,000 characters were repeated.
     """
@@ -373,7 +373,7 @@ def test_a_list_of_nothing(spool: SpoolMaker):
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, '[{"uuid": "r"}]'])
 def test_damaged_rules_are_1_with_one_line(spool: SpoolMaker, text: str):
-    """For whoever needs them: the scheduler too refuses to start. `check-spool` names them."""
+    """For all who need them: the scheduler too refuses to start. `check-spool` names them."""
     spool.add(*QUEUED)
     with closing(sqlite3.connect(spool.root / "jqsched.db")) as database:
         database.execute(PUT_SETTING, codec.summed(("rules", text)))

@@ -1,4 +1,4 @@
-"""Every parameter of every command with values that nobody means well with.
+"""Every parameter of every command with values that mean harm.
 
 The commands and their parameters are read from the command tree, so a new one takes part by itself.
 """

@@ -93,7 +93,7 @@ def test_no_chart(spool: SpoolMaker, tmp_path: Path):
 
 
 def test_a_bad_file_is_told_and_the_others_go_on(spool: SpoolMaker, tmp_path: Path):
-    """As in the drop zone; what is refused when it comes (a dependency on nobody) too. 3 at the end."""
+    """As in the drop zone; what is refused when it comes (a dependency on no job) too. 3 at the end."""
     folder = drop(tmp_path / "drop", a={"urgency": 99}, b={}, c={"after": [77]})
     code, out, err = spool.run("simulate", folder, spool=False)
     assert code == 3

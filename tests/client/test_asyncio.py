@@ -167,7 +167,7 @@ def test_who_finds_out_that_the_scheduler_went_away_wakes_the_others(spool: Spoo
         async with Handle(spool.root) as handle:
             task = asyncio.create_task(handle.rpc("job-manager.wait").ready())
             await asyncio.to_thread(asked.wait, 10)
-            handle.reactor._detach()  # nobody reads until the next request
+            handle.reactor._detach()  # nothing is read until the next request
             fake.close()
             later = handle.rpc("job-manager.status")
             handle.reactor.attach()

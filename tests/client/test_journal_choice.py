@@ -38,7 +38,7 @@ def test_since_seq_goes_on_behind_every_event(spool: SpoolMaker, handle: Handle)
     for facts in (COMPLETED, QUEUED, CANCELED):
         spool.add(*facts)
     events = all_events(handle)
-    for full in (True, False):  # who goes on wants all that he missed, of finished jobs too
+    for full in (True, False):  # a follower that goes on wants all that it missed, of finished jobs too
         for at in range(len(events) + 1):
             seq = events[at - 1].seq if at else 0
             assert all_events(handle, full=full, since_seq=seq) == events[at:]

@@ -156,7 +156,7 @@ def test_columns_have_many_events_of_any_jobs_in_one_answer(spool: SpoolMaker, h
 
 
 def test_each_event_has_a_context_of_its_own(spool: SpoolMaker, handle: Handle):
-    """Also one that is read but once, and what is inside it: who changes his event changes no other."""
+    """Also one that is read but once, and what is inside it: a consumer that changes its event changes no other."""
     for _ in range(2):
         spool.add(*COMPLETED)
     for event in all_events(handle):

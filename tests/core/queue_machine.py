@@ -187,7 +187,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert self.queue.cores_used == sum(job.spec.cores for job in self.naive.slot_holders)
 
     def check_admission(self) -> None:
-        """Which rule applies to whom, who is in which bucket, who takes a place there, and who may pass."""
+        """Which rule applies to a job, which jobs are in a bucket, which take a place there, and which may pass."""
         for model in self.naive.live:
             gates = queues.gates_known(self.queue, model.id)
             assert {(gate.kind.name, gate.key, gate.limit) for gate in gates} == self.naive.gates(model), model
@@ -352,14 +352,14 @@ class QueueMachine(RuleBasedStateMachine):
         draining=st.sampled_from((False,) * 7 + (True,)),
     )
     def set_limits(self, max_running, cores, draining):
-        """Law 7: lowering a limit stops nobody. What can never run any more ends, once it is not at the executor."""
+        """Law 7: lowering a limit stops no job. What can never run any more ends, once it is not at the executor."""
         self.limits = evolve(self.limits, max_running=max_running, cores=cores, draining=draining)
         self.naive.max_running, self.naive.cores, self.naive.draining = max_running, cores, draining
         self.weed()
 
     @rule(rules=st.runner().flatmap(near_rules))
     def set_rules(self, rules):
-        """Other rules: whom they do not let through is asked back, whom they reject ends, who runs is let be."""
+        """Other rules: a permit against them is asked back, a job that they reject ends, one that runs runs on."""
         read = [read_rule(document) for document in rules]
         assert all(isinstance(rule, Rule) for rule in read)
         self.queue = queues.set_rules(self.queue, in_order(read))
@@ -384,7 +384,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(starts=st.integers(0, 3), hasty=st.sampled_from((None, None, "cancel", *COMMANDS)))
     def schedule(self, starts, hasty=None):
-        """A pass; perhaps somebody's word for the first of the chosen; then the executor starts some of its orders."""
+        """A pass; perhaps a command for the first of the chosen; then the executor starts some of its orders."""
         ready = [job.id for job in self.naive.admitted]
         held_back = [job.id for job in self.naive.live if job.place != "enqueued" or job.state != "SCHED"]
         decided = decide.schedule(self.queue, self.limits, self.now_us)
@@ -537,7 +537,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule()
     def purge(self):
-        """Finished jobs are forgotten: nobody can depend on them any more."""
+        """Finished jobs are forgotten: no job can depend on them any more."""
         self.naive.purge()
 
     def teardown(self):

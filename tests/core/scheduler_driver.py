@@ -39,7 +39,7 @@ def an_array(
 
 
 class SchedulerDriver:
-    """A queue, the events so far, and whoever has ended."""
+    """A queue, the events so far, and the jobs that have ended."""
 
     def __init__(self, max_running: int = 4, cores: int = 4, **limits: int) -> None:
         self.limits = Limits(max_running, cores, **limits)

@@ -272,7 +272,7 @@ def test_a_job_cannot_depend_on_its_own_id(driver):
 
 
 def test_a_cycle_through_a_singleton(driver):
-    """The newcomer waits for every older namesake, one of which waits for whom the newcomer is awaited by."""
+    """The newcomer waits for every older namesake, one of which waits for a job that awaits the newcomer."""
     driver.drop(a_file("s"))
     driver.drop(a_file("s", after("afterany", "x")))
     driver.drop(a_file("x", after("afterany", 4)), a_file("s", after("singleton")))
@@ -310,7 +310,7 @@ def test_an_arrival_that_only_reaches_a_cycle_is_taken(driver):
 
 
 def test_an_edit_may_not_close_a_cycle_through_a_singleton(driver):
-    """Nobody names the older job, and yet it is waited for."""
+    """No dependency names the older job, and yet it is waited for."""
     driver.drop(a_file("s"), a_file("s", after("singleton")))
     assert driver.edit(1, after("afterok", 2)).answer == Refused("dependency: cycle: s (1) -> s (2) -> s (1)")
 

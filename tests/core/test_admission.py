@@ -338,7 +338,7 @@ def test_an_edit_changes_the_gates():
 
 
 def test_who_passes_its_gates_overtakes():
-    """Law 4, for jobs with gates too; those that are stopped overtake nobody."""
+    """Law 4, for jobs with gates too; those that are stopped overtake no other job."""
     driver = SchedulerDriver(max_running=1)
     driver.drop(a_file())
     assert driver.schedule() == [1]
@@ -395,7 +395,7 @@ def test_who_may_start_takes_its_place_along():
 
 
 def test_a_limited_job_gets_no_permit_ahead():
-    """Nor anyone behind it: a bucket's place is only given to who can start."""
+    """Nor is a job behind it: a bucket's place is only given to a job that can start."""
     driver = SchedulerDriver(max_running=1, ahead=5)
     driver.drop(a_file(), limited("1:x"), a_file())
     assert driver.schedule() == [1]

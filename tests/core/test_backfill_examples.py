@@ -86,7 +86,7 @@ def test_the_grace_belongs_to_the_end_of_a_job():
 
 
 def test_without_a_shadow_time_nobody_takes_cores():
-    """A job without a limit holds what the first one waits for: nobody knows how long."""
+    """A job without a limit holds what the first one waits for: for an unknown time."""
     driver = a_desk()
     started(driver, limited(6, None))
     driver.drop(limited(8, 60), limited(1, 1))

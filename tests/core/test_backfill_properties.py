@@ -90,7 +90,7 @@ class Happenings:
         self.reserved = found.reserved if found is not None else None
 
     def _settles(self) -> None:
-        """What is told of the next pass is true: until then nobody would be chosen."""
+        """What is told of the next pass is true: until then no job would be chosen."""
         settled = backfill.settled(self.driver.queue, self.driver.limits, self.now_us)
         assert settled is not None
         assert settled.holds(self.driver.queue, self.driver.limits, self.now_us)
@@ -147,7 +147,7 @@ class Happenings:
 
 
 class Promised(Happenings):
-    """Looks whether each reservation is kept, whoever is chosen."""
+    """Looks whether each reservation is kept, whichever job is chosen."""
 
     def expected(self) -> list[int]:
         return list(decide.schedule(self.driver.queue, self.driver.limits, self.now_us).permits)

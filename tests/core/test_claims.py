@@ -26,7 +26,7 @@ def released(driver: SchedulerDriver, id_: int) -> SchedulerDriver:
 
 
 def test_what_it_waits_for_may_come_meanwhile():
-    """Then it is ready when it is back, and nobody is told again."""
+    """Then it is ready when it is back, and no follower is told again."""
     driver = SchedulerDriver(max_running=9)
     driver.drop(a_file(), a_file("b", after("afterok", 1)))
     claimed(driver, 2).run(1)

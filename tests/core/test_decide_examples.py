@@ -422,7 +422,7 @@ def test_an_interruption_of_which_nothing_is_known(driver):
 
 @pytest.mark.parametrize("scheme", ["after", "afterok"])
 def test_what_waits_for_a_job_of_which_nobody_knows_ends(driver, scheme):
-    """Nobody can say that it started, or ended well."""
+    """It cannot be said that it started, or ended well."""
     driver.drop(a_file(), a_file("b", after(scheme, 1)))
     waiting = queues.load([driver.job(2)], seq=driver.queue.seq, last_us=driver.queue.last_us, last_id=2)
     step = decide.resolve_missing_antecedents(waiting, {}, driver.limits, driver.now_us)

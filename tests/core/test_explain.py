@@ -111,7 +111,7 @@ def test_no_reason_is_wrong_and_none_is_missing(data: st.DataObject):
 
 
 def test_a_chain_is_told_to_its_end():
-    """On whom a job waits, in turn, each with its own reasons."""
+    """On which jobs a job waits, in turn, each with its own reasons."""
     driver = SchedulerDriver(max_running=1)
     driver.drop(
         a_file("fetch", urgency=0),
@@ -330,7 +330,7 @@ def test_how_many_of_those_ahead_must_end():
 
 
 def test_what_is_said_of_cores():
-    """How many are free for it, and from whom on nobody gets any."""
+    """How many are free for it, and from which job on there are none."""
     driver = SchedulerDriver(max_running=9, cores=4)
     driver.drop(a_file(cores=4), a_file(), a_file())
     wanted = (
@@ -356,7 +356,7 @@ def test_who_waits_for_cores_first_is_named():
 
 
 def test_what_is_said_of_a_rule():
-    """Whom it rejects or limits, who is through, and which rule is to go."""
+    """Which jobs it rejects or limits, which are through, and which rule is to go."""
     driver = SchedulerDriver(max_running=9, cores=9)
     driver.drop(*[a_file("l")] * 5, a_file("r"))
     rejects = a_rule("REJECT", named("r"), uuid="0123456789", note="no more")
@@ -375,7 +375,7 @@ def test_what_is_said_of_a_rule():
 
 
 def test_what_is_said_of_a_bucket():
-    """Who is through is named if his end would do; a claimed job that runs is through, and one that waits is not."""
+    """A job that is through is named if its end would do; a claimed job is through if it runs, not if it waits."""
     driver = SchedulerDriver(max_running=9, cores=9)
     driver.drop(*[limited("2:x")] * 4)
     driver.start(1)

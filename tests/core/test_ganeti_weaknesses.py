@@ -52,7 +52,7 @@ def test_one_that_cannot_be_started_strands_nobody():
 
 @pytest.mark.parametrize("topic", ["urgency", "priority", "cancel"])
 def test_a_change_whose_commit_fails_is_not_half_made(topic: str):
-    """W6: nobody is told that it was made; the next start knows the job as it was, and it runs once."""
+    """W6: no client is told that it was made; the next start knows the job as it was, and it runs once."""
     world = World()
     world.add("a", "b")
     answers = world.ask(topic, id=2, **{topic: 3} if topic != "cancel" else {})

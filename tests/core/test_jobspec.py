@@ -164,7 +164,7 @@ def test_a_task_gets_a_slot_where_nodes_and_cores_can_be_shared_out(nodes, tasks
 
 
 def test_cores_that_cannot_be_shared_out_are_a_bug_of_ours():
-    """Whoever makes a spec has checked it."""
+    """The maker of a spec has checked it."""
     with pytest.raises(AssertionError, match=r"^a spec's cores are spread evenly over its nodes$"):
         to_jobspec(Spec(("x",), "x", "/", nodes=2, tasks=3, cores=3))
 

@@ -151,7 +151,7 @@ def test_a_question_compares_along_one_path(ask):
 
 
 def only_its_left_edge(tree: order.Node) -> order.Node:
-    """The tree with something at every turn to the right that breaks whoever looks at it."""
+    """The tree with something at every turn to the right that breaks every reader of it."""
     left = only_its_left_edge(tree.left) if tree.size > 7 else tree.left
     return order.Node(left, tree.key, tree.right if tree.size <= 7 else object(), tree.size)
 

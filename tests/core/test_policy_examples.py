@@ -152,7 +152,7 @@ def test_drain_starts_nothing_and_recalls_what_has_not_started():
 
 
 def test_the_next_timer():
-    """None when nobody waits for a time."""
+    """None when no job waits for a time."""
     driver = SchedulerDriver()
     driver.drop(a_file())
     assert policy.next_timer_us(driver.queue) is None

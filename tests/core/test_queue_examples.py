@@ -55,7 +55,7 @@ def test_what_leaves_the_rank_as_it_is_leaves_the_permit():
 
 
 def test_a_waiting_job_that_is_edited_has_other_gates():
-    """Before it is told to anyone."""
+    """Before any follower is told of it."""
     driver = SchedulerDriver()
     driver.drop(a_file(), limited("1:x"))
     driver.edit(2, after("afterok", 1))

@@ -14,7 +14,7 @@ TestQueue.settings = settings(stateful_step_count=40)
 PARTS, EXAMPLES_OF_A_PART = 20, 5_000
 
 # A decision passes PRIORITY in one step, so no other event meets a job there; a plugin that is not ready will stop it.
-# Nor does anybody but a plugin change a job that is NEW.
+# Nor does anything but a plugin change a job that is NEW.
 NEVER_BETWEEN_STEPS = {
     *(("PRIORITY", "urgency"), ("PRIORITY", "exception")),
     *(("NEW", "jobspec-update"), ("NEW", "exception")),  # of plugins, and there are none here

@@ -1,4 +1,4 @@
-"""Retries: a failed attempt is followed by another, and whoever looks at the job's log sees one end. So is an attempt
+"""Retries: a failed attempt is followed by another, and a reader of the job's log sees one end. So is an attempt
 that could not be begun.
 """
 
@@ -196,7 +196,7 @@ def test_how_long_a_backoff_is(driver: SchedulerDriver, wanted: Retries, retried
 
 
 def test_the_user_of_a_retry_is_the_job_s(driver: SchedulerDriver):
-    """Nobody asked for it."""
+    """No user asked for it."""
     driver.drop(a_file(retries=Retries(1)))
     driver.run(1, 256)
     assert driver.log(1)[6][1]["userid"] == USERID

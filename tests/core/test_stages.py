@@ -109,7 +109,7 @@ def test_nobody_goes_on_who_is_not_there(driver):
 
 
 def test_what_a_plugin_rejects_never_was_a_job(driver):
-    """Whoever waits for it learns that it failed, and did not start."""
+    """A job that waits for it learns that it failed, and did not start."""
     driver.drop(a_file(), *[a_file("b", after(scheme, 1)) for scheme in ("afterok", "afternotok", "after")])
     for id_ in (2, 3, 4):
         driver.go(id_)
@@ -388,7 +388,7 @@ def test_of_a_job_that_runs_only_the_time_limit_is_changed(driver):
 
 
 def test_a_dependency_of_a_plugin_is_left_to_it(driver):
-    """Without plugins nobody knows it."""
+    """Without plugins it is unknown."""
     file = a_file("a", Dependency("x", "y"), after("singleton"))
     driver.drop(file)
     assert (driver.refused, driver.names(1)) == ({}, ["submit", "dependency-add", "dependency-remove"])

@@ -22,7 +22,7 @@ from jqsched.core.job import Job
 PATIENCE_S = 120.0
 # Started like the command, after PATCH: how a test takes a part of the real daemon away.
 LAUNCH = "import sys\n{patch}\nfrom jqsched.cli.main import main\nsys.exit(main())"
-# A PATCH: after the first scan there is none, so what nobody rings for never comes.
+# A PATCH: after the first scan there is none, so what no ring announces never comes.
 NO_SCAN = """
 from jqsched.runtime import daemon as module
 real, scans = module._Daemon._scan, []

@@ -60,7 +60,7 @@ LOOKS = ("poll", "fstat", "stat", "getsockopt", "fileno", "getpid", "geteuid", "
 class Meant:
     """The call before which an executor dies: the executor's number in the story (from 1), the call's name and number.
 
-    `nth` 0: none; the names of all calls are written down instead. `error`: the call fails with it, and nobody dies.
+    `nth` 0: none; the names of all calls are noted instead. `error`: the call fails with it, and no process dies.
     """
 
     def __init__(self, executor: int, name: str = "", nth: int = 0, *, both: bool = False, error: int = 0) -> None:
@@ -169,7 +169,7 @@ class Stage(Rig):
             self.rise()
 
     def wait_for_the_executors_end(self) -> None:
-        """Until nobody holds the executor's lock."""
+        """Until the executor's lock is free."""
         deadline_s = time.monotonic() + PATIENCE_S
         pause = select.poll()
         while True:
@@ -183,7 +183,7 @@ class Stage(Rig):
                     return
 
     def kill_executor(self) -> None:
-        """kill -9 of whoever holds the executor's lock, and has written there who he is."""
+        """kill -9 of the process that holds the executor's lock, and has written its pid there."""
         words = (self.folder / LOCK).read_text().split()
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(words[2]), signal.SIGKILL)
@@ -260,7 +260,7 @@ def tell(stage: Stage) -> None:
 
 def tell_adoption(stage: Stage) -> None:
     """The other story: the first executor is killed with two jobs running, and the second one adopts them; one of them
-    is canceled, the other one ends, and as nobody can know how, it runs again.
+    is canceled, the other one ends, and as it cannot be known how, it runs again.
     """
     stage.rise()
     stage.drop("long", "until test -e go; do sleep 0.01; done; code=3")

@@ -51,7 +51,7 @@ FORKS.set_forkserver_preload([
 ])  # fmt: skip
 
 CONFIGURATION = "max_running = 3\ncores = 3\ngrace_s = 0.1\n"
-# Writes down its runs, and whether one of them meets another: whoever has the lock is alive, or a child of it is.
+# Writes down its runs, and whether one meets another: the process that has the lock is alive, or a child of it is.
 JOB = """\
 token=$1 seconds=$2 code=$3 kind=$4 id=${5:-$JQSCHED_JOB_ID} attempt=${6:-$JQSCHED_ATTEMPT}
 if test $kind = bare && test $# = 4; then exec env -i /bin/sh "$0" "$@" $id $attempt; fi
@@ -212,7 +212,7 @@ class Soak:
         second()
 
     def _probe(self) -> None:
-        """With no more faults, and nobody who asks, everything moves: a job that nothing holds back ends."""
+        """With no more faults and no more requests everything moves: a job that nothing holds back ends."""
         self.is_quiet = True
         self._until(lambda: not any(self.under_way), "the clients to pause")
         self._ask("resume")
@@ -370,7 +370,7 @@ class Soak:
 
 
 def _is_free(descriptor: int) -> bool:
-    """Whether nobody holds the lock of a file."""
+    """Whether the lock of a file is free."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -129,7 +129,7 @@ def _wrong_runs(job: Job, log: Sequence[Event], runs: Runs) -> Iterator[str]:
 
 
 def _wrong_end(job: Job, log: Sequence[Event], runs: Runs, known: Known) -> Iterator[str]:
-    """It is finished; as its program ended, if nobody ended it."""
+    """It is finished; as its program ended, if it was left to end."""
     fatal = {type_ for event in log if (type_ := _fatal(event))}
     allowed = {"cancel"} if job.id in known.canceled else set[str]()
     if job.spec.name in known.once:
@@ -146,7 +146,7 @@ def _wrong_end(job: Job, log: Sequence[Event], runs: Runs, known: Known) -> Iter
 
 
 def _run_again(job: Job, log: Sequence[Event], known: Known) -> Iterator[str]:
-    """Each further attempt has its reason: somebody asked, or nobody knows how the one before it ended."""
+    """Each further attempt has its reason: a user asked, or it is unknown how the one before it ended."""
     seen, asked = set[str](), 0
     for event in log:
         seen.add(f"exception {event.context['type']}" if event.name == "exception" else event.name)

@@ -1,4 +1,4 @@
-"""What the world does to a scheduler that runs: each row of the faults that nobody else's test forces.
+"""What the world does to a scheduler that runs: each row of the faults that no other test forces.
 
 The rows and their tests are listed in `docs/guarantees.md`.
 """
@@ -132,7 +132,7 @@ def _change_file(daemon: Daemon, id_: int, topic: str) -> None:
         if topic == "edit":
             job = json.loads(file.read_text()) | {"urgency": 12}
             (daemon.elsewhere / "edit").write_text(json.dumps(job))
-            if file.exists():  # else it is over: a new file in `jobs/` is nobody's
+            if file.exists():  # else it is over: a new file in `jobs/` is no job's
                 (daemon.elsewhere / "edit").rename(file)
         elif id_ % 7 == 0:
             file.unlink()
@@ -187,7 +187,7 @@ def test_a_spool_that_is_moved_or_replaced_ends_the_scheduler_and_no_job(daemon:
 
 
 def test_a_spool_that_is_deleted_ends_the_scheduler(daemon: Daemon) -> None:
-    """With 1 and the name of the folder; the executor ends as well, for nobody will ever ask."""
+    """With 1 and the name of the folder; the executor ends as well, for no scheduler will ever ask."""
     (daemon.spool / "jqsched.toml").write_text("scan_s = 0.2\n")  # while its folders are open no bell rings
     daemon.start()
     executor = int((daemon.spool / "jqsched-executor.lock").read_text().split()[2])
@@ -377,7 +377,7 @@ FLOOD_BYTES = 100_000_000
 
 
 def test_a_flood_of_output_goes_past_the_scheduler(daemon: Daemon) -> None:
-    """Straight to the file, byte for byte; and a device that is full is the job's failure, and nobody else's."""
+    """Straight to the file, byte for byte; and a device that is full is the job's failure, and no other job's."""
     daemon.start("--max-running", "3")
     daemon.drop("flood.json", {"name": "flood", "command": ["head", "-c", str(FLOOD_BYTES), "/dev/zero"]})
     daemon.drop("full.json", {"name": "full", "command": ["echo", "x"], "output": "/dev/full"})
@@ -397,7 +397,8 @@ def test_a_job_that_multiplies_is_stopped_to_the_last(daemon: Daemon) -> None:
     """Children that leave the session, ignore TERM, and are born again as long as one of them lives: canceled, all of
     them end before the slot is free.
 
-    Seen to fail on a busy machine: who had a child and ended while /proc was read was missed, and the child with him.
+    Seen to fail on a busy machine: a process that had a child and ended while /proc was read was missed, and the child
+    with it.
     """
     (daemon.spool / "jqsched.toml").write_text("grace_s = 0.1\n")
     daemon.start("--max-running", "1")

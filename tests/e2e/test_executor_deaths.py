@@ -19,15 +19,15 @@ PLACES = [
     (tell, 1, "listen", 1, ALONE),  # before it is ready
     (tell, 1, "pwrite", 1, BOTH),  # said hello to, and has not taken back that it ended
     (tell, 1, "posix_spawn", 2, BOTH),  # an order is known and not begun
-    (tell, 1, "close", 1, ALONE),  # a process is there of which nobody was told
+    (tell, 1, "close", 1, ALONE),  # a process is there that was not reported
     (tell, 1, "waitpid", 2, BOTH),  # one has ended, and its status is known to the kernel only
     (tell, 1, "send", 3, ALONE),  # news that are not told
     (tell, 1, "killpg", 2, BOTH),  # TERM was sent, KILL was not
-    (tell, 1, "fsync", 1, ALONE),  # alone, with the statuses that nobody took
+    (tell, 1, "fsync", 1, ALONE),  # alone, with the statuses that were not taken
     (tell, 1, "ftruncate", 2, ALONE),  # they are kept, and it has half said that it ends
     (tell, 2, "pwrite", 1, BOTH),  # the next one has read them
     (tell_adoption, 2, "register", 4, ALONE),  # one of two is watched
-    (tell_adoption, 2, "send", 1, BOTH),  # both are adopted, and nobody was told
+    (tell_adoption, 2, "send", 1, BOTH),  # both are adopted, and that was not reported
 ]
 
 

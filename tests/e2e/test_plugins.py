@@ -18,7 +18,7 @@ HELD = {"urgency": 0, "command": ["true"]}
 
 
 def own(daemon: Daemon, name: str, text: str | None = None) -> str:
-    """A copy of an example, or a plugin of this text, that nobody else can write to."""
+    """A copy of an example, or a plugin of this text, that no other user can write to."""
     path = daemon.elsewhere / name
     path.write_text(text if text is not None else (EXAMPLES / name).read_text())
     path.chmod(0o600)

@@ -31,7 +31,7 @@ def test_ten_kills_lose_nothing_and_run_nothing_twice(daemon: Daemon, tmp_path: 
     """Some jobs end while the scheduler is down, some are killed by a signal; the sum is right all the same."""
     work = tmp_path / "work"
     names = _example().make_jobs(work, JOBS)
-    for number in range(VICTIMS):  # these are to die by a signal while nobody watches
+    for number in range(VICTIMS):  # these are to die by a signal while no scheduler runs
         script = f"echo victim-{number} 1 >> {work}/ran; echo $$ > {work}/victim-{number}; exec sleep 60"
         daemon.drop(f"victim-{number}.json", {"name": f"victim-{number}", "script": script, "urgency": 24 - number * 5})
     files = sorted((work / "drop").iterdir())

@@ -40,7 +40,7 @@ def daemon() -> Iterator[Daemon]:
 
 
 def drop(daemon: Daemon, name: str, job: dict[str, object], where: str = "drop", *, mode: int = 0o644) -> None:
-    """Drop a file of nobody's."""
+    """Drop a file of the user `nobody`."""
     path = daemon.elsewhere / f"{name}.json"
     path.write_text(json.dumps({"name": name, **job}))
     path.chmod(mode)
@@ -53,7 +53,7 @@ def output(daemon: Daemon, name: str) -> Path:
 
 
 def run(daemon: Daemon, script: str, **job: object) -> str:
-    """Run a script of nobody's and return what it wrote."""
+    """Run a script as the user `nobody` and return what it wrote."""
     drop(daemon, "job", {"script": script, **job})
     daemon.wait(1)
     return output(daemon, "job").read_text()
@@ -261,7 +261,7 @@ def test_what_a_crash_left_half_taken_is_still_its_owners(daemon: Daemon, suffix
 
 
 def test_a_finished_job_that_is_queued_anew_is_still_its_owners(daemon: Daemon) -> None:
-    """By whoever asks for it, and with and without a scheduler."""
+    """By any user who asks for it, with and without a scheduler."""
     daemon.start()
     assert run(daemon, "id -u") == f"{NOBODY}\n"
     first = daemon.jobs()["job"].id
@@ -293,7 +293,7 @@ def test_when_it_is_turned_off_again_new_files_are_refused_and_old_jobs_stay_the
 
 
 def test_what_others_may_have_had_a_hand_in_is_refused(daemon: Daemon) -> None:
-    """A second name, a mode that lets others write, a user whom nobody knows; and a good one runs."""
+    """A second name, a mode that lets others write, an unknown user; and a good one runs."""
     daemon.start()
     name = daemon.elsewhere / "linked"
     name.write_text('{"command": ["id"]}')
@@ -326,7 +326,7 @@ def test_a_spool_that_others_may_write_to_is_refused(daemon: Daemon) -> None:
 
 
 def test_only_root_can_run_as_owner(daemon: Daemon) -> None:
-    """Anybody else is told so in one line."""
+    """Any other user is told so in one line."""
     patch = "import os; os.geteuid = lambda: 1000; os.chown(r'{0}', 1000, -1); os.chown(r'{0}/jqsched.toml', 1000, -1)"
     daemon.start(wait=False, patch=patch.format(daemon.spool))
     assert daemon.process is not None
@@ -336,7 +336,7 @@ def test_only_root_can_run_as_owner(daemon: Daemon) -> None:
 
 
 def test_without_the_kernels_protection_of_hard_links_it_does_not_start(daemon: Daemon) -> None:
-    """A link to somebody's file that has no other name any more could not be told from a drop of his."""
+    """A link to another user's file that has no other name any more could not be told from a drop of theirs."""
     patch = """
 from pathlib import Path
 real = Path.read_text

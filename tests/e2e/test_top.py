@@ -21,7 +21,7 @@ from tests.e2e.conftest import PATIENCE_S, Daemon, until
 
 _STYLE, _ESCAPE = re.compile(r"\x1b\[[0-9;]*m"), re.compile(r"\x1b\[[?0-9;]*[A-Za-z]")
 
-# The leader of a session who opens a terminal has it for his own: it sends him Ctrl-C and the news of its size.
+# A session leader that opens a terminal has it for its own: the terminal sends it Ctrl-C and the news of its size.
 _LAUNCH = """
 import os, sys
 os.close(os.open(os.ttyname(0), os.O_RDWR))

@@ -63,7 +63,7 @@ def test_with_the_watchers_thread_dead_the_scan_sees_it_all(daemon: Daemon) -> N
 
 
 def test_with_every_event_lost_the_scan_sees_it_all(daemon: Daemon) -> None:
-    """An overflowed queue drops events without a word to anyone."""
+    """An overflowed queue drops events without a word."""
     (daemon.spool / "jqsched.toml").write_text("scan_s = 0.2\n")
     daemon.start(patch=OVERFLOWED)
     _drop_edit_delete(daemon)

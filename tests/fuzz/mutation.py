@@ -15,7 +15,7 @@ _TIMES = (2, 3, 40, 1_000)
 _TOKEN = re.compile(rb"[\w.]+|\s+|[^\w\s]")
 _DIGITS = re.compile(rb"\d+")
 
-# What has hurt somebody's parser, in any format.
+# What has hurt some parser, in any format.
 NUMBERS = (
     *(
         b"0",

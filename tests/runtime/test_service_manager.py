@@ -51,7 +51,7 @@ def test_it_tells_of_its_life_in_order(listener: tuple[socket.socket, str]):
 @pytest.mark.parametrize("watchdog", [{}, {"WATCHDOG_USEC": "x"}, {"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": "1"}])
 def test_without_a_watchdog_for_it_it_is_not_due(tmp_path: Path, watchdog: dict[str, str]):
     manager = ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "gone"), **watchdog})
-    manager.ready()  # nobody listens: nothing happens
+    manager.ready()  # nothing listens: nothing happens
     manager.keep_alive(10**12)
     assert manager.due_us is None
 

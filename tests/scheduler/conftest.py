@@ -81,7 +81,7 @@ class World(Rig):
         self.scheduler.intake.look_at([id_])
 
     def change_file(self, id_: int, **keys: Any) -> None:
-        """Change a job's file; nobody looks."""
+        """Change a job's file without a notice."""
         self.spool.files.jobs[id_] = json.dumps(json.loads(self.spool.files.jobs[id_]) | keys)
 
     def end(self, id_: int, status: int = 0) -> None:

@@ -212,7 +212,7 @@ def test_cancel_ends_those_that_wait_for_success(world: World) -> None:
 
 
 def test_wait_by_ids_is_answered_when_all_are_durably_over(world: World) -> None:
-    """Not when the last has ended and nobody could read it yet."""
+    """Not when the last has ended and no reader could see it yet."""
     world.add("a", "b", "c")
     answers = world.ask("wait", ids=[1, 2])
     world.end(1)
@@ -284,7 +284,7 @@ def test_wait_by_count_counts_all_that_ever_finished(world: World) -> None:
 
 
 def test_an_abandoned_wait_is_forgotten(world: World) -> None:
-    """Whoever went away is not answered; the others are."""
+    """A client that went away is not answered; the others are."""
     world.add("a")
     gone: list[Any] = []
     leave = gone.append

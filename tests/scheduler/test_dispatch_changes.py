@@ -48,7 +48,7 @@ def test_a_change_waits_until_the_permit_is_given_back(
 def test_a_change_that_comes_too_late_says_so(
     world: World, topic: str, payload: dict[str, Any], queued: object, started: dict[str, Any] | str
 ) -> None:
-    """It had started, but nobody had told yet: not dequeued, and not half changed."""
+    """It had started, but no news had come yet: not dequeued, and not half changed."""
     world.add("a", "b")
     world.executor.holding = True
     world.executor.end(1)

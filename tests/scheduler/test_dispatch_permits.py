@@ -80,7 +80,7 @@ def test_a_recalled_job_that_starts_all_the_same_runs(world: World) -> None:
     world.add("a", "b")
     world.executor.holding = True
     world.executor.end(1)
-    world.advance()  # 2 starts; nobody knows yet
+    world.advance()  # 2 starts; no news yet
     world.drop("first", urgency=30)
     world.settle()
     world.executor.let_go()

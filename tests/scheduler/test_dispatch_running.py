@@ -71,7 +71,7 @@ def test_cancel_of_an_allocated_job_whose_order_has_not_left(world: World) -> No
 
 
 def test_an_allocated_job_that_the_executor_gave_up_is_ordered_again(world: World) -> None:
-    """Nobody asked for its end: at most once is not never."""
+    """No user asked for its end: at most once is not never."""
     allocated(world)
     world.executor.withdraw([(2, 1)])
     world.settle()

@@ -1,4 +1,4 @@
-"""Housekeeping: many jobs are forgotten in steps, others are served between them, and a wrong clock misleads nobody."""
+"""Housekeeping: many jobs are forgotten in steps, others are served between them, and a wrong clock does no harm."""
 
 from typing import Any
 
@@ -69,7 +69,7 @@ def test_a_step_is_as_large_as_time_allows(world: World, took_us: int, grows: bo
 
 
 def test_a_scheduler_that_ends_says_that_not_all_is_purged(world: World) -> None:
-    """Whoever asked is answered, and what is not gone is whole."""
+    """The client that asked is answered, and what is not gone is whole."""
     world.scheduler.housekeeping._step = 1
     finished(world, *"abc")
     answers = world.ask("purge", ids=[1, 2, 3])

@@ -66,7 +66,7 @@ def test_a_prolog_that_a_crash_cut_short_is_begun_anew(plugged: Make, executor: 
     world.add("a")
     world.restart(executor=executor)
     assert world.executor.orders == []
-    # Where the executor died as well, nobody knows that it never started: it is queued again.
+    # Where the executor died as well, it is unknown that it never started: it is queued again.
     assert world.events(1).count("prolog-start") == 2 + executor
     answer(world, "perilog.finish", id=1, which="prolog")
     assert [id_ for id_, _ in world.executor.orders] == [1]
@@ -85,7 +85,7 @@ def test_an_epilog_that_a_crash_cut_short_is_begun_anew(plugged: Make) -> None:
 
 
 def test_without_its_plugins_a_later_scheduler_ends_what_they_held(plugged: Make) -> None:
-    """No epilog is under way then; nor does anybody give a priority that was waited for."""
+    """No epilog is under way then; nor is a priority given that was waited for."""
     world = plugged(PERILOG, limits=evolve(LIMITS, max_running=2))
     world.add("a")
     answer(world, "perilog.finish", id=1, which="prolog")
@@ -246,7 +246,7 @@ SUBMITTING = """
 
 
 def test_events_are_posted_while_a_job_is_being_submitted(plugged: Make) -> None:
-    """They come before `validate`, and whoever subscribed hears of them."""
+    """They come before `validate`, and a subscriber hears of them."""
     world = plugged(SUBMITTING)
     world.add("a")
     assert world.events(1)[:8] == ["submit", *["memo", "exception"] * 3, "validate"]

@@ -38,7 +38,7 @@ def test_a_plugin_that_raises_is_reported_and_the_job_goes_on(plugged: Make, top
 
 @pytest.mark.parametrize("topic", ["job.create", "job.validate"])
 def test_a_plugin_that_raises_where_it_is_asked_rejects(plugged: Make, topic: str) -> None:
-    """Nobody gets past a check that is broken."""
+    """No job gets past a check that is broken."""
     world = plugged(
         f"""
         def plugin_init(p):
@@ -174,7 +174,7 @@ def test_who_may_change_code_is_asked_of_the_file_that_is_run(
     world = plugged()
 
     def opened(name: str, mode: str) -> IO[bytes]:
-        file = open(name, mode)  # noqa: SIM115 - whoever asked for it closes it
+        file = open(name, mode)  # noqa: SIM115 - the caller closes it
         bad.replace(name)
         return file
 

@@ -112,7 +112,7 @@ def test_an_at_most_once_job_that_is_gone_fails(world: World) -> None:
 
 
 def test_a_process_that_outlived_its_executor_is_waited_for(world: World) -> None:
-    """No second one beside it; when it is over, nobody knows how, so it was interrupted."""
+    """No second one beside it; when it is over it is unknown how, so it was interrupted."""
     world.add("a")
     world.restart(executor=True)
     assert world.executor.orders == [(1, 1)]
@@ -176,7 +176,7 @@ def test_a_running_job_of_which_no_attempt_is_recorded_was_interrupted(world: Wo
 
 
 def test_after_too_many_interruptions_a_job_is_held(world: World) -> None:
-    """It stays in the queue until somebody looks. What an executor's death took does not count: any job can kill it."""
+    """It stays in the queue until a user looks. What an executor's death took does not count: any job can kill it."""
     world.limits = evolve(LIMITS, interruptions_max=2)
     world.crash()
     world.boot()
@@ -218,7 +218,7 @@ def test_a_start_without_an_executor_fails(world: World) -> None:
 
 
 def test_a_failed_commit_stops_everything(world: World) -> None:
-    """PortError out of turn(); what is visible stays as it was, nobody is told, no order leaves."""
+    """PortError out of turn(); what is visible stays as it was, no client is told, no order leaves."""
     world.add("a")
     visible, seen, orders = world.visible, list(world.seen), list(world.executor.orders)
     world.store.fails_at = len(world.store.batches) + 1
@@ -339,7 +339,7 @@ def test_what_comes_while_a_commit_is_under_way_goes_into_the_next(world: World)
 
 
 def test_where_nobody_waits_commits_keep_their_distance(world: World) -> None:
-    """It says until when; what somebody waits for goes at once."""
+    """It says until when; what a client waits for goes at once."""
     world.add("a", "b")
     world.turn()
     world.scheduler.ledger.setting("x", "1")
@@ -506,7 +506,7 @@ def test_idle_is_when_nothing_can_start_without_somebody(world: World) -> None:
 
 
 def test_a_store_without_a_scheduler_that_knows_it_is_loaded_as_it_is(world: World) -> None:
-    """Attempts of jobs that are unknown (purged, repaired) are forgotten, and disturb nobody."""
+    """Attempts of jobs that are unknown (purged, repaired) are forgotten, and disturb no other."""
     world.add("a")
     world.store.disk.write(Batch(world.head, world.head.seq + 1, attempts=(Attempt(77, 1),)))
     world.restart()

@@ -3,8 +3,8 @@
 With plugins the core decides in stages (`core.stages`), without them in one go; here the same story without faults is
 told to a scheduler of either kind. Three things are left out, in which the two may differ. Between two moves all comes
 to rest: what is under way meets another move sooner or later. No permits are given ahead: with them the next job starts
-before the scheduler hears whom the end of the last has released. And no pin is removed: what the priority is then is up
-to a plugin, and stands in an event of its own.
+before the scheduler hears which job the end of the last has released. And no pin is removed: what the priority is then
+is up to a plugin, and stands in an event of its own.
 """
 
 from pathlib import Path

@@ -61,7 +61,7 @@ def test_what_has_started_meanwhile_runs_on(world: World) -> None:
     world.add("a", "b", "c")
     world.executor.holding = True
     world.executor.end(1)
-    world.advance()  # 2 starts; nobody knows yet
+    world.advance()  # 2 starts; no news yet
     ask_rule(world)
     assert world.executor.asked_back == [(2, 1), (3, 1)]
     world.settle()
@@ -127,7 +127,7 @@ def test_the_maintenance_s_own_jobs_run(world: World) -> None:
 
 
 def test_a_lowered_limit_asks_back_what_is_too_many(world: World) -> None:
-    """Of its own jobs, and nobody while there is room; who runs runs on, and counts."""
+    """Of its own jobs, and none while there is room; a job that runs runs on, and counts."""
     world.add("a", "a", "b", "a")
     add_rule(world, ["RATE_LIMIT", 3], named("a"))
     assert world.executor.asked_back == []
@@ -174,7 +174,7 @@ def test_a_limited_job_is_never_permitted_ahead(world: World) -> None:
     [("urgency", {"urgency": 3}), ("priority", {"priority": 3}), ("hold", {}), ("cancel", {}), ("requeue", {})],
 )
 def test_a_limited_job_keeps_its_place_while_it_is_changed(topic: str, payload: dict[str, Any]) -> None:
-    """It had started, and nobody had told yet; a place that was free would let another one beside it.
+    """It had started, and no news had come yet; a place that was free would let another one beside it.
 
     Seen to fail: with the change its place was given up, and two of a bucket of one ran.
     """

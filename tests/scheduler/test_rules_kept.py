@@ -37,7 +37,7 @@ STORY: list[tuple[str, dict[str, Any]]] = [
 @pytest.mark.parametrize("step", range(len(STORY)))
 @pytest.mark.parametrize("durable", [False, True], ids=["before", "after"])
 def test_a_crash_leaves_a_rule_whole_or_not_at_all(world: World, step: int, durable: bool) -> None:
-    """Before its commit nothing of it is known, and nobody was answered; after it all of it is."""
+    """Before its commit nothing of it is known, and no client was answered; after it all of it is."""
     world.add("a", "b", urgency=0)
     for topic, payload in STORY[:step]:
         answer(world, topic, **payload)
@@ -149,7 +149,7 @@ def offline(world: World) -> tuple[Scheduler, Callable[..., list[Any]]]:
 
 
 def test_without_an_executor_rules_change_and_nobody_is_canceled(world: World) -> None:
-    """A job may have been started that nobody knows of yet; the next start asks, and cancels."""
+    """A job may have been started of which no news has come yet; the next start asks, and cancels."""
     world.add("a", "bad")
     world.add("bad", urgency=0)
     world.crash()

@@ -1,4 +1,4 @@
-"""Filter rules in a whole scheduler: who is rejected ends or is refused, wherever he is; what runs, runs on."""
+"""Filter rules in a whole scheduler: a job that is rejected ends or is refused, wherever it is; what runs, runs on."""
 
 import errno
 import json
@@ -58,7 +58,7 @@ def test_a_rejected_job_that_has_started_meanwhile_runs_on(world: World) -> None
     world.add("a", "bad")
     world.executor.holding = True
     world.executor.end(1)
-    world.advance()  # 2 starts; nobody knows yet
+    world.advance()  # 2 starts; no news yet
     ask_rule(world, "REJECT", named("bad"))
     world.settle()
     world.executor.let_go()

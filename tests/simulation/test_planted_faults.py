@@ -188,7 +188,7 @@ def the_loss_of_the_executor_is_not_noticed(patch):
 
 @planted
 def a_stop_is_not_sent(patch):
-    """A canceled job of which nobody knows when it ends runs on."""
+    """A canceled job of which it is unknown when it ends runs on."""
     patch.setattr(Dispatch, "_stop", lambda self, id_, attempt: None)
 
 

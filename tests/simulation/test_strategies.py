@@ -157,7 +157,7 @@ def test_fakes_world_and_contracts_need_no_hypothesis():
 
 
 def test_hypothesis_does_not_load_our_strategies_before_somebody_asks():
-    """Whoever has this package installed and tests something else pays for the types only."""
+    """A project that has this package installed and tests something else pays for the types only."""
     code = "import sys, hypothesis; print([f'jqsched.{name}' in sys.modules for name in NAMES])"
     code = code.replace("NAMES", "('core.queue', 'testing.strategies')")
     done = subprocess.run([sys.executable, "-c", code], check=True, timeout=200, capture_output=True, text=True)

@@ -19,7 +19,7 @@ SEEDS = range(100)
 
 @pytest.mark.parametrize("first", range(0, len(SEEDS), 25))
 def test_the_laws_hold_in_every_story(first: int):
-    """Also at the end, when nothing goes wrong any more: whoever is left waits for somebody."""
+    """Also at the end, when nothing goes wrong any more: a job that is left waits for something."""
     breaches = [breach for _, breach in tell_all(SEEDS[first : first + 25]) if breach]
     assert not breaches, breaches[0]
 
