@@ -43,7 +43,7 @@ def attend(where: Place, ids: Sequence[int], attention: Attention) -> int:
     except KeyboardInterrupt:
         _tell_how_to_come_back(ids)
         return INTERRUPTED
-    except BrokenPipeError:  # nobody reads what is shown: the end of the command, not of the job
+    except BrokenPipeError:  # no reader is left: the end of the command, not of the job
         raise
     except (Failure, OSError) as error:
         raise of_wait(explained(error)) from None

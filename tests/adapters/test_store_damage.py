@@ -35,7 +35,7 @@ def start(folder: Path) -> SqliteStore:
 
 
 def test_flipped_bits_deceive_nobody():
-    """Each flip has no effect, or is found and refused by the reader that it would mislead. For more: `store_damage`."""
+    """Each flip has no effect, or is found and refused by the reader that it would mislead. More: `store_damage`."""
     tally = run(SEED, 60)
     assert tally.deceived == []
     assert tally.found > 20

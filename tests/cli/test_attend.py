@@ -18,7 +18,7 @@ FAILED_END = failed(3 << 8)[len(STARTED) :]
 
 @pytest.fixture
 def takes(spool: SpoolMaker, scheduler: FakeScheduler) -> FakeScheduler:
-    """A scheduler that runs what is submitted, and ends it with 3 as soon as somebody waits."""
+    """A scheduler that runs what is submitted, and ends it with 3 as soon as a client waits."""
 
     def take(request) -> None:
         request.respond({"id": spool.add(*STARTED).id})
