@@ -61,6 +61,7 @@ def jobs(
     sort: SortedBy = None,
     only_ids: Annotated[bool, typer.Option("--ids", help="Print ids only.")] = False,
     template: Template = None,
+    expand: Annotated[bool, typer.Option("--expand", help="Each element of an array by itself.")] = False,
     as_json: AsJson = False,
     store: Store = None,
 ) -> int:
@@ -86,4 +87,4 @@ def jobs(
         since_us=time_us(since) if since is not None else None,
         count=count,
     )
-    return lists.jobs(place(spool, store), query, only_ids=only_ids, template=template, as_json=as_json)
+    return lists.jobs(place(spool, store), query, only_ids=only_ids, template=template, as_json=as_json, expand=expand)

@@ -52,6 +52,21 @@ def submit(
     spool: Spool = None,
     env_all: Annotated[bool, typer.Option("--env-all", help="All variables but the session's and secrets.")] = False,
     env_none: Annotated[bool, typer.Option("--env-none", help="No variables but those of --env.")] = False,
+    array: Annotated[
+        str | None, typer.Option(metavar="RANGE", help="A job for each index: 0-99, 1-9:2, 0-99%4.", parser=text)
+    ] = None,
+    each_line: Annotated[
+        str | None, typer.Option(metavar="FILE", help="A job for each line; {value} is the line.", parser=path)
+    ] = None,
+    from_json: Annotated[
+        str | None, typer.Option(metavar="FILE", help="A job for each item of a JSON list.", parser=path)
+    ] = None,
+    array_limit: Annotated[
+        int | None, typer.Option(metavar="N", help="So many of them run at a time.", parser=any_integer)
+    ] = None,
+    max_failures: Annotated[
+        int | None, typer.Option(metavar="N", help="Cancel the rest after so many failures.", parser=any_integer)
+    ] = None,
     wait: Wait = False,
     follow: FollowOutput = False,
     as_json: AsJson = False,
@@ -69,7 +84,9 @@ def submit(
     if follow and as_json:
         raise Failure("submit: --json and --follow: only one of them", USAGE)
     capture = Capture.ALL if env_all else Capture.NONE if env_none else Capture.DEFAULT
+    keys |= {"array": array, "array_limit": array_limit, "max_failures": max_failures}
     wished = {key: value for key, value in keys.items() if value is not None}
-    given = control.Submission(command, wished, capture)
+    each = control.values_of(each_line, from_json)
+    given = control.Submission(command, wished, capture, each)
     attention = Attention.of(wait=wait, follow=follow)
     return control.submit(place(spool, store, makes=True), given, as_json=as_json, attention=attention)

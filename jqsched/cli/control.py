@@ -9,10 +9,11 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from attrs import frozen
 
+from jqsched.cli.arrays import all_of
 from jqsched.cli.attend import Attention, attend
 from jqsched.cli.environment import Capture, Environment, environment
 from jqsched.cli.failure import (
@@ -36,6 +37,8 @@ from jqsched.core.json import Json, JsonObject
 ANSWER_TIMEOUT_S = 60.0
 LOCK_PATIENCE_S = 60.0  # so long one command, or a scheduler that just starts, may hold the spool
 _PURGED_AT_ONCE = 10_000  # ids in one request
+_CHANGED_AT_ONCE = 1_000
+_VALUES_BYTES_MAX = 1 << 20  # more do not go into a job file
 _HINTS = {"job is not running": " (`jqsched cancel` ends a queued one)"}  # what to do where the refusal does not say it
 _DIGITS_MAX = 20  # of a number; more make it no larger, only slower to read
 
@@ -108,12 +111,49 @@ class Submission:
     command: Sequence[str]
     keys: Mapping[str, Json] = {}
     capture: Capture = Capture.DEFAULT
+    each: Sequence[Json] | None = None
+
+
+def values_of(each_line: str | None, from_json: str | None) -> list[Json] | None:
+    """Read the values of an array: the lines of a file, or a list in a JSON file; `-` is standard input. None: neither
+    is given.
+    """
+    if each_line is not None and from_json is not None:
+        raise Failure("submit: --each-line and --from-json exclude each other", USAGE)
+    path = each_line if each_line is not None else from_json
+    if path is None:
+        return None
+    text = _read(path)
+    if each_line is not None:
+        return list[Json](text.removesuffix("\n").split("\n")) if text else []
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Failure(f"submit: {path}: not JSON: {error}", INVALID) from None
+    if not isinstance(values, list):
+        raise Failure(f"submit: {path}: must be a list, not {show(values)}", INVALID)
+    return values
+
+
+def _read(path: str) -> str:
+    try:
+        with sys.stdin.buffer if path == "-" else open(path, "rb") as file:
+            data = file.read(_VALUES_BYTES_MAX + 1)
+        if len(data) > _VALUES_BYTES_MAX:
+            raise Failure(f"submit: {path}: is larger than a job file may be (1 MiB): name it in `each`", INVALID)
+        return data.decode()
+    except OSError as error:
+        raise Failure(f"submit: {path}: {error.strerror}", INVALID) from None
+    except UnicodeDecodeError:
+        raise Failure(f"submit: {path}: is not valid UTF-8", INVALID) from None
 
 
 def job_text(given: Submission, variables: Mapping[str, str]) -> str:
     """Write the job file of a submission. What is wrong in it is for whatever reads job files to say."""
     entries: dict[str, object] = {"command": list(given.command), **given.keys, "cwd": _cwd(given.keys.get("cwd"))}
     entries.pop("env", None)
+    if given.each is not None:
+        entries["each"] = list(given.each)
     if variables:
         entries["env"] = dict(variables)
     text = json.dumps(entries, ensure_ascii=False)
@@ -146,7 +186,7 @@ def submit(where: Place, given: Submission, *, as_json: bool, attention: Attenti
     else:
         sys.stdout.write(json.dumps({"schema": "jqsched.submit/1", "id": id_}) + "\n" if as_json else f"{id_}\n")
         sys.stdout.flush()
-    return attend(where, [cast(int, id_)], attention) if attention is not Attention.NONE else OK
+    return attend(where, all_of(where, cast(int, id_)), attention) if attention is not Attention.NONE else OK
 
 
 def _note_left_out(captured: Environment) -> None:
@@ -176,10 +216,9 @@ def change(
     if not ids:
         return OK
     with control(where) as asked:
-        for id_ in ids:
-            try:
-                answer = ask(asked, topic, {"id": id_, **(more or {})}, f"job {id_}", invalid)
-            except Failure as failure:
+        for id_, answer in _answers(asked, topic, ids, more or {}):
+            if isinstance(answer, OSError):
+                failure = refusal(answer, f"job {id_}", invalid)
                 tell(*(line + _HINTS.get(line.removeprefix(f"job {id_}: "), "") for line in failure.lines))
                 worst = max(worst, failure.code)
                 if failure.code == NO_SCHEDULER and isinstance(asked, Connection):
@@ -187,6 +226,29 @@ def change(
             else:
                 tell(f"job {id_}: {told(answer)}")
     return worst
+
+
+def _answers(
+    asked: Asked, topic: str, ids: Sequence[int], more: JsonObject
+) -> Iterator[tuple[int, dict[str, Json] | OSError]]:
+    """Ask about each job; a scheduler about many at once, for each request waits for a commit."""
+    if isinstance(asked, Connection) and len(ids) > 1:
+        for at in range(0, len(ids), _CHANGED_AT_ONCE):
+            payload: dict[str, Json] = {**more, "ids": list[Json](ids[at : at + _CHANGED_AT_ONCE])}
+            try:
+                found = asked.request(f"job-manager.{topic}", payload)["answers"]
+            except OSError as error:
+                yield ids[at], error
+                return
+            for one in cast(list[dict[str, Any]], found):
+                refused = one["refused"]
+                yield one["id"], OSError(refused["errno"], refused["text"]) if refused else one["answer"]
+        return
+    for id_ in ids:
+        try:
+            yield id_, asked.request(f"job-manager.{topic}", {"id": id_, **more})
+        except OSError as error:
+            yield id_, error
 
 
 def cancel(where: Place, ids: Sequence[int], note: str) -> int:

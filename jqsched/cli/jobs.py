@@ -15,6 +15,7 @@ from attrs import frozen
 
 from jqsched.adapters.store.reader import StoreReader
 from jqsched.cli import formats
+from jqsched.cli.arrays import Group, grouped, name_of
 from jqsched.cli.failure import NO_JOB, OK, USAGE, Failure, printable, tell
 from jqsched.cli.selection import Filters, Scope, resolve
 from jqsched.cli.selector import Selector
@@ -158,8 +159,10 @@ def _read_constraint(text: str) -> Constraint:
 # ---- how ----------------------------------------------------------------------------------------------------------
 
 
-def jobs(where: Place, query: Query, *, only_ids: bool, template: str | None, as_json: bool) -> int:
-    """Print the jobs of a query; the exit code says whether all ids are known."""
+def jobs(
+    where: Place, query: Query, *, only_ids: bool, template: str | None, as_json: bool, expand: bool = False
+) -> int:
+    """Print the jobs of a query; the exit code says whether all ids are known. `expand`: each element by itself."""
     with reading(where) as reader, reader.snapshot():
         choice = Choice(reader, query)
         if only_ids:
@@ -169,7 +172,7 @@ def jobs(where: Place, query: Query, *, only_ids: bool, template: str | None, as
         elif as_json:
             _write_json(choice, where)
         else:
-            _write_table(choice, query)
+            _write_table(choice, query, expand=expand)
         for id_ in choice.unknown:
             tell(f"job {id_}: unknown (never given out, or purged)")
         return NO_JOB if choice.unknown else OK
@@ -259,7 +262,7 @@ HEADER = Row("ID", "NAME", "STATE", "PRIORITY", "TIME", "REMARK")
 def _row(job: Job, now_us: int) -> Row:
     ran_us = runtime_us(job, now_us)
     return Row(
-        str(job.id),
+        name_of(job),
         printable(job.spec.name),
         formats.status(job),
         str(job.priority) if job.priority >= 0 else "-",
@@ -268,10 +271,25 @@ def _row(job: Job, now_us: int) -> Row:
     )
 
 
-def _write_table(choice: Choice, query: Query) -> None:
-    """Write the table, portion by portion; columns are as wide as what has come so far."""
+def _group_row(group: Group, now_us: int) -> Row:
+    """The line of elements of an array that are all alike."""
+    row = _row(group.jobs[0], now_us)
+    many = len(group.jobs)
+    return row if many == 1 else row._replace(id=group.id, runtime="-", remark=f"{many} jobs")
+
+
+def _rows(choice: Choice, *, expand: bool) -> Iterator[Row]:
     now_us = time.time_ns() // 1000
-    rows = (_row(job, now_us) for job in choice.jobs())
+    if expand or not choice.reader.has_arrays:
+        return (_row(job, now_us) for job in choice.jobs())
+    return (_group_row(group, now_us) for group in grouped(choice.jobs(), formats.status))
+
+
+def _write_table(choice: Choice, query: Query, *, expand: bool) -> None:
+    """Write the table, portion by portion; columns are as wide as what has come so far. Only where there are arrays all
+    is read first, for an array's line stands where its first element does.
+    """
+    rows = _rows(choice, expand=expand)
     portion = list(islice(rows, PORTION))
     if not portion and not choice.unknown:
         tell("no active jobs (-a shows finished ones too)" if query == Query(query.selectors) else "no such jobs")

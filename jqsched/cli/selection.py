@@ -4,7 +4,7 @@ In: selectors, filters, and the scope of a command (live jobs, finished ones). O
 Raises Failure where a selector names no job; a filter that matches none is no failure.
 
 Rule: an id is taken as it is, whether there is such a job or not: what is done with it says so. A name, a range and a
-filter stand for those jobs in the scope of the command that there are. Reading ids only opens no store.
+filter stand for those jobs in the scope of the command that there are. The id of an array stands for its elements.
 """
 
 import enum
@@ -15,6 +15,7 @@ from typing import Protocol
 from attrs import frozen
 
 from jqsched.adapters.store.reader import StoreReader
+from jqsched.cli.arrays import elements_at, one_of
 from jqsched.cli.failure import NO_JOB, USAGE, Failure, tell
 from jqsched.cli.selector import Elements, Ids, Named, Selector, Special, read_numbered, read_selector
 from jqsched.cli.target import Place, hostname, known_job, reading
@@ -83,8 +84,6 @@ def select(where: Place, command: str, words: Sequence[str] | None, filters: Fil
     if not selectors and filters.is_empty:
         raise Failure(f"{command}: say which jobs: ids, names, --failed, --filter F or --all", USAGE)
     constraint = filters.constraint
-    if constraint == Every() and selectors and all(isinstance(each, Ids) and each.is_one for each in selectors):
-        return list(dict.fromkeys(each.first for each in selectors if isinstance(each, Ids)))
     with reading(where) as reader, reader.snapshot():
         if not selectors:
             return [job.id for job in _search(reader, _both(_bound(scope, widened=True), constraint))]
@@ -128,9 +127,13 @@ def resolve(reader: StoreReader, selectors: Iterable[Selector], scope: Scope, *,
 def _resolved(reader: StoreReader, selector: Selector, scope: Scope, *, widened: bool) -> Iterable[int]:
     match selector:
         case Ids(first, last):
-            return [first] if selector.is_one else _between(reader, first, last, scope)
-        case Elements(array):
-            raise _no_array(reader, array)
+            return _one(reader, first, scope, widened) if selector.is_one else _between(reader, first, last, scope)
+        case Elements(id_, indexes):
+            array = reader.array(id_)
+            if array is None:
+                raise _no_array(reader, id_)
+            ids = elements_at(array, indexes)
+            return ids if len(ids) == 1 else _in_scope(reader.jobs(ids).values(), scope) or ids
         case Named(name):
             return _of_name(reader, name, scope, widened=widened)
         case Special.LAST:
@@ -140,13 +143,29 @@ def _resolved(reader: StoreReader, selector: Selector, scope: Scope, *, widened:
             return resolve(reader, numbered, scope, widened=widened)
 
 
+def _one(reader: StoreReader, id_: int, scope: Scope, widened: bool) -> list[int]:
+    """Return the job of an id; where that is an array's its elements: those in the scope, if there are any. Where a
+    command takes both active and finished jobs, the active ones are meant.
+    """
+    array = reader.array(id_)
+    if array is None:
+        return [id_]
+    jobs = list(reader.between(id_, id_ + array.count - 1))
+    is_narrow = scope is Scope.EITHER and not widened
+    return _in_scope(jobs, Scope.LIVE if is_narrow else scope) or _in_scope(jobs, scope) or [id_]
+
+
+def _in_scope(jobs: Iterable[Job], scope: Scope) -> list[int]:
+    return [job.id for job in jobs if _is_in(job, scope)]
+
+
 def _between(reader: StoreReader, first: int, last: int, scope: Scope) -> list[int]:
     """Return the jobs of a range. It names finished ones as well as active ones, where a command takes both."""
-    jobs = [job for job in reader.between(first, last) if _is_in(job, scope)]
-    if not jobs:
+    ids = _in_scope(reader.between(first, last), scope)
+    if not ids:
         kind = f"{scope.value} " if scope in _STRICT else ""
         raise Failure(f"{first}-{last}: no {kind}job has one of these ids", NO_JOB)
-    return [job.id for job in jobs]
+    return ids
 
 
 def _is_in(job: Job, scope: Scope) -> bool:
@@ -231,9 +250,10 @@ def read_ids(stream: Lines) -> list[Ids | Elements]:
 def select_one(where: Place, word: str) -> int:
     """Return the job that a word names; of several the newest active one, else the newest, which is said."""
     selector = read_selector(word)
-    if isinstance(selector, Ids) and selector.is_one:
-        return selector.first
     with reading(where) as reader, reader.snapshot():
+        if isinstance(selector, Ids) and selector.is_one:
+            array = reader.array(selector.first)
+            return selector.first if array is None else one_of(reader, array)
         ids = resolve(reader, [selector], Scope.EITHER, widened=True)
         if not ids:
             raise Failure("standard input: no id", NO_JOB)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from jqsched.cli import formats
+from jqsched.cli.arrays import name_of
 from jqsched.cli.failure import NO_SCHEDULER, OK, printable, tell
 from jqsched.cli.jobs import reasons_from
 from jqsched.cli.target import Place, ask_scheduler, hostname, known_job, reading, slow_start, username
@@ -78,6 +79,8 @@ def _facts(where: Place, job: Job, why: Sequence[str]) -> Iterator[tuple[str, st
     spec = job.spec
     ending = formats.ending(job)
     yield "job", f"{job.id} {spec.name}"
+    if spec.element is not None:
+        yield "array", f"{name_of(job)}, one of {spec.element.array.count}"
     yield "state", formats.status(job) + (f" ({ending})" if ending else "")
     yield from (("reason", reason) for reason in why)
     yield "command", shlex.join(spec.command)

@@ -68,9 +68,28 @@ class Commands:
             reply(OSError(errno.ENOSYS, f"Unknown service method {values.show(topic, TOPIC_SHOWN_MAX)}"))
             return
         try:
-            command(payload, reply)
+            if topic in _OF_MANY and "ids" in payload:
+                self._run_for_each(command, payload, reply)
+            else:
+                command(payload, reply)
         except _BadPayload as error:
             reply(OSError(errno.EPROTO, str(error)))
+
+    def _run_for_each(self, command: Callable[[Payload, Reply], None], payload: Payload, reply: Reply) -> None:
+        """Carry out a command for each of `ids`; the answer has one for each, in their order, and is durable as one."""
+        ids = list(dict.fromkeys(_ids(payload)))
+        shared = {key: value for key, value in payload.items() if key != "ids"}
+        answers: dict[int, Json] = {}
+
+        def answered(id_: int, answer: Payload | OSError) -> None:
+            answers[id_] = _answer_of_many(id_, answer)
+            if len(answers) == len(ids):
+                reply({"answers": [answers[id_] for id_ in ids]})
+
+        for id_ in ids:
+            command({**shared, "id": id_}, partial(answered, id_))
+        if not ids:
+            reply({"answers": []})
 
     def refusal_offline(self, topic: str, payload: Payload, attempts: Container[int]) -> OSError | None:
         """Why this is not done without an executor; None: it is. `attempts`: the jobs that run, or may."""
@@ -359,6 +378,19 @@ def _all_gone(left: set[int], ledger: Ledger) -> bool:
             return False
         left.discard(id_)
     return True
+
+
+def _answer_of_many(id_: int, answer: Payload | OSError) -> Json:
+    """Write the answer about one of many jobs: it, or why the command was refused."""
+    if isinstance(answer, OSError):
+        return {"id": id_, "refused": {"errno": answer.errno, "text": answer.strerror}, "answer": None}
+    return {"id": id_, "refused": None, "answer": {**answer}}
+
+
+# Commands that change jobs, each by itself: they take `ids` in the place of `id`.
+_OF_MANY = frozenset(
+    f"job-manager.{name}" for name in ("cancel", "urgency", "priority", "hold", "release", "requeue", "raise", "kill")
+)
 
 
 class _BadPayload(Exception):

@@ -122,6 +122,9 @@ class FakeScheduler:
 
     def _handle(self, request: Request) -> None:
         topic = request.topic.removeprefix("job-manager.")
+        if "ids" in request.payload and topic not in ("wait", "purge"):
+            request.respond({"answers": [self._of_one(topic, request.payload, id_) for id_ in request.payload["ids"]]})
+            return
         if topic != "status":
             self.asked.append((topic, dict(request.payload)))
         answer = self.answers.get(topic, OSError(38, f"Unknown service method '{request.topic}'"))
@@ -133,6 +136,15 @@ class FakeScheduler:
             answer(request)
         else:
             request.respond(answer)
+
+    def _of_one(self, topic: str, payload: dict, id_: int) -> dict:
+        """The answer about one of many jobs."""
+        self.asked.append((topic, {"id": id_, **{key: value for key, value in payload.items() if key != "ids"}}))
+        answer = self.answers[topic]
+        answer = answer.pop(0) if isinstance(answer, list) else answer
+        if isinstance(answer, OSError):
+            return {"id": id_, "refused": {"errno": answer.errno, "text": answer.strerror}, "answer": None}
+        return {"id": id_, "refused": None, "answer": answer}
 
     def _run(self) -> None:
         while not self._ended:

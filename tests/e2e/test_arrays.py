@@ -73,3 +73,16 @@ def test_a_full_queue_takes_an_array_whole_or_not_at_all(daemon: Daemon) -> None
     until((daemon.spool / "rejected" / "c.json.reason").exists)
     reason = (daemon.spool / "rejected" / "c.json.reason").read_text()
     assert "array: 6 elements; queue_max is 5" in reason
+
+
+def test_a_command_for_all_elements(daemon: Daemon) -> None:
+    """Asked at once, answered for each; what runs is stopped."""
+    daemon.drop("a.json", {"name": "sweep", "array": "0-9%2", "command": ["sleep", "1000"]})
+    daemon.start("--max-running", "2")
+    until(lambda: 2 in daemon.by_id() and daemon.by_id()[2].started)
+    done = daemon.command("cancel", "1")
+    assert done.returncode == 0
+    assert "job 1: is being stopped" in done.stderr
+    assert "job 10: canceled before it started" in done.stderr
+    daemon.wait(10)
+    assert {job.result.name for job in daemon.by_id().values()} == {"CANCELED"}

@@ -240,6 +240,13 @@ class StoreReader:
         sql = "SELECT id, count, indexes FROM arrays WHERE id = ?"
         return next((ArrayRow(*row) for row in self._rows(sql, (id_,))), None)
 
+    @property
+    def has_arrays(self) -> bool:
+        """Whether there is any array."""
+        if self.is_empty or self._version() < ARRAYS_SINCE:
+            return False
+        return next(self._rows("SELECT 1 FROM arrays LIMIT 1"), None) is not None
+
     def progress(self) -> dict[int, Progress]:
         """How far each array is that is not over. O(elements)."""
         if self.is_empty or self._version() < ARRAYS_SINCE:
