@@ -41,8 +41,8 @@ class Handle:
     Threads may share it: each waits for futures of its own, and one of them runs the reactor. A child process makes
     its own; in one, an inherited handle refuses requests with EBADF, and closing it changes nothing.
 
-    `spool` is its directory, by default `JQSCHED_SPOOL`, else the user's own; `store` where the store is elsewhere
-    (`JQSCHED_STORE`).
+    `spool` is its directory, by default `JQSCHED_SPOOL`, else the user's own. `store` (`JQSCHED_STORE`) is the folder
+    of its store, which need not be named: the spool keeps a note of it. Another one is refused with the first read.
     Raises: FileNotFoundError where there is no such directory, NotADirectoryError.
 
     In asyncio: `async with Handle() as handle`, `await` a future, `async for` over a stream. The loop waits on the
@@ -64,9 +64,9 @@ class Handle:
             number = errno.ENOTDIR if os.path.exists(root) else errno.ENOENT
             raise OSError(number, os.strerror(number), root)
         self.spool = os.path.abspath(root)
-        folder = os.fspath(store) if store is not None else os.environ.get("JQSCHED_STORE") or self.spool
+        folder = os.fspath(store) if store is not None else os.environ.get("JQSCHED_STORE")
         self.reactor = Reactor()
-        self._records = Records(self.spool, os.path.abspath(folder))
+        self._records = Records(self.spool, os.path.abspath(folder) if folder else None)
         self._bell, self._wire = Bell(self.spool, self.reactor), Wire(self.spool, self.reactor)
         self._services = SERVICES
         self._closed = False

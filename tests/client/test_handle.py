@@ -16,6 +16,7 @@ import pytest
 import jqsched
 from jqsched import Handle
 from jqsched.adapters import server
+from jqsched.adapters.store.elsewhere import note_store_folder
 from jqsched.client import handle as handles
 from jqsched.client.connection import NoScheduler
 from jqsched.constants import FLUX_REACTOR_NOWAIT, FLUX_REACTOR_ONCE, FLUX_RPC_NORESPONSE, FLUX_RPC_STREAMING
@@ -55,6 +56,22 @@ def test_the_store_may_be_elsewhere(tmp_path: Path, spool: SpoolMaker, monkeypat
     monkeypatch.setenv("JQSCHED_STORE", str(spool.root))
     with Handle(tmp_path / "other") as found:
         assert found.rpc("job-info.lookup", {"id": job.id, "keys": []}).get() == {"id": job.id}
+
+
+def test_a_store_elsewhere_is_found_by_the_note_in_the_spool(tmp_path: Path, spool: SpoolMaker):
+    """Also where the note comes after the handle. Another folder is refused as by commands. Seen to show no jobs."""
+    job = spool.add(*COMPLETED)
+    root = tmp_path / "other"
+    root.mkdir(mode=0o700)
+    with Handle(root) as early, Handle(root, store=root) as wrong:
+        with pytest.raises(FileNotFoundError):
+            early.rpc("job-info.lookup", {"id": job.id, "keys": []}).get()
+        note_store_folder(str(root), str(spool.root))
+        with Handle(root) as handle:
+            for found in (early, handle):
+                assert found.rpc("job-info.lookup", {"id": job.id, "keys": []}).get() == {"id": job.id}
+        with pytest.raises(OSError, match=f"its store is in {spool.root}"):
+            wrong.rpc("job-info.lookup", {"id": job.id, "keys": []}).get()
 
 
 def names(handle: Handle) -> list[str]:

@@ -18,7 +18,7 @@ _NOTE_MAX_BYTES = 4096  # PATH_MAX
 
 def check_store_folder(root: str, folder: str) -> None:
     """Check that this folder is the noted one, if there is a note. Raises StoreRefused."""
-    noted = _noted(root)
+    noted = noted_folder(root)
     if noted is None or noted == os.path.abspath(folder) or (_has_store(folder) and not _has_store(noted)):
         return
     raise StoreRefused(f"{root}: its store is in {noted}: say --store {shlex.quote(noted)}, or set JQSCHED_STORE")
@@ -27,7 +27,7 @@ def check_store_folder(root: str, folder: str) -> None:
 def note_store_folder(root: str, folder: str) -> None:
     """Note the folder with the spool. The caller holds the spool's lock. Raises StoreRefused, PortError."""
     check_store_folder(root, folder)
-    folder, noted, path = os.path.abspath(folder), _noted(root), os.path.join(root, NOTE)
+    folder, noted, path = os.path.abspath(folder), noted_folder(root), os.path.join(root, NOTE)
     if folder == (noted or os.path.abspath(root)):
         return
     try:
@@ -41,7 +41,8 @@ def note_store_folder(root: str, folder: str) -> None:
         raise PortError("note where the store is", path, error.errno, error.strerror or str(error)) from error
 
 
-def _noted(root: str) -> str | None:
+def noted_folder(root: str) -> str | None:
+    """Return the folder that the spool's store is noted to be in; None: there is no note. Raises PortError."""
     path = os.path.join(root, NOTE)
     try:
         with suppress(FileNotFoundError), open(secure_open(path, os.O_RDONLY), "rb") as file:
