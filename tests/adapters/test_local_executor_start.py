@@ -138,6 +138,15 @@ def test_tasks_have_files_of_their_own_where_the_path_says_so(rig: LocalRig, in_
     assert not (rig.spool / "{rank}.out").exists()
 
 
+def test_the_folder_of_the_default_output_is_made_again(rig: LocalRig):
+    """It was removed while the scheduler runs, by a user who tidies up. Seen to fail the job."""
+    order = rig.script(1, "echo out")
+    rig.executor.start([evolve(order, output=str(rig.spool / "output/1.log"))])
+    assert finished(rig, 1)[0].status == 0
+    assert (rig.spool / "output/1.log").read_text() == "out\n"
+    assert stat.S_IMODE((rig.spool / "output").stat().st_mode) == 0o700
+
+
 def test_several_tasks_are_stopped_together(rig: LocalRig):
     rig.executor.start([rig.order(1, "sleep", "1000", tasks=3), rig.quick(2)])
     started(rig, 1)

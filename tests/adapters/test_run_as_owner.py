@@ -344,6 +344,13 @@ def test_several_tasks_are_all_its_users_and_fail_as_one(rig: LocalRig):
     assert "start failed: nosuch" in str(end.error)
 
 
+def test_the_folder_of_the_default_output_is_made_again(rig: LocalRig):
+    (rig.spool / "output").rmdir()
+    assert run(rig, order(rig, 1, "echo", "out")).status == 0
+    assert (rig.spool / "output/1.log").read_text() == "out\n"
+    assert (rig.spool / "output").stat().st_uid == 0
+
+
 def test_the_default_files_of_several_tasks_are_made_for_their_user(rig: LocalRig):
     """In the folder that it cannot reach; a link there is not followed."""
     script = "echo $JQSCHED_TASK_RANK; echo $JQSCHED_TASK_RANK >&2"

@@ -54,6 +54,38 @@ def test_drop_is_a_zone_of_its_own_in_every_mode(case):
     case.spool.check_alive()
 
 
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_folders_that_nothing_depends_on_may_be_removed_or_replaced(case, is_replaced: bool):
+    """As by a user who tidies up, or rotates them. Seen to end the scheduler."""
+    for name in ("output", "rejected"):
+        if is_replaced:
+            (case.root / name).rename(case.root.with_name(name))
+            (case.root / name).mkdir(mode=0o700)
+        else:
+            (case.root / name).rmdir()
+    case.spool.check_alive()
+    case.drop("a.json", '{"name": 1}')
+    assert [name for name, _ in case.intake().refused] == ["a.json"]
+    assert (case.root / "rejected/a.json").exists()
+    assert (case.root / "output").is_dir()
+
+
+def test_the_folder_for_bad_files_is_made_when_it_is_needed(case):
+    (case.root / "rejected").rmdir()
+    case.drop("a.json", '{"name": 1}')
+    assert [name for name, _ in case.intake().refused] == ["a.json"]
+    assert sorted(os.listdir(case.root / "rejected")) == ["a.json", "a.json.reason"]
+    case.spool.check_alive()
+
+
+def test_a_folder_that_others_may_write_to_is_not_taken_for_one_of_ours(case):
+    (case.root / "rejected").rmdir()
+    (case.root / "rejected").mkdir()
+    (case.root / "rejected").chmod(0o777)
+    with pytest.raises(PortError, match="may be written to by others"):
+        case.spool.check_alive()
+
+
 def test_a_link_in_place_of_jobs_is_not_followed(tmp_path):
     (tmp_path / "spool").mkdir(mode=0o700)
     (tmp_path / "spool" / "jobs").symlink_to("/etc")

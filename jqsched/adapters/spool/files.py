@@ -69,7 +69,7 @@ class FileSpool:
         self._folders = _open(self.root, log, run_as_owner=run_as_owner)
         top, jobs, rejected = self._folders["."], self._folders["jobs"], self._folders["rejected"]
         cwd = self._cwd = os.path.dirname(self.root)
-        self._rejects = Rejects(rejected)
+        self._rejects = Rejects(rejected, top)
         self._edit_quiet = Quiet(clock)
         zones = [top, self._folders[DROP]]
         trust = distrust_drop if run_as_owner else distrust
@@ -235,26 +235,29 @@ class FileSpool:
     def check_alive(self) -> None:
         """Make sure that the folders are still those that were opened. Raises PortError if they were replaced.
 
-        But for two: `drop/` holds nothing of ours and is opened anew; `archive/` is made when it is wanted.
+        But for those whose files nothing here depends on: `drop/`, `output/` and `rejected/` are opened anew, or made
+        again; `archive/` is made when it is wanted.
         """
         for name, folder in self._folders.items():
-            if name == DROP:
-                self._renew_drop(folder)
+            if name in (DROP, "output", "rejected"):
+                self._renew(folder, is_drop=name == DROP)
             elif name != "archive" and not folder.is_in_place():
                 raise OSError(errno.ESTALE, "the directory was replaced by another", folder.path)
 
-    def _renew_drop(self, folder: Folder) -> None:
+    def _renew(self, folder: Folder, *, is_drop: bool) -> None:
         with suppress(FileNotFoundError):
             if folder.is_in_place():
                 return
         self._log.warning("%s was removed or replaced: opened anew", escaped(folder.path))
         folder.open_again(self._folders["."])
-        if self._run_as_owner:
+        if self._run_as_owner and is_drop:
             _open_to_all(folder, self._log)
         try:
             _check(folder, self._folders["."], self._log)
-        except SpoolRefused as why:  # each file in it is judged by itself: no reason to end while jobs run
-            self._log.warning("%s", why)
+        except SpoolRefused as why:
+            if not is_drop:
+                raise OSError(errno.EPERM, str(why), folder.path) from why
+            self._log.warning("%s", why)  # each file in it is judged by itself: no reason to end while jobs run
 
     def close(self) -> None:
         """Let go of the directories."""

@@ -17,10 +17,10 @@ _NAME_BYTES_MAX = 255 - len(".reason")
 
 
 class Rejects:
-    """The folder `rejected/`. `_count`: the number of files when its modification time was `_changed_ns`."""
+    """The folder `rejected/` of a spool. `_count`: the number of files when its modification time was `_changed_ns`."""
 
-    def __init__(self, folder: Folder) -> None:
-        self.folder = folder
+    def __init__(self, folder: Folder, parent: Folder) -> None:
+        self.folder, self._parent = folder, parent
         self._count, self._changed_ns = 0, -1
 
     @property
@@ -41,7 +41,7 @@ class Rejects:
             if self.folder.has(kept):
                 continue
             try:
-                self.folder.create(f"{kept}.reason", text.encode(errors="backslashreplace"))
+                self._create(f"{kept}.reason", text.encode(errors="backslashreplace"))
             except FileExistsError:
                 continue  # the reason of another, or a file that was called like one
             try:
@@ -54,6 +54,13 @@ class Rejects:
                 self._count += 1
                 return kept
         raise AssertionError("the names do not end")
+
+    def _create(self, name: str, data: bytes) -> None:
+        try:
+            self.folder.create(name, data)
+        except FileNotFoundError:  # the folder was removed
+            self.folder.open_again(self._parent)
+            self.folder.create(name, data)
 
     def clear(self, folder: Folder, name: str) -> None:
         """Remove a file of ours; a directory that has taken its place is set aside."""

@@ -8,12 +8,14 @@ and nothing else: no descriptor but 0, 1 and 2, no signal ignored or blocked, no
 environment. Standard library only (see `wire`).
 """
 
+import contextlib
 import errno
 import os
 import pwd
 import signal
 import stat
 import time
+from collections.abc import Callable
 from functools import partial
 
 from jqsched.adapters.executors.local import attributes, setuid, wire
@@ -168,7 +170,7 @@ class Launcher:
         while fds:
             os.close(fds.pop())
         output, error = order.paths(rank)
-        fds.append(_open_output(output))
+        fds.append(_open_default(output, _open_output) if order.in_spool else _open_output(output))
         if error is not None:
             fds.append(_open_output(error))
         if order.separate and order.begins_output(rank):
@@ -216,7 +218,9 @@ class Launcher:
         say(f"chdir {order.cwd}")
         os.chdir(order.cwd)
         output, error = order.paths(rank)
-        out = _open_patiently(output, say) if out is None else out
+        if out is None:
+            patiently = partial(_open_patiently, say=say)
+            out = _open_default(output, patiently) if order.in_spool else patiently(output)
         if err is None:
             err = out if error is None else _open_patiently(error, say)
         if order.separate and order.begins_output(rank):
@@ -242,7 +246,12 @@ class Launcher:
 
         Raises StartFailed, OSError.
         """
-        folder = os.open("output", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._spool_fd)
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            folder = os.open("output", flags, dir_fd=self._spool_fd)
+        except FileNotFoundError:  # it was removed while the scheduler runs
+            os.mkdir("output", 0o700, dir_fd=self._spool_fd)
+            folder = os.open("output", flags, dir_fd=self._spool_fd)
         try:
             fd = _open_output(os.path.basename(path), folder)
         except _Leased as failure:
@@ -349,6 +358,16 @@ def _look_for_lease(path: str) -> None:
         raise _Leased from failure
     except OSError:
         return  # posix_spawn says why
+
+
+def _open_default(path: str, open_: Callable[[str], int]) -> int:
+    """Open an output file in the spool. Its folder is made again where it was removed while the scheduler runs."""
+    try:
+        return open_(path)
+    except FileNotFoundError:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(os.path.dirname(path), 0o700)
+        return open_(path)
 
 
 def _open_patiently(path: str, say: Say) -> int:
