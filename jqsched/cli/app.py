@@ -281,6 +281,7 @@ app.command()(app_change.release)
 app.command()(app_change.kill)
 app.command("raise")(app_change.raise_exception)
 app.command()(app_change.requeue)
+app.command()(app_change.retry)
 app.command()(app_change.urgency)
 app.command()(app_change.priority)
 

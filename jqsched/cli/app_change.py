@@ -14,10 +14,12 @@ from jqsched.cli.options import (
     AllJobs,
     Failed,
     FilteredBy,
+    FollowOutput,
     OlderThan,
     SomeJobs,
     Spool,
     Store,
+    Wait,
     Yes,
     integer,
     text,
@@ -152,6 +154,29 @@ def requeue(
     where = place(spool, store)
     filters = Filters(failed, filter_, everything, yes)
     return control.requeue(where, select_to_change(where, "requeue", jobs, filters, Scope.EITHER))
+
+
+def retry(
+    jobs: SomeJobs = None,
+    spool: Spool = None,
+    failed: Failed = False,
+    filter_: FilteredBy = None,
+    everything: AllJobs = False,
+    yes: Yes = False,
+    wait: Wait = False,
+    follow: FollowOutput = False,
+    store: Store = None,
+) -> int:
+    """Submit finished jobs again, as new jobs (prints their ids)."""
+    from jqsched.cli import control
+    from jqsched.cli.attend import Attention
+    from jqsched.cli.selection import Filters, Scope, select_to_change
+    from jqsched.cli.target import place
+
+    where = place(spool, store)
+    filters = Filters(failed, filter_, everything, yes)
+    ids = select_to_change(where, "retry", jobs, filters, Scope.FINISHED)
+    return control.retry(where, ids, Attention.of(wait=wait, follow=follow))
 
 
 def urgency(

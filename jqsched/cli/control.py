@@ -30,7 +30,7 @@ from jqsched.cli.failure import (
 from jqsched.cli.selector import NAME_PREFIX, is_read_as_other
 from jqsched.cli.target import Place, reading
 from jqsched.client.connection import Connection, NoScheduler
-from jqsched.core.job import PRIORITY_MAX
+from jqsched.core.job import PRIORITY_MAX, State
 from jqsched.core.jobspec.values import show
 from jqsched.core.json import Json, JsonObject
 
@@ -311,6 +311,29 @@ def requeue(where: Place, ids: Sequence[int]) -> int:
         return "is stopped, and queued again when it has ended" if outcome == "stopping" else "is queued already"
 
     return change(where, ids, "requeue", told=told)
+
+
+def retry(where: Place, ids: Sequence[int], attention: Attention) -> int:
+    """Submit finished jobs again, each as it was run, and print the new ids; stay with these as long as is asked."""
+    with reading(where) as reader:
+        live = [id_ for id_, job in reader.jobs(ids).items() if job.state is not State.INACTIVE]
+    for id_ in live:
+        tell(f"job {id_}: is not finished (`jqsched requeue {id_}` stops it and runs it again)")
+    new: list[int] = []
+
+    def told(answer: dict[str, Json]) -> str:
+        new.append(cast(int, answer["id"]))
+        if attention is not Attention.FOLLOW:
+            sys.stdout.write(f"{answer['id']}\n")
+            sys.stdout.flush()
+        held = f", held as it was (`jqsched release {answer['id']}`)" if answer.get("held") else ""
+        return f"is run again as job {answer['id']}{held}"
+
+    worst = change(where, [id_ for id_ in ids if id_ not in live], "requeue", told=told)
+    worst = max(worst, NOT_NOW if live else OK)
+    if attention is Attention.NONE or not new:
+        return worst
+    return max(worst, attend(where, new, attention))
 
 
 def urgency(where: Place, ids: Sequence[int], value: int) -> int:

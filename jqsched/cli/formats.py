@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from jqsched.cli.failure import printable
 from jqsched.core.event import Event
 from jqsched.core.job import Job, Result, State
+from jqsched.core.retries import describe_backoff, phase
 from jqsched.core.view import returncode
 
 STYLES = {
@@ -64,14 +65,17 @@ def ending(job: Job) -> str:
     return printable(", ".join(words))
 
 
-def remark(job: Job) -> str:
-    """What is worth a glance in a list: what a job waits for, or how it ended."""
+def remark(job: Job, now_us: int | None = None) -> str:
+    """What is worth a glance in a list: what a job waits for, which attempt it is, or how it ended."""
     if job.state is State.INACTIVE:
         return ending(job)
     if job.waits:
-        return printable(" ".join(job.waits))
+        now_us = time.time_ns() // 1000 if now_us is None else now_us
+        return printable(" ".join(describe_backoff(job, wait, now_us) or wait for wait in job.waits))
     if job.state in (State.PRIORITY, State.SCHED) and 0 in (job.urgency, job.priority):
         return "held"
+    if job.retried:
+        return printable(phase(job))
     return f"attempt {job.attempt}" if job.attempt > 1 else ""
 
 

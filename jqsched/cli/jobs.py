@@ -267,7 +267,7 @@ def _row(job: Job, now_us: int) -> Row:
         formats.status(job),
         str(job.priority) if job.priority >= 0 else "-",
         formats.duration(ran_us) if ran_us else "-",
-        formats.remark(job),
+        formats.remark(job, now_us),
     )
 
 

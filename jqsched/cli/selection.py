@@ -86,7 +86,7 @@ def select(where: Place, command: str, words: Sequence[str] | None, filters: Fil
     constraint = filters.constraint
     with reading(where) as reader, reader.snapshot():
         if not selectors:
-            return [job.id for job in _search(reader, _both(_bound(scope, widened=True), constraint))]
+            return sorted(job.id for job in _search(reader, _both(_bound(scope, widened=True), constraint)))
         ids = resolve(reader, selectors, scope, widened=not filters.is_empty)
         if constraint == Every():
             return ids

@@ -16,7 +16,7 @@ _SUBMIT = "`jqsched submit -- COMMAND` submits a job"
 _LOG = "`jqsched log JOB` prints what a job wrote, `-f` as it comes"
 _SHOW = "`jqsched show JOB` shows all about a job"
 _RUN = "`jqsched run` runs the scheduler"
-_AGAIN = "`jqsched requeue JOB` runs a job again"
+_AGAIN = "`jqsched retry JOB` runs a finished job again, `jqsched requeue JOB` any"
 _COMMANDS = {
     **dict.fromkeys(("ls", "list", "ps", "q", "queue", "squeue", "qstat", "job", "jobs-list", "history"), _LIST),
     **dict.fromkeys(("rm", "remove", "delete", "del", "scancel", "qdel", "stop", "abort", "terminate"), _CANCEL),

@@ -23,7 +23,7 @@ from jqsched.core.job import ArrayId, Job, Scheme, State, Wait, read_wait
 from jqsched.core.order import Key
 from jqsched.core.policy import UUID_SHOWN, Limits, antecedents, candidates, is_admitted, rule_name, rule_of
 from jqsched.core.queue import Queue, elements, find, gates_known, rank_key
-from jqsched.core.retries import is_backoff, phase
+from jqsched.core.retries import describe_backoff
 
 CHAIN_MAX = 100  # so many jobs are told of those that a job waits for in turn
 SHOWN_MAX = 10  # so many ids are named in one reason
@@ -218,19 +218,13 @@ def reasons(snapshot: Snapshot, job: Job) -> list[str]:
 
 def _waits(queue: Queue, job: Job, now_us: int) -> Iterator[Obstacle]:
     for description in job.waits:
-        wait = read_wait(description)
-        if wait is not None and isinstance(wait.target, int) and is_backoff(job, description):
-            yield _backoff(job, wait.target, description, now_us)
+        backoff = describe_backoff(job, description, now_us)
+        if backoff is not None:
+            yield Obstacle(Why.RETRY, backoff, "its time comes", wait=description)
             continue
+        wait = read_wait(description)
         text, remedy, on = _open_wait(queue, job, wait) if wait is not None else _PLUGIN_S
         yield Obstacle(Why.DEPENDENCY, f"dependency {description}{text}", remedy, on, wait=description)
-
-
-def _backoff(job: Job, until_us: int, description: str, now_us: int) -> Obstacle:
-    """An attempt that failed or was put off is followed by another in a while; `now_us` 0: the time is not known."""
-    when = f" in {max(0, -((now_us - until_us) // 1_000_000))} s" if now_us else f", {description}"
-    text = f"{phase(job)}{when}"
-    return Obstacle(Why.RETRY, text, "its time comes", wait=description)
 
 
 _WHEN = {

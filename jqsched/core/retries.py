@@ -79,6 +79,18 @@ def _begin_time(dependency: Dependency) -> str | None:
     return describe_begin_time(dependency.value) if is_one and isinstance(dependency.value, int) else None
 
 
+def describe_backoff(job: Job, description: str, now_us: int) -> str | None:
+    """Say what comes after this wait, and when: `retry 2 of 3 in 8 s`; None where no attempt came before it.
+
+    `now_us` 0: the time is not known.
+    """
+    wait = read_wait(description)
+    if wait is None or not isinstance(wait.target, int) or not is_backoff(job, description):
+        return None
+    when = f" in {max(0, -((now_us - wait.target) // 1_000_000))} s" if now_us else f", {description}"
+    return f"{phase(job)}{when}"
+
+
 def phase(job: Job) -> str:
     """Say which retry is next, or runs: `retry 2 of 3`; of a job that is not retried, why its start was put off."""
     told = job.exception

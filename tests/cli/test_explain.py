@@ -292,7 +292,7 @@ def test_all_reasons_at_once(spool: SpoolMaker, scheduler: FakeScheduler):
     keep_rules(spool, Rule("p", 0, 0, (is_named("b"),), Action.PAUSE))
     kinds = [reason["kind"] for reason in told(spool, 2)["reasons"]]
     assert kinds == ["dependency", "held", "drained", "rule", "rate-limit", "slots", "cores", "stalled", "log-full"]
-    assert {*kinds, "changing", "priority", "reservation", "retry", "unserved"} == {why.value for why in Why}
+    assert {*kinds, "array", "changing", "priority", "reservation", "retry", "unserved"} == {why.value for why in Why}
 
 
 def test_a_running_job_whose_process_hangs_at_its_start(spool: SpoolMaker, scheduler: FakeScheduler):

@@ -15,7 +15,7 @@ from tests.cli.conftest import COMPLETED, SpoolMaker
 
 COMMANDS = (
     "run submit check jobs show explain filter events journal log status wait wait-event top cancel kill raise hold "
-    "release requeue urgency priority plugin drain resume simulate archive purge check-spool"
+    "release requeue retry urgency priority plugin drain resume simulate archive purge check-spool"
 )
 
 

@@ -29,6 +29,29 @@ def test_a_job_is_shown_at_each_turn_of_its_life(plugged: Make) -> None:
     ]
 
 
+def test_a_retry_is_shown_as_another_way_through_the_states(plugged: Make) -> None:
+    """A stage of plugins sees the attempt that is retried end, and the job come back; it becomes inactive once."""
+    world = plugged(RECORD)
+    world.add("a", retries={"max": 1, "delay": "10s"})
+    world.end(1, 75 << 8)
+    assert world.job(1).waits, "its backoff"
+    at = len(plugin(world)["heard"])
+    assert "job.state.inactive" not in [topic for _, topic in plugin(world)["heard"]]
+    world.clock.advance(12_000_000)
+    world.settle()
+    assert [topic for _, topic in plugin(world)["heard"][at:]] == [
+        "job.state.priority",
+        "job.state.sched",
+        "job.state.run",
+    ]
+    world.end(1)
+    topics = [topic for _, topic in plugin(world)["heard"]]
+    assert topics[-len(LIFE) + 7 :] == LIFE[7:]
+    assert topics.count("job.inactive-add") == topics.count("job.destroy") == 1
+    assert topics.count("job.validate") == 1, "it is no new submission"
+    world.check()
+
+
 def test_a_subscriber_is_shown_each_event_before_the_state_that_it_leads_to(plugged: Make) -> None:
     world = plugged(
         """
