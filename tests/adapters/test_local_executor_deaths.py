@@ -276,3 +276,14 @@ def test_the_file_of_statuses_says_what_it_holds(rig: LocalRig):
     until(lambda: not alive(executor))
     kept = json.loads((rig.spool / STATE).read_text())["finished"]
     assert [entry[:4] for entry in kept] == [[1, 1, 0, None]]
+
+
+def test_an_executor_whose_socket_was_removed_is_found_by_the_next_scheduler(rig: LocalRig):
+    """Seen to keep every scheduler out of the spool until its jobs had ended."""
+    rig.executor.start([rig.open(1)])
+    begin = started(rig, 1)[0]
+    (rig.spool / SOCKET).unlink()
+    rig.crash_scheduler()
+    assert rig.connect([attempt(begin)]).running == (begin,)
+    rig.end(1, 3)
+    assert finished(rig, 1)[0].status == 3 << 8

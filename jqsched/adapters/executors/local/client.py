@@ -446,4 +446,4 @@ def _read_until_ready(fd: int, deadline_s: float) -> bytes:
 
 
 def _port_error(doing: str, path: str, failure: OSError) -> PortError:
-    return PortError(doing, path, failure.errno, os.strerror(failure.errno or 0))
+    return PortError(doing, path, failure.errno, failure.strerror or os.strerror(failure.errno or 0))

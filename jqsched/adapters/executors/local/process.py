@@ -84,6 +84,8 @@ class Executor:
                 self._look_at_starting(now_us())
             if self._news:
                 self._tell()
+            if not self._link:
+                self._listen_again()
 
     # ---- the loop -------------------------------------------------------------------------------------------------
 
@@ -101,10 +103,11 @@ class Executor:
 
     def _timeout_s(self) -> float:
         """Say how long epoll may wait: until the first thing that is due, for ever when nothing is."""
-        retry_us = self._retry_us if self._waiting else 0
-        due_us = [self._wake_us, retry_us, self._starting.due_us, self._news_due_us()]
-        if not self._link and not self._running:
-            due_us.append(self._alone_until_us)
+        due_us = [self._wake_us, self._retry_us if self._waiting else 0, self._starting.due_us, self._news_due_us()]
+        if not self._link:
+            due_us.append(now_us() + _SUSPEND_US)
+            if not self._running:
+                due_us.append(self._alone_until_us)
         if not any(due_us):
             return -1
         return min(max(min(filter(None, due_us)) - now_us(), 0), _SUSPEND_US) / 1_000_000
@@ -135,6 +138,16 @@ class Executor:
             self._let_go()
             self._link, self._greeted = Link(sock), False
             self._epoll.register(sock, select.EPOLLIN)
+
+    def _listen_again(self) -> None:
+        """Make the socket again if it was removed: no scheduler could connect as long as jobs run."""
+        if not os.access(SOCKET, os.F_OK, dir_fd=self.spool_fd, follow_symlinks=False):
+            with contextlib.suppress(OSError):  # the whole spool is removed
+                listener = listen(self.spool_fd)
+                self._epoll.unregister(self._listener)
+                self._listener.close()
+                self._listener = listener
+                self._epoll.register(listener, select.EPOLLIN)
 
     def _converse(self, link: Link, mask: int) -> None:
         if mask & select.EPOLLOUT:
@@ -319,9 +332,8 @@ class Executor:
 
     def _look_at_starting(self, now: int) -> None:
         """Tell what keeps processes from becoming their programs, where that takes long."""
-        if now >= self._starting.due_us:
-            for key, step, since_us in self._starting.look(now):
-                self._news.add(["starting", *key, step, told_us(since_us) if step else 0])
+        for key, step, since_us in self._starting.look(now):
+            self._news.add(["starting", *key, step, told_us(since_us) if step else 0])
 
     def _begin(self, run: Run) -> None:
         self._running[run.key] = run

@@ -90,10 +90,12 @@ class StartingChildren:
         return child
 
     def look(self, now_us: int) -> list[tuple[Key, str, int]]:
-        """Return the attempts of which something is to be told: what a slow one does, since when it starts.
+        """Return the attempts of which something is to be told, if due: what a slow one does, since when it starts.
 
         An empty step: it has started, after all.
         """
+        if now_us < self.due_us:
+            return []
         slow: dict[Key, Child] = {}
         self.due_us = 0
         for pid, (key, child) in list(self._children.items()):
