@@ -203,9 +203,10 @@ class Element:
 class Spec:
     """What a job is to run and how: the short form of a job file after its defaults are filled in.
 
-    `command` is executed as it stands. `cores` is the total over all tasks. `env` is sorted by name. `jobspec` is the
-    complete RFC 25 document where the job was given in that form, else None (it can be derived). `element`: which
-    one of an array it is, all placeholders being filled in; else None.
+    `command` is executed as it stands. `cores` is the total over all tasks. `env` is sorted by name. `input` is the
+    file that is its stdin, None /dev/null. `jobspec` is the complete RFC 25 document where the job was given in that
+    form, else None (it can be derived). `element`: which one of an array it is, all placeholders being filled in; else
+    None.
     """
 
     command: tuple[str, ...]
@@ -218,6 +219,7 @@ class Spec:
     time_limit_us: int | None = None
     output: str | None = None
     error: str | None = None
+    input: str | None = None
     on_interrupt: OnInterrupt = OnInterrupt.REQUEUE
     retries: Retries | None = None
     reasons: tuple[Reason, ...] = ()

@@ -153,12 +153,13 @@ class Jobspec:
     output, error = stdout, stderr
 
     @property
-    def stdin(self) -> None:
-        """A job reads nothing here: `/dev/null`. To set it is refused with ValueError; redirect in the command."""
+    def stdin(self) -> Json:
+        """The file that is the job's stdin; None: `/dev/null`."""
+        return self._get("system.shell.options.input.stdin.path")
 
     @stdin.setter
     def stdin(self, path: str | os.PathLike[str] | None) -> None:
-        _refuse_what_there_is_not(stdin=path)
+        self.setattr_shell_option("input.stdin", {} if path is None else {"type": "file", "path": _file(path)})
 
     input = stdin
 
@@ -253,11 +254,10 @@ class JobspecV1(Jobspec):
 
         `environment` is the caller's where none is given, without what is no Unicode.
         Refuses: with ValueError what Flux refuses, what our long form does (as JobspecError, with all errors), and
-                 GPUs, `exclusive`, `env_expand`, `rlimits`, `input`, `label_io`.
+                 GPUs, `exclusive`, `env_expand`, `rlimits`, `label_io`.
         """
         _refuse_what_there_is_not(
-            gpus_per_task=gpus_per_task, exclusive=exclusive, env_expand=env_expand, rlimits=rlimits, input=input,
-            label_io=label_io,
+            gpus_per_task=gpus_per_task, exclusive=exclusive, env_expand=env_expand, rlimits=rlimits, label_io=label_io,
         )  # fmt: skip
         slot_count, nodes, count = _shared_out(num_tasks, cores_per_task, num_nodes)
         slot: Json = {
@@ -280,6 +280,8 @@ class JobspecV1(Jobspec):
             made.stdout = output
         if error is not None and error not in _NOWHERE:
             made.stderr = error
+        if input is not None and input not in _NOWHERE:
+            made.stdin = input
         if unbuffered:
             made.unbuffered = True
         if queue is not None:

@@ -78,6 +78,33 @@ def test_stdin_is_empty_and_output_is_appended_with_0600(rig: LocalRig):
     assert stat.S_IMODE(rig.output(2).stat().st_mode) == 0o600
 
 
+def test_input_is_read_from_its_beginning_by_each_task(rig: LocalRig):
+    """Relative to the job's folder, behind a link, and nothing in its name is filled in. No descriptor is left."""
+    (rig.spool / "{id}.txt").write_text("one\ntwo\n")
+    (rig.spool / "link").symlink_to("{id}.txt")
+    script = ("sh", "-c", "cat; ls /proc/self/fd | wc -l")
+    orders = [
+        rig.order(1, *script, input="{id}.txt", tasks=2, cores=2),
+        rig.order(2, *script, input=f"{rig.spool}/link"),
+    ]
+    rig.executor.start(orders)
+    assert [end.status for end in finished(rig, 1, 2)] == [0, 0]
+    assert sorted(rig.output(1).read_text().split()) == sorted(["one", "two", "4"] * 2)
+    assert rig.output(2).read_text() == "one\ntwo\n4\n"
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "fifo"])
+def test_input_that_cannot_be_read(rig: LocalRig, kind: str):
+    """The job fails at its start; a FIFO that nobody writes to keeps no other job waiting."""
+    path = rig.spool / kind
+    if kind == "folder":
+        path.mkdir()
+    if kind == "fifo":
+        os.mkfifo(path)
+    why = os.strerror(errno.ENOENT) if kind == "missing" else "not a regular file"
+    assert refused(rig, input=kind) == (126 << 8, f"{path}: {why}")
+
+
 def test_error_goes_to_a_file_of_its_own(rig: LocalRig):
     order = rig.order(1, "sh", "-c", "echo out; echo err >&2", error=str(rig.spool / "1.err"))
     rig.executor.start([order])

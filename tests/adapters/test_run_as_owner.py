@@ -4,6 +4,7 @@ What happens "meanwhile" is put between two of the adapter's own steps. The whol
 """
 
 import ctypes
+import errno
 import fcntl
 import logging
 import os
@@ -317,6 +318,18 @@ def test_descriptors_signals_and_session_are_as_of_other_jobs(rig: LocalRig):
     assert told == {"0": "/dev/null", "1": log, "2": log}
     rig.executor.signal(1, 1, signal.SIGHUP)
     assert finished(rig, 1)[-1].status == (128 + signal.SIGHUP) << 8
+
+
+def test_input_is_opened_as_the_owner_of_the_job(rig: LocalRig):
+    """What root alone may read is not shown to another user's job."""
+    for name, mode in (("secret", 0o600), ("open", 0o644)):
+        (rig.spool / name).write_text("told\n")
+        (rig.spool / name).chmod(mode)
+    end = run(rig, order(rig, 1, "cat", input="secret"))
+    assert end.status == 126 << 8
+    assert str(end.error).endswith(f"start failed: {rig.spool}/secret: {os.strerror(errno.EACCES)}")
+    assert run(rig, order(rig, 2, "cat", input="open")).status == 0
+    assert (rig.spool / "output/2.log").read_text() == "told\n"
 
 
 def test_no_descriptor_is_left_of_any_end(rig: LocalRig):

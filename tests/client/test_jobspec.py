@@ -149,7 +149,7 @@ REFUSED = [
     ({"exclusive": True}, ValueError, "exclusive is not supported here"),
     ({"env_expand": {"A": "{{id}}"}}, ValueError, "env_expand is not supported here"),
     ({"rlimits": {"nofile": 5}}, ValueError, "rlimits is not supported here"),
-    ({"input": "file"}, ValueError, "input is not supported here"),
+    ({"input": "folder/"}, ValueError, r"input\.stdin\.path: must be the path of a file"),
     ({"label_io": True}, ValueError, "label_io is not supported here"),
     ({"cwd": 5}, ValueError, "cwd must be a string"),
     ({"environment": 5}, ValueError, "environment must be a mapping"),
@@ -275,13 +275,17 @@ def test_any_mapping_is_an_environment(mapping: str):
     assert made.environment == environment
 
 
-def test_what_nothing_obeys_is_refused_when_it_is_set():
-    made = JobspecV1.from_command(["true"])
+def test_a_file_is_stdin_under_either_name():
+    """Where `flux submit --input` writes it, so that a job reads it."""
+    made = JobspecV1.from_command(["true"], input="in.txt")
     for name in ("stdin", "input"):
-        with pytest.raises(ValueError, match="stdin is not supported here"):
-            setattr(made, name, "/etc/passwd")
+        assert getattr(made, name) == "in.txt"
         setattr(made, name, None)
         assert getattr(made, name) is None
+        assert from_jobspec(made.jobspec).input is None
+        setattr(made, name, Path("in.txt"))
+    assert made.getattr("system.shell.options.input.stdin") == {"type": "file", "path": "in.txt"}
+    assert from_jobspec(made.jobspec).input == "in.txt"
 
 
 def test_unbuffered_is_kept_in_the_jobspec():

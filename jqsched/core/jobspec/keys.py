@@ -9,7 +9,7 @@ Source:   docs/reference/job-file.md; RFC 25 (places in a jobspec).
 """
 
 from jqsched.core.job import PRIORITY_MAX
-from jqsched.core.jobspec import retry_values, values, writers
+from jqsched.core.jobspec import input_values, retry_values, values, writers
 from jqsched.core.jobspec.key import Edit, Key, Option, Seen, Words, make_key, unchanged
 from jqsched.core.json import Json
 
@@ -257,6 +257,22 @@ KEYS: tuple[Key, ...] = (
         seen=Seen.SOMETIMES,
         shape="a string",
         option=Option("PATH", "Its stderr, if not with the output.", Words.PATH),
+    ),
+    make_key(
+        "input",
+        "path of a file, relative to `cwd`: the job's stdin. Nothing is filled in",
+        "`/dev/null`",
+        _TEXT,
+        ("in.txt", "/data/{1}.csv"),
+        ("", "folder/", 5),
+        read=input_values.path,
+        write=writers.plain,
+        place=f"{SYSTEM}shell.options.input.stdin",
+        read_there=input_values.flux_stdin,
+        write_there=input_values.as_flux_stdin,
+        seen=Seen.SOMETIMES,
+        shape="a string",
+        option=Option("FILE", "A file that is its stdin.", Words.PATH),
     ),
     make_key(
         "on_interrupt",

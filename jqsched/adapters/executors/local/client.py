@@ -379,6 +379,7 @@ def _start(order: Start) -> Message:
         spec.time_limit_us,
         order.output,
         order.error,
+        spec.input,
         userid,
         spec.output is None,
         spec.output is None and spec.error is None,

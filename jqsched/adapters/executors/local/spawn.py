@@ -29,20 +29,22 @@ NOT_FOUND, NOT_STARTED = 127 << 8, 126 << 8
 _RANK = "{rank}"
 _LEASE = "another process holds a lease on it and does not give it up"
 _LEASE_S = 60.0  # how long a child waits for a lease to end: longer than the kernel's lease-break-time
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 
 
 class Order:
-    """The order to run one attempt, as it came over the wire; `error` None means together with `output`. Where one of
-    them has `{rank}` in it, each task has a file of its own.
+    """The order to run one attempt, as it came over the wire.
 
-    `userid` None: as this process's own user. `in_spool`, `error_in_spool`: the file is the default one, which its user
-    cannot reach: it is made for them. `separate`: a line is to tell its output from that of the attempts before.
+    `error` None: together with `output`; where one of them has `{rank}` in it, each task has a file of its own. `input`
+    None: /dev/null. `userid` None: as this process's own user. `in_spool`, `error_in_spool`: the file is the default
+    one, which its user cannot reach: it is made for them. `separate`: a line is to tell its output from that of the
+    attempts before.
     """
 
     __slots__ = (
-        "command", "cores", "cwd", "env", "error", "error_in_spool", "in_spool", "key", "limit_us", "name", "output",
-        "separate", "tasks", "userid",
+        "command", "cores", "cwd", "env", "error", "error_in_spool", "in_spool", "input", "key", "limit_us", "name",
+        "output", "separate", "tasks", "userid",
     )  # fmt: skip
 
     def __init__(
@@ -58,6 +60,7 @@ class Order:
         limit_us: int | None,
         output: str,
         error: str | None,
+        input_: str | None,
         userid: int | None,
         in_spool: bool,
         error_in_spool: bool,
@@ -66,7 +69,7 @@ class Order:
         self.key: Key = (id_, attempt)
         self.command, self.name, self.cwd, self.env = command, name, cwd, env
         self.cores, self.tasks, self.limit_us = cores, tasks, limit_us
-        self.output, self.error = output, error
+        self.output, self.error, self.input = output, error, input_
         self.userid, self.in_spool, self.error_in_spool, self.separate = userid, in_spool, error_in_spool, separate
 
     def paths(self, rank: int) -> tuple[str, str | None]:
@@ -157,7 +160,7 @@ class Launcher:
                         _look_for_lease(path)
                 if order.tasks > 1:
                     env["JQSCHED_TASK_RANK"] = str(rank)
-                pids.append(self._spawn(path, order.command, env, fds[0], fds[-1]))
+                pids.append(self._spawn(path, order, env, fds))
         finally:
             for fd in fds:
                 os.close(fd)
@@ -176,9 +179,13 @@ class Launcher:
         if order.separate and order.begins_output(rank):
             _separate(fds, order.key[1])
 
-    def _spawn(self, path: str, command: list[str], env: dict[str, str], out: int, err: int) -> int:
-        # Descriptor 0 is /dev/null here too, and stays; all others are close-on-exec.
-        redirect = [(os.POSIX_SPAWN_DUP2, out, 1), (os.POSIX_SPAWN_DUP2, err, 2)]
+    def _spawn(self, path: str, order: Order, env: dict[str, str], outputs: list[int]) -> int:
+        # Descriptor 0 is /dev/null here too, and stays unless there is an input; all others are close-on-exec.
+        command, redirect = order.command, [(os.POSIX_SPAWN_DUP2, outputs[0], 1), (os.POSIX_SPAWN_DUP2, outputs[-1], 2)]
+        # Each task reads it from the beginning.
+        read_from = None if order.input is None else _open_input(_path_of_input(order))
+        if read_from is not None:
+            redirect.append((os.POSIX_SPAWN_DUP2, read_from, 0))
         try:
             return os.posix_spawn(
                 path, command, env, file_actions=redirect, setsid=True, setsigmask=(), setsigdef=self._reset
@@ -188,6 +195,9 @@ class Launcher:
         except OSError as failure:
             failure.filename = command[0]  # as it was asked for, not where it was found
             raise
+        finally:
+            if read_from is not None:
+                os.close(read_from)
 
     def _launch_in_children(self, order: Order, pids: list[int]) -> None:
         """Start the tasks that have not started in forked children; their errors are reported when they have ended."""
@@ -223,10 +233,13 @@ class Launcher:
             out = _open_default(output, patiently) if order.in_spool else patiently(output)
         if err is None:
             err = out if error is None else _open_patiently(error, say)
+        read_from = None if order.input is None else _open_patiently(_path_of_input(order), say, _open_input)
         if order.separate and order.begins_output(rank):
             _separate([out] if err == out else [out, err], order.key[1])
         say(f"look for {order.command[0]}")
         path = _find(order.command[0], env["PATH"])
+        if read_from is not None:
+            os.dup2(read_from, 0)
         os.dup2(out, 1)
         os.dup2(err, 2)
         say(f"execute {path}")
@@ -370,17 +383,34 @@ def _open_default(path: str, open_: Callable[[str], int]) -> int:
         return open_(path)
 
 
-def _open_patiently(path: str, say: Say) -> int:
-    """Open an output file in the child, which may wait for a lease on it to end."""
+def _open_patiently(path: str, say: Say, open_file: Callable[[str], int] | None = None) -> int:
+    """Open an output file (or another) in the child, which may wait for a lease on it to end."""
     end_s = time.monotonic() + _LEASE_S
     say(f"open {path}")
     while True:
         try:
-            return _open_output(path)
+            return (open_file or _open_output)(path)
         except _Leased as failure:
             if time.monotonic() > end_s:
                 raise StartFailed(f"{path}: {_LEASE}") from failure
             time.sleep(0.1)
+
+
+def _path_of_input(order: Order) -> str:
+    return os.path.join(order.cwd, order.input or "")
+
+
+def _open_input(path: str) -> int:
+    """Open a file to read it as stdin. It may be behind a link: what may be read through one may be read."""
+    try:
+        fd = os.open(path, _READ)
+    except BlockingIOError as failure:
+        raise _Leased from failure
+    except OSError as failure:
+        if failure.errno == errno.ENXIO:  # a socket
+            raise StartFailed(f"{path}: not a regular file") from failure
+        raise
+    return _regular(fd, path)
 
 
 def _open_output(path: str, folder: int | None = None) -> int:
@@ -395,6 +425,11 @@ def _open_output(path: str, folder: int | None = None) -> int:
         if failure.errno == errno.ELOOP and _is_link(path, folder):
             raise StartFailed(f"{path}: is a symbolic link, which an output file must not be") from failure
         raise
+    return _regular(fd, path)
+
+
+def _regular(fd: int, path: str) -> int:
+    """Return the descriptor of a file or a character device, blocking again; any other is closed and refused."""
     try:
         mode = os.fstat(fd).st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISCHR(mode)):
