@@ -11,7 +11,7 @@ import typer
 
 from jqsched.cli.failure import USAGE, Failure
 from jqsched.cli.options import AsJson, FollowOutput, Spool, Store, Wait, any_integer, path, text
-from jqsched.core.jobspec.key import Option, Words
+from jqsched.core.jobspec.key import Key, Words
 from jqsched.core.jobspec.keys import KEYS
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -31,7 +31,7 @@ def with_key_options(command: F) -> F:
     signature = inspect.signature(command)
     own = [given for given in signature.parameters.values() if given.kind is not inspect.Parameter.VAR_KEYWORD]
     options = [
-        inspect.Parameter(key.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_declared(key.option))
+        inspect.Parameter(key.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_declared(key))
         for key in KEYS
         if key.option is not None
     ]
@@ -39,8 +39,10 @@ def with_key_options(command: F) -> F:
     return command
 
 
-def _declared(option: Option) -> Any:
-    declaration = typer.Option(metavar=option.metavar, help=option.help, parser=_READERS[option.words])
+def _declared(key: Key) -> Any:
+    assert key.option is not None
+    option = key.option
+    declaration = typer.Option(key.flag, metavar=option.metavar, help=option.help, parser=_READERS[option.words])
     return Annotated[_TYPES.get(option.words, str | None), declaration]
 
 
@@ -52,6 +54,8 @@ def submit(
     spool: Spool = None,
     env_all: Annotated[bool, typer.Option("--env-all", help="All variables but the session's and secrets.")] = False,
     env_none: Annotated[bool, typer.Option("--env-none", help="No variables but those of --env.")] = False,
+    hold: Annotated[bool, typer.Option("--hold", help="Keep it from starting until it is released.")] = False,
+    shell: Annotated[bool, typer.Option("--shell", help="Have /bin/sh run COMMAND, as a script.")] = False,
     array: Annotated[
         str | None, typer.Option(metavar="RANGE", help="A job for each index: 0-99, 1-9:2, 0-99%4.", parser=text)
     ] = None,
@@ -77,6 +81,7 @@ def submit(
     from jqsched.cli import control
     from jqsched.cli.attend import Attention
     from jqsched.cli.environment import Capture
+    from jqsched.cli.submission import entries_of, program_of
     from jqsched.cli.target import place
 
     if env_all and env_none:
@@ -84,9 +89,9 @@ def submit(
     if follow and as_json:
         raise Failure("submit: --json and --follow: only one of them", USAGE)
     capture = Capture.ALL if env_all else Capture.NONE if env_none else Capture.DEFAULT
-    keys |= {"array": array, "array_limit": array_limit, "max_failures": max_failures}
-    wished = {key: value for key, value in keys.items() if value is not None}
-    each = control.values_of(each_line, from_json)
-    given = control.Submission(command, wished, capture, each)
+    arrays = {"array": array, "array_limit": array_limit, "max_failures": max_failures}
+    wished = entries_of(keys, hold=hold) | {key: value for key, value in arrays.items() if value is not None}
+    program = program_of(command, wished.get("cwd"), shell=shell)
+    given = control.Submission(program, wished, capture, control.values_of(each_line, from_json))
     attention = Attention.of(wait=wait, follow=follow)
     return control.submit(place(spool, store, makes=True), given, as_json=as_json, attention=attention)

@@ -28,6 +28,7 @@ from jqsched.cli.failure import (
     tell,
 )
 from jqsched.cli.selector import NAME_PREFIX, is_read_as_other
+from jqsched.cli.submission import tell_what_it_waits_for
 from jqsched.cli.target import Place, reading
 from jqsched.client.connection import Connection, NoScheduler
 from jqsched.core.job import PRIORITY_MAX, State
@@ -106,9 +107,9 @@ def ask(asked: Asked, topic: str, payload: JsonObject, doing: str, invalid: int 
 
 @frozen
 class Submission:
-    """What `submit` was given: a command, keys of the job file as the options say them, and what to capture."""
+    """What `submit` was given: what to run, keys of the job file (`env` as words), and what to capture."""
 
-    command: Sequence[str]
+    program: Mapping[str, Json]
     keys: Mapping[str, Json] = {}
     capture: Capture = Capture.DEFAULT
     each: Sequence[Json] | None = None
@@ -150,7 +151,7 @@ def _read(path: str) -> str:
 
 def job_text(given: Submission, variables: Mapping[str, str]) -> str:
     """Write the job file of a submission. What is wrong in it is for whatever reads job files to say."""
-    entries: dict[str, object] = {"command": list(given.command), **given.keys, "cwd": _cwd(given.keys.get("cwd"))}
+    entries: dict[str, object] = {**given.program, **given.keys, "cwd": _cwd(given.keys.get("cwd"))}
     entries.pop("env", None)
     if given.each is not None:
         entries["each"] = list(given.each)
@@ -186,7 +187,10 @@ def submit(where: Place, given: Submission, *, as_json: bool, attention: Attenti
     else:
         sys.stdout.write(json.dumps({"schema": "jqsched.submit/1", "id": id_}) + "\n" if as_json else f"{id_}\n")
         sys.stdout.flush()
-    return attend(where, all_of(where, cast(int, id_)), attention) if attention is not Attention.NONE else OK
+    hopeless = tell_what_it_waits_for(where, cast(int, id_), given.keys)
+    if hopeless or attention is Attention.NONE:
+        return hopeless
+    return attend(where, all_of(where, cast(int, id_)), attention)
 
 
 def _note_left_out(captured: Environment) -> None:

@@ -150,15 +150,9 @@ def test_the_store_has_a_column_of_its_own_for_what_others_than_the_spec_need():
 
 def test_every_key_has_an_option_of_submit_but_the_programs():
     options = {flag for param in commands().commands["submit"].params for flag in param.opts}
-    wanted = {f"--{key.name.replace('_', '-')}" for key in KEYS if key.option is not None}
+    wanted = {key.flag for key in KEYS if key.option is not None}
     assert wanted <= options
-    assert {key.name for key in KEYS if key.option is None} == {
-        "command",
-        "script",
-        "dependencies",
-        "retries",
-        "reason",
-    }
+    assert {key.name for key in KEYS if key.option is None} == {"command", "script"}
 
 
 VALID = fastjsonschema.compile(json_schema(), use_default=False)

@@ -45,9 +45,86 @@ def test_submit_hands_over_every_option(spool: SpoolMaker, scheduler: FakeSchedu
     }
 
 
+def test_submit_says_all_that_a_job_file_can_say(spool: SpoolMaker, scheduler: FakeScheduler):
+    """Each option that has a grammar of its own, as the job file has it."""
+    scheduler.answers["submit"] = {"id": 1}
+    options = (
+        *("--after", "3,build", "--after", "last one", "--dependency", "afterany:17", "--dependency", "singleton"),
+        *("--dependency", "afterok:a:b?next=true", "--retries", "max=2,delay=10s,factor=1.5,on=75,on=signal"),
+        *("--reason", "nightly", "--reason", "x", "--begin-time", "2030-01-01T00:00:00Z", "--hold", "--input", "in"),
+    )
+    assert spool.run("submit", "--env-none", *options, "--shell", "make | tee log")[0] == 0
+    entries = json.loads(scheduler.asked[0][1]["text"])
+    assert entries.pop("cwd")
+    assert entries == {
+        "script": "make | tee log",
+        "name": "make",
+        "after": ["3", "build", "last one"],
+        "dependencies": [
+            {"scheme": "afterany", "value": "17"},
+            {"scheme": "singleton"},
+            {"scheme": "afterok", "value": "a:b", "next": True},
+        ],
+        "retries": {"max": 2, "delay": "10s", "factor": 1.5, "on": [75, "signal"]},
+        "reason": ["nightly", "x"],
+        "begin_time": 1_893_456_000.0,
+        "urgency": 0,
+        "input": "in",
+    }
+
+
+def test_a_begin_time_may_be_so_long_from_now(spool: SpoolMaker, scheduler: FakeScheduler):
+    scheduler.answers["submit"] = {"id": 1}
+    before_s = time.time()
+    assert spool.run("submit", "--env-none", "--begin-time", "+1:00:00", "true")[0] == 0
+    assert before_s + 3600 <= json.loads(scheduler.asked[0][1]["text"])["begin_time"] + 1e-6 <= time.time() + 3601
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--retries", "many", "true"], "--retries: must be a number, or max=…"),
+        (["--retries", "max=1,max=2", "true"], "each once"),
+        (["--after", "a,,b", "true"], "--after: must be one word"),
+        (["--begin-time", "soon", "true"], "time must be seconds since 1970"),
+        (["--begin-time", "+soon", "true"], "duration must be seconds"),
+        (["--hold", "--urgency", "3", "true"], "not together"),
+        (["make test"], "leave out the quotes, or say --shell"),
+        (["ls | wc"], "'ls | wc' is one word"),
+    ],
+)
+def test_what_cannot_be_meant_is_2_with_a_line(spool: SpoolMaker, arguments: list[str], said: str):
+    code, out, err = spool.run("submit", *arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert said in err
+
+
+def test_one_word_that_is_a_program_is_run(spool: SpoolMaker, tmp_path, monkeypatch: pytest.MonkeyPatch):
+    """Though it has a blank in its name."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my program").touch()
+    assert spool.run("submit", "my program")[:2] == (0, "1\n")
+
+
+def test_what_a_job_waits_for_is_said_at_once(spool: SpoolMaker):
+    """A name that no job has; the id is printed all the same."""
+    code, out, err = spool.run("submit", "--after", "nobody", "true")
+    assert (code, out) == (0, "1\n")
+    assert err == "jqsched: submit: job 1 waits for 'nobody', and no job of yours has that name yet\n"
+    assert spool.run("submit", "--after", "1", "--dependency", "afterany:true", "true") == (0, "2\n", "")
+
+
+def test_more_cores_than_there_are_is_3_and_the_id(spool: SpoolMaker, scheduler: FakeScheduler):
+    job = spool.add(*QUEUED, cores=64).id
+    scheduler.answers["submit"] = {"id": job}
+    code, out, err = spool.run("submit", "--cores", "64", "true")
+    assert (code, out) == (3, f"{job}\n")
+    assert f"job {job} asks for 64 cores, and this scheduler has" in err
+
+
 @pytest.mark.parametrize(("word", "wanted"), [("90", "90"), ("1_0", "1_0"), ("10m", "10m"), ("soon", "soon")])
 def test_a_time_limit_is_for_the_reader_of_job_files(word: str, wanted: object):
-    given = control.Submission(("true",), {"time_limit": word})
+    given = control.Submission({"command": ["true"]}, {"time_limit": word})
     assert json.loads(control.job_text(given, {}))["time_limit"] == wanted
 
 

@@ -43,11 +43,17 @@ class Words(Enum):
 
 @frozen
 class Option:
-    """The option of `submit` for a key; its name is the key's, with dashes."""
+    """The option of `submit` for a key; its name is `flag`, or the key's with dashes.
+
+    `parse`: from one word to what the job file has; of an option that may be given several times, to a list, and the
+    lists are put together.
+    """
 
     metavar: str
     help: str
     words: Words = Words.TEXT
+    flag: str = ""
+    parse: Callable[[str], Json] | None = None
 
 
 @frozen
@@ -83,6 +89,11 @@ class Key:
     as_seen: Callable[[object], object]
     shown: str
     option: Option | None
+
+    @property
+    def flag(self) -> str:
+        """The name of its option."""
+        return (self.option.flag if self.option is not None else "") or f"--{self.name.replace('_', '-')}"
 
 
 def make_key(

@@ -8,8 +8,8 @@ Rule:     a new key is a field of `Spec`, a row here, and what obeys it. A row d
 Source:   docs/reference/job-file.md; RFC 25 (places in a jobspec).
 """
 
-from jqsched.core.job import PRIORITY_MAX
-from jqsched.core.jobspec import input_values, retry_values, values, writers
+from jqsched.core.job import PRIORITY_MAX, Dependency
+from jqsched.core.jobspec import input_values, option_words, retry_values, values, writers
 from jqsched.core.jobspec.key import Edit, Key, Option, Seen, Words, make_key, unchanged
 from jqsched.core.json import Json
 
@@ -24,6 +24,10 @@ def _duration_there(value: object) -> int | None:
 
 def _limit_us(value: object) -> int | None:
     return values.duration_us(value)
+
+
+def _begin_time(value: object) -> tuple[Dependency, ...]:
+    return (Dependency("begin-time", values.begin_us(value)),)
 
 
 def _path(value: object) -> str | None:
@@ -146,7 +150,22 @@ KEYS: tuple[Key, ...] = (
         write=writers.dependencies,
         fills="dependencies",
         is_shorthand=True,
-        option=Option("JOB", "Run when this job (id or name) has succeeded.", Words.TEXTS),
+        option=Option(
+            "A,B", "Run when these jobs (ids or names) have succeeded.", Words.TEXTS, parse=option_words.comma_list
+        ),
+    ),
+    make_key(
+        "begin_time",
+        "the dependency `begin-time`: seconds since 1970 (number or string), or RFC 3339 with an offset",
+        "none",
+        {"type": ["number", "string"]},
+        (1_893_456_000, "2030-01-01T00:00:00+00:00"),
+        ("soon", [], "2030-01-01T00:00:00"),
+        read=_begin_time,
+        write=writers.dependencies,
+        fills="dependencies",
+        is_shorthand=True,
+        option=Option("TIME|+DURATION", "Not before this time, or so long from now."),
     ),
     make_key(
         "dependencies",
@@ -164,7 +183,13 @@ KEYS: tuple[Key, ...] = (
         place=f"{SYSTEM}dependencies",
         changed=lambda wanted: [dependency.scheme for dependency in wanted],
         shown="dependencies",
-        option=None,
+        option=Option(
+            "SCHEME:VALUE",
+            "Run when this is met: afterany:17, singleton.",
+            Words.TEXTS,
+            flag="--dependency",
+            parse=option_words.dependency,
+        ),
     ),
     make_key(
         "cwd",
@@ -211,12 +236,12 @@ KEYS: tuple[Key, ...] = (
     ),
     make_key(
         "time_limit",
-        'seconds (a number), or a string: a number with `ms`, `s`, `m`, `h` or `d`, such as `"10m"`; more than 0, at'
-        " most 8500000000 s",
+        'seconds (a number), or a string: a number with `ms`, `s`, `m`, `h` or `d`, such as `"10m"`, or `"1:30:00"` and'
+        ' `"1-12:00:00"` as Slurm writes it; more than 0, at most 8500000000 s',
         "none",
         _DURATION,
-        (1, 2.5, "10m", "1.5h"),
-        (0, "soon"),
+        (1, 2.5, "10m", "1.5h", "1-12:30:00"),
+        (0, "soon", "10:00"),
         read=_limit_us,
         write=writers.seconds,
         fills="time_limit_us",
@@ -227,7 +252,7 @@ KEYS: tuple[Key, ...] = (
         seen=Seen.SOMETIMES,
         shape="a number",
         shown="duration",
-        option=Option("DURATION", "Seconds, or 10m, 1.5h, 2d."),
+        option=Option("DURATION", "Seconds, or 10m, 1.5h, 1:30:00."),
     ),
     make_key(
         "output",
@@ -298,7 +323,7 @@ KEYS: tuple[Key, ...] = (
         read=retry_values.retries,
         write=writers.retries,
         place=f"{OURS}retries",
-        option=None,
+        option=Option("N|max=N,delay=10s,...", "More attempts if it fails.", parse=option_words.retries),
     ),
     make_key(
         "reason",
@@ -311,7 +336,7 @@ KEYS: tuple[Key, ...] = (
         write=writers.reasons,
         fills="reasons",
         place=f"{OURS}reasons",
-        option=None,
+        option=Option("TEXT", "Why it is made; may be given several times.", Words.TEXTS, parse=option_words.text),
     ),
 )
 """All keys, in the order of the reference page and of error messages."""

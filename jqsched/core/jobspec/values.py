@@ -9,10 +9,12 @@ import math
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import TypeVar
 
 from jqsched.core.job import ARROW, PRIORITY_MAX, Dependency, OnInterrupt, Reason, Scheme
+from jqsched.core.jobspec.clock_durations import clock_seconds
 from jqsched.core.jobspec.script import TOO_LONG, interpreter_of, is_too_long
 
 T = TypeVar("T")
@@ -20,9 +22,8 @@ T = TypeVar("T")
 ID_MAX = 2**63 - 1
 NAME_MAX = 100
 SECONDS_MAX = 8_500_000_000  # the year 2239; up to here a float tells microseconds apart
-PATH_BYTES_MAX = 4095
+PATH_BYTES_MAX, SHOWN_MAX = 4095, 40
 COUNT_MAX = 2**31 - 1
-SHOWN_MAX = 40
 
 # Nearly all names: what this matches need not be looked at closely.
 _PLAIN_NAME = re.compile(r"(?!\d+\Z)[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}", re.ASCII)
@@ -278,16 +279,16 @@ def env(value: object) -> tuple[tuple[str, str], ...]:
 
 
 def duration_s(value: object) -> float:
-    """Read a duration, in seconds or as RFC 23 writes it (`10m`, `1.5h`); perhaps more than any time limit."""
-    if type(value) is not str:
-        try:
+    """Read a duration: seconds, as RFC 23 writes it (`10m`), or as Slurm does (`1:30:00`); perhaps a very long one."""
+    if type(value) is str:
+        match = _DURATION.fullmatch(value)
+        seconds = float(match[1]) * _UNIT_S[match[2]] if match is not None else clock_seconds(value)
+        if seconds is not None:
+            return seconds
+    else:
+        with suppress(Wrong):
             return number(value)
-        except Wrong:
-            raise must("seconds, or a duration like 90s, 10m, 1.5h, 2d, 100ms", value) from None
-    match = _DURATION.fullmatch(value)
-    if match is None:
-        raise must("seconds, or a duration like 90s, 10m, 1.5h, 2d, 100ms", value)
-    return float(match[1]) * _UNIT_S[match[2]]
+    raise must("seconds, or a duration like 90s, 10m, 1.5h, 2d, 100ms", value)
 
 
 def duration_us(value: object) -> int:
