@@ -44,7 +44,7 @@ app = typer.Typer(
 )
 
 
-FROM_TABLE = ("submit",)
+FROM_TABLE = ("submit", "batch")
 
 
 def commands(called: Sequence[str] = FROM_TABLE) -> Any:  # a group of the click that typer brings
@@ -142,6 +142,12 @@ def run(
 def _submit() -> None:
     """Submit a job; prints its id and nothing else."""
     raise AssertionError("`commands` has put app_submit.submit here")
+
+
+@app.command("batch", context_settings={"allow_interspersed_args": False})
+def _batch() -> None:
+    """Submit a script with its directives; prints its id and nothing else."""
+    raise AssertionError("`commands` has put app_submit.batch here")
 
 
 @app.command()

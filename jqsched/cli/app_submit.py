@@ -95,3 +95,39 @@ def submit(
     given = control.Submission(program, wished, capture, control.values_of(each_line, from_json))
     attention = Attention.of(wait=wait, follow=follow)
     return control.submit(place(spool, store, makes=True), given, as_json=as_json, attention=attention)
+
+
+@with_key_options
+def batch(
+    script: Annotated[
+        list[str], typer.Argument(metavar="SCRIPT [ARGS...]", help="A script, or - for standard input.", parser=path)
+    ],
+    spool: Spool = None,
+    env_all: Annotated[bool, typer.Option("--env-all", help="All variables but the session's and secrets.")] = False,
+    env_none: Annotated[bool, typer.Option("--env-none", help="No variables but those of --env.")] = False,
+    hold: Annotated[bool, typer.Option("--hold", help="Keep it from starting until it is released.")] = False,
+    ignore_unknown: Annotated[
+        bool, typer.Option("--ignore-unknown", help="Ignore directives that nothing here understands.")
+    ] = False,
+    wait: Wait = False,
+    follow: FollowOutput = False,
+    as_json: AsJson = False,
+    store: Store = None,
+    **keys: Any,
+) -> int:
+    """Submit a script with its directives; prints its id and nothing else."""
+    from jqsched.cli import batch as scripts
+    from jqsched.cli import control
+    from jqsched.cli.attend import Attention
+    from jqsched.cli.environment import Capture
+    from jqsched.cli.submission import entries_of
+    from jqsched.cli.target import place
+
+    if env_all and env_none:
+        raise Failure("batch: --env-all and --env-none exclude each other", USAGE)
+    if follow and as_json:
+        raise Failure("batch: --json and --follow: only one of them", USAGE)
+    capture = Capture.ALL if env_all else Capture.NONE if env_none else None
+    given = scripts.submission(script, entries_of(keys, hold=hold), capture, ignore_unknown=ignore_unknown)
+    attention = Attention.of(wait=wait, follow=follow)
+    return control.submit(place(spool, store, makes=True), given, as_json=as_json, attention=attention)

@@ -60,15 +60,35 @@ def read_draft(file: str) -> Draft | Sequence[str]:
     from jqsched.adapters.jobfile.owned import Refusal, read_trusted
 
     path = Path(file)
-    if path.suffix not in (".json", ".toml"):
-        return ["a job file's name ends in .json or .toml"]
     try:
         content = read_trusted(file)
     except OSError as error:
         return [f"cannot be read: {error.strerror}"]
     if isinstance(content, Refusal):
         return [content.text]
+    if content.data.startswith(b"#!"):
+        return _read_script(content.data, file)
+    if path.suffix not in (".json", ".toml"):
+        return ["a job file's name ends in .json or .toml, and a script begins with #!"]
     draft = read_job(content.data, path.suffix, str(path.absolute().parent.parent), stem=path.stem)
+    return draft.errors if isinstance(draft, BadFile) else draft
+
+
+def _read_script(data: bytes, file: str) -> Draft | Sequence[str]:
+    """Read a script as `batch` would; what is ignored of it is told."""
+    from jqsched.adapters.jobfile import BadFile, read_job
+    from jqsched.cli.batch import job_file_of
+    from jqsched.core.jobspec.directives import BadDirectives
+
+    try:
+        text, notes = job_file_of(data.decode(), file)
+    except UnicodeDecodeError as wrong:
+        return [f"not UTF-8 at byte {wrong.start}"]
+    except BadDirectives as wrong:
+        return wrong.errors
+    for note in notes:
+        sys.stderr.write(f"{printable(file)}: {printable(note)}\n")
+    draft = read_job(text.encode(), ".json", "/")
     return draft.errors if isinstance(draft, BadFile) else draft
 
 

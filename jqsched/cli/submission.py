@@ -40,7 +40,7 @@ def entries_of(options: Mapping[str, Json], *, hold: bool = False) -> dict[str, 
             raise Failure(f"{key.flag}: {wrong}", USAGE) from None
         entries[key.name] = value
     if "begin_time" in entries:
-        entries["begin_time"] = _begin_time(str(entries["begin_time"]))
+        entries["begin_time"] = begin_time(str(entries["begin_time"]))
     if hold:
         if "urgency" in entries:
             raise Failure("--hold is urgency 0: not together with --urgency", USAGE)
@@ -48,7 +48,7 @@ def entries_of(options: Mapping[str, Json], *, hold: bool = False) -> dict[str, 
     return entries
 
 
-def _begin_time(word: str) -> Json:
+def begin_time(word: str) -> Json:
     """Read a time, also a local one, or `+2h` from now; in seconds, as job files have it."""
     begin_us = time.time_ns() // 1000 + duration_us(word[1:]) if word.startswith("+") else time_us(word)
     return begin_us / 1_000_000

@@ -206,6 +206,8 @@ def job_files(draw: DrawFn, *, broken: bool = False, toml: bool = True) -> JobFi
     """Job files in their short form, in JSON or TOML; `broken`: with one thing in them that makes them none."""
     program = draw(st.sampled_from(_PROGRAMS))
     more = [program, *draw(st.lists(st.sampled_from(sorted({*_KEYS} - {*_PROGRAMS})), unique=True, max_size=4))]
+    if "args" in more:  # of a script only
+        more = ["script", *more[1:]]
     keys = {key: draw(_KEYS[key]) for key in more}
     wrong = draw(st.sampled_from((*_WRONG, None))) if broken else {}
     suffix = draw(st.sampled_from((".json", ".toml"))) if toml else ".json"

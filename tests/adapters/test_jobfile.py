@@ -97,6 +97,22 @@ def test_a_script_is_run_by_the_shell_and_named_after_its_file():
     assert read('{"command": ["/bin/true"]}', stem="nightly").spec.name == "true"
 
 
+@pytest.mark.parametrize(
+    ("first", "command"),
+    [
+        ("#!/bin/bash -e", ("/bin/bash", "-e", "-c", "SCRIPT", "script", "a", "b c")),
+        ("#!/usr/bin/env python3", ("/usr/bin/env", "python3", "-c", "SCRIPT", "a", "b c")),
+        ("echo", ("/bin/sh", "-c", "SCRIPT", "script", "a", "b c")),
+    ],
+)
+def test_a_script_gets_its_arguments_as_its_interpreter_hands_them_on(first: str, command: tuple[str, ...]):
+    """A shell takes one word more, for `$0`."""
+    text = f"{first}\nx"
+    draft = read(json.dumps({"script": text, "args": ["a", "b c"]}))
+    assert draft.spec.command == tuple(text if word == "SCRIPT" else word for word in command)
+    assert errors(args=["a"]) == ("args: only with a script; a command has its arguments itself",)
+
+
 def test_an_edited_file_without_a_name_keeps_its_jobs():
     assert read('{"script": "x"}', name="nightly").spec.name == "nightly"
     assert read('{"script": "x", "name": "y"}', name="nightly").spec.name == "y"

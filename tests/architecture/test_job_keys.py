@@ -46,7 +46,8 @@ WRONG = [pytest.param(key, value, id=f"{key.name}={json.dumps(value)}") for key 
 
 
 def draft_of(key: Key, value: object) -> Draft:
-    program = {} if key.name in ("command", "script") else {"command": ["true"]}
+    programs = {"command": {}, "script": {}, "args": {"script": "exit 3"}}
+    program = programs.get(key.name, {"command": ["true"]})
     found = read_job(json.dumps({**program, key.name: value}).encode(), ".json", "/home/me", "stem")
     assert isinstance(found, Draft), found
     return found
@@ -152,7 +153,7 @@ def test_every_key_has_an_option_of_submit_but_the_programs():
     options = {flag for param in commands().commands["submit"].params for flag in param.opts}
     wanted = {key.flag for key in KEYS if key.option is not None}
     assert wanted <= options
-    assert {key.name for key in KEYS if key.option is None} == {"command", "script"}
+    assert {key.name for key in KEYS if key.option is None} == {"command", "script", "args"}
 
 
 VALID = fastjsonschema.compile(json_schema(), use_default=False)

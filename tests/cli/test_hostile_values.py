@@ -26,6 +26,7 @@ REQUIRED = {  # by its metavar, what a parameter that must be given is when anot
     "UUID...": "u",
     "FILE...": "x.json",
     "[FILE...]": "x.json",
+    "SCRIPT [ARGS...]": "x.sh",
     "PLUGIN": "x",
     "NAME": "x",
 }

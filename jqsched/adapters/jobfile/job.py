@@ -16,7 +16,7 @@ from jqsched.adapters.jobfile.structure import read_keys
 from jqsched.core.job import Dependency, Draft, Spec
 from jqsched.core.jobspec import JobspecError, arrays, from_jobspec, values
 from jqsched.core.jobspec.keys import KEYS, OF_SPEC
-from jqsched.core.jobspec.script import interpreter_of
+from jqsched.core.jobspec.script import command_of
 
 NO_CWD = "cwd: missing, and the folder that the spool is in has a name that is not UTF-8: state an absolute path"
 
@@ -64,7 +64,11 @@ def _read_entries(entries: Object, default_cwd: str, stem: str, name: str) -> Dr
 
 def _one_of_two(entries: Object) -> list[str]:
     if ("command" in entries) != ("script" in entries):
-        return []
+        return (
+            ["args: only with a script; a command has its arguments itself"]
+            if {"command", "args"} <= entries.keys()
+            else []
+        )
     return ["command, script: only one of the two" if "command" in entries else "command: missing (or script)"]
 
 
@@ -73,7 +77,8 @@ def _draft(short: Object, default_cwd: str, name: str, stem: str) -> Draft | Bad
     if "cwd" not in short and not values.is_unicode(default_cwd):
         return BadFile((NO_CWD,))
     script = cast(str, short.get("script", ""))
-    command = cast(tuple[str, ...], short.get("command")) or (*interpreter_of(script), script)
+    arguments = cast(tuple[str, ...], short.get("args", ()))
+    command = cast(tuple[str, ...], short.get("command")) or command_of(script, arguments)
     spec = Spec(
         command=command,
         name=cast(str, short.get("name")) or name or values.name_from(stem if stem and script else command[0]),

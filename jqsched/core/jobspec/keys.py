@@ -30,6 +30,10 @@ def _begin_time(value: object) -> tuple[Dependency, ...]:
     return (Dependency("begin-time", values.begin_us(value)),)
 
 
+def _arguments(value: object) -> tuple[str, ...]:
+    return values.many(value, values.string, "strings")
+
+
 def _path(value: object) -> str | None:
     return values.path(value)
 
@@ -91,6 +95,19 @@ KEYS: tuple[Key, ...] = (
         (" ", 3),
         read=values.script,
         write=writers.plain,
+        fills="command",
+        is_shorthand=True,
+        option=None,
+    ),
+    make_key(
+        "args",
+        "list of strings: the arguments of `script`",
+        "none",
+        {"type": "array", "items": {"type": "string"}},
+        ([], ["-v", "ü"]),
+        ("x", [1]),
+        read=_arguments,
+        write=writers.words,
         fills="command",
         is_shorthand=True,
         option=None,
