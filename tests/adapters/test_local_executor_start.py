@@ -95,7 +95,7 @@ def test_input_is_read_from_its_beginning_by_each_task(rig: LocalRig):
 
 @pytest.mark.parametrize("kind", ["missing", "folder", "fifo"])
 def test_input_that_cannot_be_read(rig: LocalRig, kind: str):
-    """The job fails at its start; a FIFO that nobody writes to keeps no other job waiting."""
+    """The job fails at its start; a FIFO without a writer keeps no other job waiting."""
     path = rig.spool / kind
     if kind == "folder":
         path.mkdir()
