@@ -18,13 +18,12 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from jqsched.adapters.executors.local import attributes, setuid, wire
+from jqsched.adapters.executors.local import attributes, login, setuid, wire
 from jqsched.adapters.executors.local.mark import Marker
 from jqsched.adapters.executors.local.mounts import Mounts
 from jqsched.adapters.executors.local.starting import Child, Say, StartingChildren
 from jqsched.adapters.executors.local.wire import Key
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NOT_FOUND, NOT_STARTED = 127 << 8, 126 << 8
 _RANK = "{rank}"
 _LEASE = "another process holds a lease on it and does not give it up"
@@ -105,7 +104,7 @@ class Launcher:
 
     def __init__(self, spool: str, spool_fd: int, marker: Marker, mounts: Mounts) -> None:
         self._mounts = mounts
-        self._base = _own_environment()
+        self._base = login.own_environment()
         self.spool, self._spool_fd, self._marker = spool, spool_fd, marker
         self.starting = StartingChildren()
         self._host = os.uname().nodename
@@ -222,7 +221,7 @@ class Launcher:
         self, order: Order, rank: int, out: int | None, err: int | None, user: pwd.struct_passwd | None, say: Say
     ) -> None:
         """Become the task, in the child and as its user. `out`, `err`: files in the spool, which are open already."""
-        env = self._environment(order, self._base if user is None else _environment_of(user))
+        env = self._environment(order, self._base if user is None else login.environment_of(user))
         if order.tasks > 1:
             env["JQSCHED_TASK_RANK"] = str(rank)
         say(f"chdir {order.cwd}")
@@ -302,40 +301,6 @@ def _explain(failure: BaseException) -> tuple[int, str]:
     if isinstance(failure, OSError) and failure.errno:
         return NOT_STARTED, f"{failure.filename or 'becoming its user'}: {os.strerror(failure.errno)}"
     return NOT_STARTED, str(failure)
-
-
-def _own_environment() -> dict[str, str]:
-    """Make what the environment of our own user's jobs is made from."""
-    try:
-        return _environment_of(pwd.getpwuid(os.geteuid()))
-    except KeyError:  # a uid without a name, as in containers
-        return _login(str(os.geteuid()), "/", "")
-
-
-def _environment_of(user: pwd.struct_passwd) -> dict[str, str]:
-    return _login(user.pw_name, user.pw_dir, user.pw_shell)
-
-
-def _login(name: str, home: str, shell: str) -> dict[str, str]:
-    """Make a login's environment, without the login."""
-    return {
-        "PATH": PATH,
-        "HOME": home,
-        "USER": name,
-        "LOGNAME": name,
-        "SHELL": shell or "/bin/sh",
-        "LANG": _system_language(),
-    }
-
-
-def _system_language() -> str:
-    try:
-        with open("/etc/default/locale", encoding="utf-8") as file:
-            lines = [line.strip() for line in file]
-    except (OSError, UnicodeDecodeError):
-        return "C.UTF-8"
-    values = [line.removeprefix("LANG=").strip("\"'") for line in lines if line.startswith("LANG=")]
-    return values[-1] if values and values[-1] else "C.UTF-8"
 
 
 def _find(command: str, path: str) -> str:
