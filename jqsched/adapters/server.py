@@ -105,6 +105,7 @@ class Server:
     def __init__(self, root: str, handle: Handle, selector: selectors.BaseSelector, log: Log) -> None:
         self.handle, self.selector, self.log = handle, selector, log
         self.clients: set[_Client] = set()
+        self._root = root
         self._folder = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         # Given up for a moment when no descriptor is left, to accept waiting clients and turn them away.
         self._spare: int | None = _spare()
@@ -116,6 +117,28 @@ class Server:
             raise
         self._bound = os.stat(FILE_NAME, dir_fd=self._folder, follow_symlinks=False)
         selector.register(self._socket, selectors.EVENT_READ, self._accept)
+
+    def ensure(self) -> None:
+        """Make the socket again if it was removed, or something else is in its place that can be replaced."""
+        with suppress(FileNotFoundError):
+            if self._is_bound():
+                return
+        try:
+            listening = _listen(self._root, self._folder)
+        except OSError as error:  # tried again with the next call
+            self.log(f"{self._root}/{FILE_NAME} was removed, and cannot be made again: {error.strerror or error}")
+            return
+        self.log(f"{self._root}/{FILE_NAME} was removed or replaced: made again")
+        self.selector.unregister(self._socket)
+        self._socket.close()
+        self._socket = listening
+        self._bound = os.stat(FILE_NAME, dir_fd=self._folder, follow_symlinks=False)
+        self.selector.register(listening, selectors.EVENT_READ, self._accept)
+
+    def _is_bound(self) -> bool:
+        """Whether the socket in the spool is this one. Raises FileNotFoundError where there is none."""
+        found = os.stat(FILE_NAME, dir_fd=self._folder, follow_symlinks=False)
+        return (found.st_dev, found.st_ino) == (self._bound.st_dev, self._bound.st_ino)
 
     def close(self, why: str) -> None:
         """End the streams, answer open requests with the reason, close all clients, and remove the socket."""
@@ -129,8 +152,7 @@ class Server:
         self.selector.unregister(self._socket)
         self._socket.close()
         with suppress(FileNotFoundError):
-            found = os.stat(FILE_NAME, dir_fd=self._folder, follow_symlinks=False)
-            if (found.st_dev, found.st_ino) == (self._bound.st_dev, self._bound.st_ino):
+            if self._is_bound():
                 os.unlink(FILE_NAME, dir_fd=self._folder)
         os.close(self._folder)
         self._give_up_spare()

@@ -167,6 +167,7 @@ class _Daemon:
         self._built.report.flush()
         self._built.spool.check_alive()
         self._watcher.ensure()
+        self._server.ensure()
         self._built.spool.ring()
         self._more_drops()
         for line in self._built.spool.fresh_remarks(self._plugin_files()):

@@ -114,6 +114,28 @@ def test_a_request_is_answered(loop: Loop):
         assert connection.request("echo") == {}
 
 
+@pytest.mark.parametrize("in_its_place", ["nothing", "socket", "folder"])
+def test_a_socket_that_was_removed_is_made_again(loop: Loop, in_its_place: str):
+    """Clients that are connected do not notice. Seen to keep all others out until the scheduler was started again."""
+    path = Path(loop.root) / "jqsched.sock"
+    with Connection(loop.root) as before, socket.socket(socket.AF_UNIX) as other:
+        loop.do(loop.server.ensure)
+        assert loop.log == []
+        path.unlink()
+        if in_its_place == "socket":
+            other.bind(str(path))
+        elif in_its_place == "folder":
+            path.mkdir()
+            loop.do(loop.server.ensure)
+            assert "cannot be made again: is in the way and no socket" in loop.log.pop()
+            path.rmdir()
+        loop.do(loop.server.ensure)
+        assert loop.log == [f"{path} was removed or replaced: made again"]
+        with Connection(loop.root) as after:
+            for connection in (before, after):
+                assert connection.request("echo", {"text": "x"}) == {"text": "x"}
+
+
 def test_an_error_keeps_its_errno_and_text(loop: Loop):
     with Connection(loop.root) as connection:
         with pytest.raises(OSError) as caught:
