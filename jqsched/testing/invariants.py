@@ -37,6 +37,9 @@ class Laws:
         self.interruptions = 0
         self._attempts: dict[int, int] = {}
         self._begun: set[Key] = set()
+        self._requeued: set[int] = set()
+        self._backoffs: dict[int, int] = {}  # by id, when the backoff ends
+        self.backoffs_at_boot = 0  # how many schedulers started while a backoff was under way
         self._permitted_at: dict[Key, int] = {}
         self._on_the_way: dict[str, int] = {}
         self._seen_taken: dict[str, int] = {}
@@ -77,6 +80,7 @@ class Laws:
         assert id_ not in self.finished, f"{event.name} of job {id_}, which is over (law 3)"
         attempt = self._attempts.get(id_, 1)
         key = (id_, attempt)
+        self._backoff(event)
         if event.name == "submit":
             assert id_ not in self.accepted, f"id {id_} was given twice"
             self.accepted.add(id_)
@@ -97,6 +101,23 @@ class Laws:
         elif event.name == "clean":
             self._is_over(key)
             self.finished.add(id_)
+
+    def _backoff(self, event: Event) -> None:
+        """A job is not started before its backoff is over, whatever dies meanwhile."""
+        id_ = event.jobid
+        if event.name == "requeue":
+            self._requeued.add(id_)
+        elif event.name == "dependency-add" and id_ in self._requeued:
+            wait = read_wait(str(event.context["description"]))
+            if wait is not None and wait.scheme is Scheme.BEGIN_TIME and isinstance(wait.target, int):
+                self._backoffs[id_] = wait.target
+        elif event.name == "depend":
+            until_us = self._backoffs.pop(id_, 0)
+            assert event.t_us >= until_us, f"job {id_} left its backoff {until_us - event.t_us} us early"
+        elif event.name == "clean":
+            self._backoffs.pop(id_, None)
+        if event.name != "requeue":
+            self._requeued.discard(id_)  # what is added later, an edit asks for
 
     def _is_over(self, key: Key) -> None:
         assert key not in self.rig.executor.running(), f"attempt {key[1]} of job {key[0]} goes on (law 3)"
@@ -127,6 +148,7 @@ class Laws:
             "the rules are not those that were kept"
         )
         assert self._is_replay(queue), "the job table is no replay (law 6)"
+        self.backoffs_at_boot += bool(self._backoffs)
 
     def _is_replay(self, queue: Queue) -> bool:
         """Whether this is what the durable events lead to; ids that were spent on refused files count as given."""

@@ -46,10 +46,16 @@ class _Asked:
 
 
 class Users:
-    """Some users, and the owner. `asked`: the commands that were not answered yet."""
+    """Some users, and the owner. `asked`: the commands that were not answered yet.
 
-    def __init__(self, rig: Rig, laws: Laws, choose: Callable[[int], int], say: Callable[[str], None]) -> None:
+    `backoff`: by how much the delays of retries are longer, so that a crash can come in between.
+    """
+
+    def __init__(
+        self, rig: Rig, laws: Laws, choose: Callable[[int], int], say: Callable[[str], None], backoff: int = 1
+    ) -> None:
         self._rig, self._laws, self._choose, self._say = rig, laws, choose, say
+        self._backoff = backoff
         self._dropped = 0
         self.changed: set[int] = set()  # files changed and not yet reported to the scheduler
         self._asked: list[_Asked] = []
@@ -65,12 +71,20 @@ class Users:
             self._dropped += 1
             text, name = BROKEN, f"{self._dropped:04}.json"
             if self._choose(12):
-                dropped = draft(self._choose, self._next_id(), self._rig.clock.now_us())
+                dropped = self._draft(self._next_id())
                 text, name = self._rig.spool.write_out(dropped), f"{self._dropped:04}-{dropped.spec.name}.json"
                 self._say(f"drop {name}{_short(dropped)}")
             else:
                 self._say(f"drop {name}, which is broken")
             self._rig.spool.files.drops[name] = text
+
+    def _draft(self, id_: int, name: str | None = None) -> Draft:
+        made = draft(self._choose, id_, self._rig.clock.now_us(), name)
+        retries = made.spec.retries
+        if retries is None or self._backoff == 1:
+            return made
+        delay_us, most_us = retries.delay_us * self._backoff, retries.max_delay_us * self._backoff
+        return evolve(made, spec=evolve(made.spec, retries=evolve(retries, delay_us=delay_us, max_delay_us=most_us)))
 
     def _next_id(self) -> int:
         return max(self._laws.replayed.last_id, max(self._rig.spool.taken.values(), default=0)) + 1
@@ -96,7 +110,7 @@ class Users:
         self.changed.add(id_)
 
     def _edited(self, was: Draft, id_: int) -> Draft:
-        other = draft(self._choose, id_, self._rig.clock.now_us(), was.spec.name)
+        other = self._draft(id_, was.spec.name)
         match self._choose(8):
             case 0:
                 return evolve(was, urgency=self._of(URGENCIES))
@@ -134,7 +148,7 @@ class Users:
             "urgency": {"id": id_, "urgency": self._of(URGENCIES)},
             "priority": {"id": id_, "priority": self._of(PINS)},
             "wait": {"ids": [id_]},
-            "submit": {"text": rig.spool.write_out(draft(self._choose, id_, rig.clock.now_us()))},
+            "submit": {"text": rig.spool.write_out(self._draft(id_))},
         }
         return self.ask(topic, payloads.get(topic, {"id": id_}), id_)
 

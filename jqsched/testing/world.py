@@ -71,7 +71,7 @@ class Violation(AssertionError):
 class World:
     """One scheduler's life, from one seed. `run` tells it; `settle` lets it come to a good end."""
 
-    def __init__(self, seed: int, plugins: tuple[str, ...] = (), down: "Moves | None" = None) -> None:
+    def __init__(self, seed: int, plugins: tuple[str, ...] = (), down: "Moves | None" = None, backoff: int = 1) -> None:
         self._down = down or (DOWN, DOWN_WEIGHTS)  # what may happen while no scheduler runs
         self.seed, self.step = seed, 0
         self.story: list[str] = []
@@ -87,7 +87,7 @@ class World:
         self.laws = Laws(self.rig)
         self.is_up = False
         self._calm = False
-        self.users = Users(self.rig, self.laws, self._choose, self._say)
+        self.users = Users(self.rig, self.laws, self._choose, self._say, backoff)
 
     # -- telling
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from attrs import evolve
 
-from jqsched.core import admission, decide, policy
+from jqsched.core import admission, decide, order, policy
 from jqsched.core import queue as queues
 from jqsched.core.job import State
 from jqsched.core.policy import Limits
@@ -23,6 +23,7 @@ from jqsched.scheduler.ledger import Ledger
 from jqsched.testing import fake_store
 from jqsched.testing.harness import Rig
 from jqsched.testing.offline import tell_offline
+from jqsched.testing.world import Violation, World
 from jqsched.testing.worlds import tell_all
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -396,6 +397,42 @@ def test_a_world_fails_with(fault: str, monkeypatch: pytest.MonkeyPatch):
     """One of the fixed seeds finds the planted defect."""
     FAULTS[fault](monkeypatch)
     assert any(breach for _, breach in tell_all(SEEDS))
+
+
+BACKOFF_SEEDS = range(60)
+
+
+def a_scheduler_that_starts_ends_all_backoffs(patch):
+    """As if it had waited for as long as it was down."""
+    ended = []
+
+    def start(original, scheduler):
+        ended.extend(id_ for _, id_ in order.ascending(scheduler.around.store.load().queue.timers))
+        original(scheduler)
+
+    def release(original, queue, limits, now_us):
+        if not ended:
+            return original(queue, limits, now_us)
+        fold = decide.Fold(queue, limits, now_us)
+        for job in filter(None, (queues.find(queue, id_) for id_ in ended)):
+            decide.satisfy(fold, job, [wait for wait in job.waits if wait.startswith("begin-time=")])
+        ended.clear()
+        return fold.step()
+
+    wrap(patch, loop.Scheduler, "start", start)
+    wrap(patch, decide, "release_due_jobs", release)
+    wrap(patch, policy, "next_timer_us", lambda original, queue: 0 if ended else original(queue))
+
+
+def test_a_world_with_long_backoffs_fails_where_a_start_ends_them(monkeypatch: pytest.MonkeyPatch):
+    a_scheduler_that_starts_ends_all_backoffs(monkeypatch)
+
+    def tell_them() -> None:
+        for seed in BACKOFF_SEEDS:
+            World(seed, backoff=20_000).run().settle()
+
+    with pytest.raises(Violation, match="left its backoff"):
+        tell_them()
 
 
 def test_there_are_many():

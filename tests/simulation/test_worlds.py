@@ -15,6 +15,7 @@ from jqsched.testing.worlds import main, tell, tell_all
 
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = range(100)
+BACKOFF = 20_000  # 20 us are 0.4 s
 
 
 @pytest.mark.parametrize("first", range(0, len(SEEDS), 25))
@@ -31,6 +32,15 @@ def test_the_laws_hold_when_commands_act_without_a_scheduler():
     total = sum(tallies, Tally())
     assert total.crashes > 100
     assert total.answers > 50
+
+
+def test_no_crash_ends_a_backoff_early_or_loses_it():
+    """Delays of retries are longer than a step here, so that schedulers die and start in the middle of them."""
+    boots = 0
+    for seed in range(40):
+        world = World(seed, backoff=BACKOFF).run().settle()
+        boots += world.laws.backoffs_at_boot
+    assert boots > 5, "a search that meets no backoff at a start proves nothing"
 
 
 @pytest.mark.sweep
