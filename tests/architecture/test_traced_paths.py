@@ -40,8 +40,9 @@ def test_the_page_shows_the_way_as_it_is(traces: dict[str, Trace], title: str):
     assert traces[title].missing(steps) is None, steps
 
 
-def test_a_step_in_the_wrong_place_is_noticed(traces: dict[str, Trace]):
-    """The order counts, and a module that has nothing to do with it."""
-    steps = way(PAGE.read_text("utf-8"), DROP)
-    assert traces[DROP].missing(["adapters.store.codec", *steps]) is not None
-    assert traces[DROP].missing(["core.constraint"]) == "core.constraint"
+def test_a_step_in_the_wrong_place_is_noticed():
+    """The order counts, and a module that has nothing to do with it; a package stands for its modules."""
+    trace = Trace((("adapters.server", "scheduler.commands"), ("scheduler.commands", "core.queue.value")))
+    assert trace.missing(["adapters.server", "scheduler.commands", "core.queue"]) is None
+    assert trace.missing(["core.queue", "scheduler.commands"]) == "scheduler.commands"
+    assert trace.missing(["core.constraint"]) == "core.constraint"

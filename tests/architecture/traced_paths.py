@@ -107,7 +107,7 @@ class TracedScheduler:
     def __init__(self, folder: Path) -> None:
         self.spool, self._out = folder / "spool", folder / "trace.json"
         self.spool.mkdir(mode=0o700)
-        (self.spool / "jqsched.toml").write_text("max_running = 1\n")
+        (self.spool / "jqsched.toml").write_text("max_running = 1\nscan_s = 10\n")  # the watcher comes first
         command = [sys.executable, "-c", LAUNCH, str(self._out), "run", "--spool", str(self.spool)]
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         _until(self._serves, "the scheduler to serve")
