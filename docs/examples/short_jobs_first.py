@@ -17,7 +17,7 @@ from jqsched.testing.strategies import specs
 
 NO_LIMIT_US = 10**18
 SEARCH = settings(
-    max_examples=100,
+    max_examples=200,
     stateful_step_count=8,
     deadline=None,
     derandomize=True,

@@ -62,7 +62,7 @@ def test_a_script_is_not_filled_in():
         )),
         ({"array": "0-3", "outptu": "x"}, ("outptu: unknown key; did you mean output?",)),
         ({"array": "0-3", "output": "{{index}}"}, (
-            "output: may contain {id}, {name} and {attempt} and no other braces: '{index}'",
+            "output: may contain {id}, {name}, {attempt} and {rank} and no other braces: '{index}'",
         )),
         ({"array_limit": 3}, (
             "array_limit: is for arrays, and neither array nor each is there", "array_limit: unknown key",

@@ -14,8 +14,8 @@ from jqsched.ports import PortError
 from tests.cli.conftest import COMPLETED, SpoolMaker
 
 COMMANDS = (
-    "run submit check jobs show explain filter events journal log status wait wait-event top cancel kill raise hold "
-    "release requeue retry urgency priority plugin drain resume simulate archive purge check-spool"
+    "run submit batch check jobs show explain filter events journal log status wait wait-event top cancel kill raise "
+    "hold release requeue retry urgency priority plugin drain resume simulate archive purge check-spool"
 )
 
 

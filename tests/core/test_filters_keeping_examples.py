@@ -31,7 +31,8 @@ def test_a_rate_limit_and_nothing_else_has_a_limit():
 # ---- doubts ---------------------------------------------------------------------------------------------------------
 
 JOB_FIELDS = (
-    "(known: name command cwd cores tasks nodes on_interrupt userid time_limit output error queue project bank user.X)"
+    "(known: command name cwd cores on_interrupt tasks nodes userid time_limit output error input "
+    "queue project bank user.X)"
 )
 
 

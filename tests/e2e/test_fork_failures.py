@@ -75,7 +75,8 @@ from jqsched.adapters.executors.local import client as local
 local._AGAIN_S, local._PATIENCE_S = 0.01, {patience_s}
 def limited(*arguments, real=os.posix_spawn, failures=[{code}] * {times}, **keywords):
     if failures:
-        raise OSError(failures.pop(), "no room")
+        code = failures.pop()
+        raise OSError(code, os.strerror(code))
     return real(*arguments, **keywords)
 os.posix_spawn = limited
 """

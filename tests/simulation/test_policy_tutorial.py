@@ -31,7 +31,8 @@ def test_the_first_version_fails_with_a_short_story():
     """Two passes with jobs between which nothing started: whatever else happened was taken away."""
     what, moves = told(EXAMPLE["FirstVersion"])
     assert "law 7" in what
-    assert what in PAGE
+    # How the three were chosen, one and two or two and one, depends on what Hypothesis has seen of other modules.
+    assert re.sub(r"chose \d jobs", "chose 1 jobs", what) in PAGE
     assert moves[0] == "begin"
     assert set(moves[1:-1]) == {"drop", "schedule"}
     assert len(moves[1:-1]) <= 4
